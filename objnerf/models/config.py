@@ -1,0 +1,69 @@
+"""What a model is made of, as data: one frozen section of a recipe for each kind of model.
+
+Importing this module loads no torch, so that recipes can be read and printed quickly.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+
+class UorfConfig(BaseModel):
+    """The faithful model of uORF (Yu, Guibas, Wu, ICLR 2022): slot attention over a shared encoder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["uorf"] = "uorf"
+    num_slots: int = Field(8, ge=2, description="slots, the background included")
+    z_dim: PositiveInt = Field(64, description="width of features and slots")
+    bottom: bool = Field(False, description="one more encoder layer, for 128 × 128 inputs")
+    attn_iter: PositiveInt = Field(3, description="iterations of slot attention")
+    n_freq: int = Field(5, ge=0, description="octaves of the Fourier features of a point")
+    n_layers: PositiveInt = Field(3, description="layers of a field before and after its skip")
+    fixed_locality: bool = Field(
+        False,
+        description="locality box and foreground fields in world axes, not in the input view's azimuth frame",
+    )
+    reference_translation_quirk: bool = Field(
+        False,
+        description="with fixed_locality, don't divide the translation by nss_scale, as the reference's code does",
+    )
+
+
+class PlacesConfig(BaseModel):
+    """Slots with explicit places on the ground plane: the model of the `tiny` and `fast` recipes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["places"] = "places"
+    num_slots: int = Field(6, ge=2, description="slots, the background included")
+    z_dim: PositiveInt = Field(64, description="width of features and slots")
+    width: PositiveInt = Field(64, description="width of the fields")
+    ground: float = Field(
+        0.15, description="height, world units, below which the background may have density in the box"
+    )
+    place_sigma: PositiveFloat = Field(
+        0.75, description="standard deviation of a place on the ground, world units"
+    )
+    place_distance: PositiveFloat = Field(
+        1.5, description="a new place is at least this far from others, world units"
+    )
+    place_half: PositiveFloat = Field(
+        1.8, description="half side of the square a slot's field covers, world units"
+    )
+    place_rounds: PositiveInt = Field(4, description="rounds of expectation maximisation")
+    seed_threshold: float = Field(
+        0.3, ge=0, le=1, description="objectness that a token needs to seed a place"
+    )
+    seed_noise: float = Field(
+        0.6, ge=0, description="noise added to objectness at the first step, falling to 0"
+    )
+    seed_noise_steps: int = Field(800, ge=0, description="steps after which that noise is 0")
+    objectness_weight: float = Field(0.3, ge=0, description="weight of the objectness self-distillation")
+    depth_weight: float = Field(0.05, ge=0, description="weight of the depth self-distillation")
+    fixed_locality: bool = Field(
+        False, description="fields in world axes, not in the input view's azimuth frame"
+    )
+
+
+ModelConfig = Annotated[UorfConfig | PlacesConfig, Field(discriminator="kind")]

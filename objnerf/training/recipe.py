@@ -1,0 +1,504 @@
+"""Recipes: everything that a training run depends on beside the dataset, as one frozen object.
+
+A recipe is put together from layers, each stronger than the one before it:
+
+1. the defaults of this module (the reference's figures),
+2. what the dataset's own ``dataset.yaml`` says (``scale`` only),
+3. the recipe: one that ships with the package (``objnerf/recipes/NAME.yaml``) or a file,
+4. what the command line sets (``--near``, …, ``--set key.sub=value``).
+
+The result is written to a run's ``config.yaml``, so that a run can be read, repeated and evaluated without
+knowing where its values came from. Importing this module loads no torch.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO
+from objnerf.errors import InputError
+from objnerf.models.config import ModelConfig, UorfConfig
+
+#: (width, height) in pixels.
+Size = tuple[PositiveInt, PositiveInt]
+
+
+class Section(BaseModel):
+    """A part of a recipe: cannot be changed, and refuses keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Scale(Section):
+    """How the dataset's world is measured. ``dataset.yaml`` is the default of all five."""
+
+    near: PositiveFloat = Field(6.0, description="planar depth of the first sample, world units")
+    far: PositiveFloat = Field(20.0, description="planar depth of the last sample, world units")
+    nss_scale: PositiveFloat = Field(
+        7.0, description="world units are divided by this before they reach a network"
+    )
+    obj_scale: PositiveFloat = Field(4.5, description="half side of the locality box, world units")
+    focal_ratio: tuple[PositiveFloat, PositiveFloat] = Field(
+        REFERENCE_FOCAL_RATIO, description="(fx / width, fy / height) of the images"
+    )
+
+    @model_validator(mode="after")
+    def _near_before_far(self) -> "Scale":
+        if self.near >= self.far:
+            raise ValueError(f"near must be smaller than far, but near is {self.near} and far is {self.far}")
+        return self
+
+
+class Stage(Section):
+    """A stretch of the training with one image size and one way of choosing the rays that are rendered."""
+
+    name: str
+    until: PositiveFloat = Field(
+        description="where the stage ends, in the recipe's clock; the last one ends the run"
+    )
+    size: Size = Field(description="(width, height) that views are resized to before rays are drawn, pixels")
+    supervision: Literal["rays", "patches", "images"] = Field(
+        "rays", description="random rays, one random square crop of every view, or whole views"
+    )
+    rays: PositiveInt = Field(
+        128, description="rays a scene in a step, spread over its views (supervision: rays)"
+    )
+    patch: PositiveInt = Field(64, description="side of a crop, pixels (supervision: patches)")
+
+    @model_validator(mode="after")
+    def _patch_fits(self) -> "Stage":
+        if self.supervision == "patches" and self.patch > min(self.size):
+            raise ValueError(f"a patch of {self.patch} pixels does not fit into a size of {self.size}")
+        return self
+
+
+class Batch(Section):
+    """What one step looks at."""
+
+    scenes: PositiveInt = Field(1, description="scenes a step, on each process")
+    views: PositiveInt = Field(4, description="views of each scene; the first one drawn is the input view")
+    accumulate: PositiveInt = Field(
+        1, description="steps whose gradients are averaged before the weights move"
+    )
+
+
+class Sampling(Section):
+    """Samples along a ray, between ``near`` and ``far``."""
+
+    samples: int = Field(64, ge=2, description="samples a ray in training")
+    jitter: bool = Field(
+        False, description="each sample uniform in its own interval instead of on a fixed grid"
+    )
+    eval_samples: int = Field(256, ge=2, description="samples a ray in previews and evaluation")
+    chunk: PositiveInt = Field(4096, description="rays rendered at a time where no gradient is needed")
+    token_share: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="share of the rays through the input view's tokens, for models that learn from their own rendering",
+    )
+
+
+class Optimiser(Section):
+    """Adam."""
+
+    lr: PositiveFloat = Field(3e-4, description="learning rate at the end of the warm-up")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="decay of Adam's first and second moment")
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.0
+    clip: NonNegativeFloat = Field(0.0, description="largest norm of the gradient; 0 for no limit")
+
+
+class Schedule(Section):
+    """Learning rate over time: linear warm-up, then halving every ``attn_decay_steps``, exponentially."""
+
+    warmup_steps: NonNegativeInt = Field(1000, description="ticks until the full learning rate")
+    attn_decay_steps: PositiveInt = Field(200_000, description="ticks in which the learning rate halves")
+    by: Literal["step", "epoch"] = Field(
+        "step",
+        description="what a tick is; with epoch, the two figures above count epochs, as in the reference",
+    )
+    stages: tuple[str, ...] | None = Field(
+        None, description="stages in which the learning rate moves (the reference: only coarse); null for all"
+    )
+
+
+class Locality(Section):
+    """The locality box, outside of which foreground slots have no density."""
+
+    until: NonNegativeFloat | None = Field(
+        None, description="the box is lifted here, in the recipe's clock; null: never"
+    )
+
+
+class Losses(Section):
+    """Weights of the parts of the loss that every recipe has."""
+
+    colour: NonNegativeFloat = Field(1.0, description="mean squared error of images in [-1, 1]")
+
+
+class Perceptual(Section):
+    """Distance of VGG16 features between rendered and real patches."""
+
+    start: NonNegativeFloat = Field(0.0, description="first moment at which it counts, in the recipe's clock")
+    weight: NonNegativeFloat = 0.006
+    weights: Path | None = Field(None, description="file of VGG16 weights; null: torch's usual cache")
+
+
+class Adversarial(Section):
+    """Discriminator on rendered patches, non-saturating loss, R1 penalty; steps alternate once it has begun."""
+
+    start: NonNegativeFloat = Field(
+        20.0, description="from here every other step is the discriminator's, in the clock"
+    )
+    generator_after: NonNegativeFloat = Field(
+        5.0, description="how long the discriminator trains alone before the generator goes on, in the clock"
+    )
+    weight: NonNegativeFloat = Field(0.01, description="weight in the generator's loss")
+    lr: PositiveFloat = Field(1e-3, description="the discriminator's learning rate (Adam)")
+    betas: tuple[float, float] = (0.0, 0.9)
+    r1_weight: NonNegativeFloat = 10.0
+    r1_every: PositiveInt = Field(32, description="steps between two R1 updates")
+    width: PositiveInt = Field(64, description="channels of the discriminator's first layer")
+
+
+class HeldOut(Section):
+    """Scenes that are never trained on: the last ones of the dataset."""
+
+    share: float = Field(
+        0.1, ge=0, lt=1, description="share of the scenes, rounded; at least one when it is over 0"
+    )
+    scenes: NonNegativeInt | None = Field(None, description="their number, instead of a share")
+
+
+class Evaluation(Section):
+    """Figures and pictures made while training, on held-out scenes."""
+
+    every: NonNegativeInt = Field(
+        1000, description="steps between two evaluations; 0 for none before the end"
+    )
+    scenes: PositiveInt = Field(
+        4, description="held-out scenes that are looked at (fewer if there are fewer)"
+    )
+    size: Size = Field((64, 64), description="(width, height) of the rendered views, pixels")
+    samples: int = Field(64, ge=2, description="samples a ray, while training")
+
+
+class Saving(Section):
+    """What is written down, and how often."""
+
+    log_every: PositiveInt = Field(50, description="steps between two lines of metrics")
+    checkpoint_every: PositiveInt = Field(1000, description="steps between two checkpoints")
+    tensorboard: bool = True
+
+
+class Monitor(Section):
+    """Watches for collapse; may begin the run again from another derived seed."""
+
+    enabled: bool = True
+    restarts: NonNegativeInt = Field(2, description="how often a collapsed run may begin again")
+
+
+class Recipe(Section):
+    """All that a training run depends on, beside the dataset."""
+
+    name: str = "custom"
+    summary: str = Field("", description="what the recipe is for, in a sentence")
+    model: ModelConfig = Field(default_factory=UorfConfig)
+    scale: Scale = Scale()
+    input_size: Size = Field(
+        (64, 64), description="(width, height) of the images that the encoder sees, pixels"
+    )
+    clock: Literal["epoch", "step"] = Field(
+        "epoch", description="unit of every `until` and `start`; an epoch shows each training scene once"
+    )
+    stages: tuple[Stage, ...] = Field(
+        (Stage(name="coarse", until=1200.0, size=(64, 64), supervision="images"),),
+        description="one after the other, from coarse to fine",
+    )
+    batch: Batch = Batch()
+    sampling: Sampling = Sampling()
+    optimiser: Optimiser = Optimiser()
+    schedule: Schedule = Schedule()
+    locality: Locality = Locality()
+    losses: Losses = Losses()
+    perceptual: Perceptual | None = None
+    adversarial: Adversarial | None = None
+    held_out: HeldOut = HeldOut()
+    evaluation: Evaluation = Evaluation()
+    saving: Saving = Saving()
+    monitor: Monitor = Monitor()
+    precision: Literal["float32", "tf32", "bf16"] = Field(
+        "float32", description="of the networks; volume rendering is always float32"
+    )
+    compile: bool = Field(False, description="torch.compile the encoder and the fields")
+    seed: NonNegativeInt = Field(0, description="0 is a seed like any other")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Recipe":
+        if not self.stages:
+            raise ValueError("stages: at least one stage is needed")
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError(f"stages need different names, got {names}")
+        ends = [stage.until for stage in self.stages]
+        if any(later <= earlier for earlier, later in pairwise(ends)):
+            raise ValueError(f"each stage must end after the one before it, got until = {ends}")
+        unknown = [name for name in self.schedule.stages or () if name not in names]
+        if unknown:
+            raise ValueError(f"schedule.stages names {unknown}, but the stages are {names}")
+        if self.perceptual is not None or self.adversarial is not None:
+            rays = [stage.name for stage in self.stages if stage.supervision == "rays"]
+            if rays:
+                raise ValueError(
+                    f"perceptual and adversarial losses need patches or images, but stage {rays[0]} draws single rays"
+                )
+        if self.adversarial is not None:
+            sides = {stage.patch if stage.supervision == "patches" else stage.size for stage in self.stages}
+            shapes = {(side, side) if isinstance(side, int) else side for side in sides}
+            if len(shapes) > 1 or any(width != height for width, height in shapes):
+                raise ValueError(
+                    "the discriminator needs square pictures of one size in all stages "
+                    f"(patches, or whole images of that size), got {sorted(shapes)}"
+                )
+        return self
+
+
+class DatasetFacts(Section):
+    """What a run remembers of the dataset that it was trained on."""
+
+    path: str = Field(description="the folder, as an absolute path on the machine that trained")
+    scenes: PositiveInt
+    views: PositiveInt
+    image_size: Size
+    train_scenes: tuple[int, ...]
+    held_out_scenes: tuple[int, ...]
+
+
+class RunConfig(Section):
+    """The content of a run's ``config.yaml``."""
+
+    format_version: Literal[1] = 1
+    objnerf_version: str
+    recipe: Recipe
+    dataset: DatasetFacts
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that ship with the package."""
+    folder = resources.files("objnerf") / "recipes"
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
+    )
+
+
+def load_recipe(
+    source: str,
+    *,
+    dataset_scale: Mapping[str, Any] | None = None,
+    overrides: Sequence[tuple[str, Any]] = (),
+) -> Recipe:
+    """Read a recipe and lay what the dataset and the user say around it.
+
+    Args:
+        source: name of a recipe that ships with the package, or path of a YAML file.
+        dataset_scale: what ``dataset.yaml`` says about ``scale`` (keys of :class:`Scale`); None values are left out.
+        overrides: (dotted key, value) pairs, the later the stronger; ``stages.0.rays`` reaches into a list.
+    Raises:
+        InputError: no such recipe, not YAML, or a key or value that a recipe cannot have.
+    """
+    content, where = _read(source)
+    known = {key: value for key, value in (dataset_scale or {}).items() if value is not None}
+    merged = _merge({"scale": known}, content) if known else content
+    for key, value in overrides:
+        merged = _set(merged, key, value)
+    merged.setdefault("name", Path(source).stem)
+    return parse_recipe(merged, where=where)
+
+
+def parse_recipe(content: Mapping[str, Any], *, where: str) -> Recipe:
+    """Check a recipe's content; ``where`` is what an error message calls it.
+
+    Raises:
+        InputError: names each key that is wrong and what it may be.
+    """
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        lines = [_explain(problem) for problem in error.errors(include_url=False)]
+        raise InputError(f"{where} cannot be used:\n" + "\n".join(f"  {line}" for line in lines)) from None
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Take ``key.sub=value`` apart; the value is read as YAML (``3``, ``true``, ``null``, ``[64, 64]``).
+
+    Raises:
+        InputError: there is no ``=``, no key, or the value is not YAML.
+    """
+    key, equals, value = text.partition("=")
+    key = key.strip().replace("-", "_")
+    if not equals or not key:
+        raise InputError(f"--set needs key.sub=value, for instance optimiser.lr=1e-3; got {text!r}")
+    try:
+        return key, _plain_number(yaml.safe_load(value))
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {key}: the value {value!r} is not YAML ({_first_line(error)})") from None
+
+
+def dump_yaml(model: BaseModel) -> str:
+    """A recipe or run config as YAML text; what it says can be read back unchanged."""
+    return yaml.safe_dump(model.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=100)
+
+
+def read_run_config(run: Path) -> RunConfig:
+    """Read ``config.yaml`` of a run folder.
+
+    Raises:
+        InputError: the folder or the file is missing or cannot be used.
+    """
+    path = run / "config.yaml"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        what = "has no config.yaml, so it is not a run folder" if run.is_dir() else "does not exist"
+        raise InputError(f"{run} {what}; expected a folder that `objnerf train --out` wrote") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path} cannot be read: {_first_line(error)}") from None
+    try:
+        return RunConfig.model_validate(content)
+    except ValidationError as error:
+        lines = "\n".join(f"  {_explain(problem)}" for problem in error.errors(include_url=False))
+        raise InputError(f"{path} is no run configuration of this version of objnerf:\n{lines}") from None
+
+
+def _read(source: str) -> tuple[dict[str, Any], str]:
+    path = Path(source)
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
+        if not path.is_file():
+            raise InputError(f"there is no recipe file {source}")
+        text, where = path.read_text(encoding="utf-8", errors="replace"), f"the recipe {source}"
+    else:
+        names = recipe_names()
+        if source not in names:
+            near = difflib.get_close_matches(source, names, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise InputError(
+                f"There is no recipe {source!r}.{hint} The recipes are: {', '.join(names)}; "
+                "the path of a .yaml file works too."
+            )
+        entry = resources.files("objnerf") / "recipes" / f"{source}.yaml"
+        text, where = entry.read_text(encoding="utf-8"), f"the recipe {source}"
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{where} is not YAML: {_first_line(error)}") from None
+    if content is None:
+        content = {}
+    if not isinstance(content, dict):
+        raise InputError(f"{where} must be a mapping of keys to values, found a {type(content).__name__}")
+    if set(content) == {"format_version", "objnerf_version", "recipe", "dataset"}:
+        content = content["recipe"]  # a run's config.yaml is a recipe, too: `--recipe runs/a/config.yaml`
+    return _numbers(content), where
+
+
+def _merge(under: Any, over: Any) -> Any:
+    """``over`` laid on ``under``: mappings are merged key by key, everything else is replaced."""
+    if not isinstance(under, dict) or not isinstance(over, dict):
+        return over
+    return {
+        key: _merge(under[key], over[key]) if key in under and key in over else over.get(key, under.get(key))
+        for key in [*under, *(key for key in over if key not in under)]
+    }
+
+
+def _set(content: Any, key: str, value: Any) -> Any:
+    """``content`` with the value at a dotted key replaced; mappings on the way are made where missing."""
+    head, dot, rest = key.partition(".")
+    if isinstance(content, (list, tuple)):
+        if not head.isdigit() or int(head) >= len(content):
+            raise InputError(f"{head!r} is not a position in a list of {len(content)} (the first one is 0)")
+        items = list(content)
+        items[int(head)] = _set(items[int(head)], rest, value) if dot else value
+        return items
+    base = dict(content) if isinstance(content, dict) else {}
+    if head == "model" and rest == "kind" and base.get("model", {}).get("kind", "uorf") != value:
+        # The other kind has other keys: only those that both know are kept.
+        kept = {name: item for name, item in base.get("model", {}).items() if name in {"num_slots", "z_dim"}}
+        return {**base, "model": {**kept, "kind": value}}
+    return {**base, head: _set(base.get(head), rest, value) if dot else value}
+
+
+def _plain_number(value: Any) -> Any:
+    """YAML 1.1 reads ``1e-3`` as text; a person who writes it means a number."""
+    if isinstance(value, str):
+        try:
+            return float(value) if any(char.isdigit() for char in value) else value
+        except ValueError:
+            return value
+    return value
+
+
+def _numbers(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {str(key): _numbers(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_numbers(value) for value in content]
+    return _plain_number(content)
+
+
+def _explain(problem: Any) -> str:
+    """One line on one problem that pydantic found: the key, what was found, what is expected."""
+    kinds = {"uorf", "places"}
+    location = [part for part in problem["loc"] if not (part in kinds and "model" in problem["loc"])]
+    key = ".".join(str(part) for part in location)
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(problem["loc"][:-1])
+        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return f"{key}: there is no such key; {hint}known here: {', '.join(known)}"
+    if problem["type"] == "missing":
+        return f"{key}: is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return f"{key}: {message}" if key else message
+    return f"{key}: {message[0].lower()}{message[1:]}, found {problem['input']!r}"
+
+
+def _known_keys(location: Sequence[Any]) -> list[str]:
+    """Keys of the section of a recipe (or run config) at a pydantic location."""
+    from objnerf.models.config import PlacesConfig
+
+    section: Any = Recipe
+    for part in location:
+        if part in {"uorf", "places"}:
+            section = {"uorf": UorfConfig, "places": PlacesConfig}[part]
+        elif part == "stages":
+            section = Stage
+        elif isinstance(part, str) and part in getattr(section, "model_fields", {}):
+            annotation = section.model_fields[part].annotation
+            options = [annotation, *getattr(annotation, "__args__", ())]
+            found = [
+                option for option in options if isinstance(option, type) and issubclass(option, BaseModel)
+            ]
+            section = found[0] if found else section
+    return list(section.model_fields)
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
