@@ -1,0 +1,19 @@
+"""The on-disk dataset format: names, cameras, index, files and cards. Needs neither torch nor bpy."""
+
+from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO, Intrinsics
+from objnerf.dataset.card import DatasetCard, SceneCard, read_card, write_card
+from objnerf.dataset.index import Dataset, Scene, View, open_dataset, scan_dataset
+
+__all__ = [
+    "REFERENCE_FOCAL_RATIO",
+    "Dataset",
+    "DatasetCard",
+    "Intrinsics",
+    "Scene",
+    "SceneCard",
+    "View",
+    "open_dataset",
+    "read_card",
+    "scan_dataset",
+    "write_card",
+]

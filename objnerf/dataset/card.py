@@ -1,0 +1,178 @@
+"""The two optional descriptions in a dataset: ``dataset.yaml`` and ``scenes/{scene:04d}.json``.
+
+Both are pydantic models. They keep keys that they do not know, so that a newer file passes through an
+older program unharmed.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import yaml
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from objnerf.dataset.files import write_text
+from objnerf.errors import InputError
+
+CARD_NAME = "dataset.yaml"
+SCENE_FOLDER = "scenes"
+FORMAT_VERSION = 1
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class AssetUse(BaseModel):
+    """An asset that the dataset's pictures show, with what its licence asks to be said."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    id: str = Field(description="the asset's id in the manifest")
+    licence: str = Field(description="SPDX expression or the name of the terms")
+    source: str | None = Field(default=None, description="where it comes from")
+    sha256: str | None = Field(default=None, description="checksum of the file that was used")
+
+
+class DatasetCard(BaseModel):
+    """``dataset.yaml``: what a program needs to know beyond the files, and what a person wants to know."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    format_version: int = Field(default=FORMAT_VERSION, ge=1)
+    image_size: tuple[int, int] | None = Field(default=None, description="width and height in pixels")
+    focal_ratio: tuple[Positive, Positive] | None = Field(
+        default=None, description="focal lengths as shares: fx / width, fy / height"
+    )
+    near: Positive | None = Field(default=None, description="nearest planar depth to sample, world units")
+    far: Positive | None = Field(default=None, description="farthest planar depth to sample, world units")
+    nss_scale: Positive | None = Field(
+        default=None, description="world units are divided by it before they reach a network"
+    )
+    obj_scale: Positive | None = Field(default=None, description="half side of the locality box, world units")
+    scenes: int | None = Field(default=None, ge=0, description="number of scenes")
+    views_per_scene: int | None = Field(default=None, ge=1)
+    split: Literal["train", "test"] | None = Field(default=None, description="which split this folder is")
+    splits: dict[str, Any] | None = Field(default=None, description="how the splits are related")
+    conventions: dict[str, str] | None = Field(default=None, description="axes and units in words")
+    preset: str | None = None
+    seed: int | None = None
+    versions: dict[str, str] | None = Field(default=None, description="package and Blender versions")
+    assets: list[AssetUse] | None = None
+    command: str | None = Field(default=None, description="the command that made the dataset")
+
+
+#: What ``conventions`` says in every dataset that this package writes.
+CONVENTIONS = {
+    "world": "right-handed, z up, ground at z = 0, origin at the centre of the scene",
+    "camera": "OpenCV axes: x right, y down, z forward",
+    "pose": "_RT.txt is the 4x4 camera-to-world matrix",
+    "azimuth": "_azi_rot.txt maps x = camera right, y = horizontal forward, z = up to the world",
+    "depth": "planar z-depth in world units",
+    "principal_point": "((width - 1) / 2, (height - 1) / 2), integer pixel centres",
+}
+
+
+class ViewCard(BaseModel):
+    """A view as ``scenes/*.json`` has it; the generator's plan says more."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    stem: str = Field(description="the view's file name without .png")
+    world_from_camera: list[list[float]] = Field(description="4x4 camera-to-world, OpenCV axes")
+
+    def matrix(self) -> Float[np.ndarray, "4 4"]:
+        """The pose as an array."""
+        return np.array(self.world_from_camera, dtype=np.float64)
+
+
+class ObjectCard(BaseModel):
+    """An object as ``scenes/*.json`` has it; the generator's plan says more."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    label: int = Field(ge=1, description="its label in the masks: 1 is the first colour")
+    asset: str = Field(description="the asset's id in the manifest")
+    position: tuple[float, float, float] = Field(
+        description="centre of its footprint on the ground, world units"
+    )
+
+
+class SceneCard(BaseModel):
+    """``scenes/{scene:04d}.json``: the least that every such file holds."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    format_version: int = Field(default=FORMAT_VERSION, ge=1)
+    scene: int = Field(ge=0)
+    seed: int = Field(ge=0)
+    objects: list[ObjectCard]
+    views: list[ViewCard]
+
+
+def scene_card_path(root: str | os.PathLike[str], scene: int, digits: int = 4) -> Path:
+    """Where a scene's description lies: ``scenes/0002.json``."""
+    return Path(root) / SCENE_FOLDER / f"{scene:0{digits}d}.json"
+
+
+def read_card(root: str | os.PathLike[str]) -> DatasetCard | None:
+    """The dataset's ``dataset.yaml``; None when there is none.
+
+    Raises:
+        InputError: the file is there and cannot be read, or a key holds what it must not.
+    """
+    path = Path(root) / CARD_NAME
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: expected YAML, {_one_line(error)}") from error
+    except RecursionError as error:
+        raise InputError(f"{path}: expected YAML, found it nested too deeply to be a description") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected keys and values, found {type(content).__name__}")
+    try:
+        return DatasetCard.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{path}: {describe_validation_error(error)}") from error
+
+
+def write_card(root: str | os.PathLike[str], card: DatasetCard) -> None:
+    """Write ``dataset.yaml``, atomically, without the keys that are not set."""
+    content = card.model_dump(mode="json", exclude_none=True)
+    write_text(Path(root) / CARD_NAME, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def read_scene_card(path: str | os.PathLike[str]) -> SceneCard:
+    """Read a ``scenes/*.json``.
+
+    Raises:
+        InputError: the file cannot be read or a key holds what it must not.
+    """
+    try:
+        return SceneCard.model_validate_json(Path(path).read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except ValidationError as error:
+        raise InputError(f"{path}: {describe_validation_error(error)}") from error
+
+
+def describe_validation_error(error: ValidationError) -> str:
+    """A pydantic error in one line: which key, what was expected, what was found."""
+    parts = []
+    for item in error.errors(include_url=False)[:5]:
+        key = ".".join(str(part) for part in item["loc"]) or "the whole file"
+        found = repr(item.get("input"))
+        found = found if len(found) <= 60 else found[:57] + "..."
+        parts.append(f"{key}: {item['msg']}, found {found}")
+    more = error.error_count() - len(parts)
+    return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,220 @@
+"""Open a dataset folder in one scan: its scenes, views and their companions.
+
+The index only knows names. It opens no image and judges nothing: what is odd (stray pictures, poses
+without a view) is kept in lists, which the validator reads and everybody else may ignore.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Float32, Integer, UInt8
+
+from objnerf.dataset import files, names
+from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO, Intrinsics, world_from_azimuth
+from objnerf.dataset.card import CARD_NAME, SCENE_FOLDER, DatasetCard, read_card
+from objnerf.errors import InputError
+
+
+@dataclass(frozen=True)
+class View:
+    """One picture of a scene and the files beside it.
+
+    ``companions`` holds the suffixes (``_RT.txt``, ``_mask.png``, …) of the files that are there.
+    """
+
+    root: Path
+    name: names.ViewName
+    stem: str
+    companions: frozenset[str]
+
+    @property
+    def scene(self) -> int:
+        return self.name.scene
+
+    @property
+    def image_path(self) -> Path:
+        return self.root / f"{self.stem}.png"
+
+    def companion(self, suffix: str) -> Path | None:
+        """Path of a companion, such as ``view.companion("_moved.png")``; None when it is not there."""
+        return self.root / f"{self.stem}{suffix}" if suffix in self.companions else None
+
+    @property
+    def pose_path(self) -> Path | None:
+        return self.companion(names.POSE_SUFFIX)
+
+    @property
+    def azimuth_path(self) -> Path | None:
+        return self.companion(names.AZIMUTH_SUFFIX)
+
+    @property
+    def mask_path(self) -> Path | None:
+        return self.companion(names.MASK_SUFFIX)
+
+    @property
+    def depth_path(self) -> Path | None:
+        return self.companion(names.DEPTH_SUFFIX)
+
+    def image(self) -> UInt8[np.ndarray, "height width 3"]:
+        """The picture as 8-bit RGB."""
+        return files.read_image(self.image_path)
+
+    def pose(self) -> Float[np.ndarray, "4 4"]:
+        """``world_from_camera``: the 4×4 camera-to-world matrix, OpenCV axes, world units."""
+        return files.read_matrix(
+            self._needed(names.POSE_SUFFIX, "every view needs its camera-to-world matrix")
+        )
+
+    def azimuth(self) -> Float[np.ndarray, "3 3"]:
+        """Rotation from the view's azimuth frame to the world; from the pose when no file holds it."""
+        path = self.azimuth_path
+        return world_from_azimuth(self.pose()) if path is None else files.read_matrix(path, (3, 3))
+
+    def mask(self) -> UInt8[np.ndarray, "height width 3"]:
+        """The instance mask's flat colours."""
+        return files.read_mask(self._needed(names.MASK_SUFFIX, "this needs instance masks"))
+
+    def labels(self) -> Integer[np.ndarray, "height width"]:
+        """Instance labels: 0 for the background, 1… for the objects by grey level."""
+        return files.labels_from_mask(self.mask())
+
+    def depth(self) -> Float32[np.ndarray, "height width"]:
+        """Planar z-depth, world units."""
+        return files.read_depth(self._needed(names.DEPTH_SUFFIX, "this needs depth"))
+
+    def _needed(self, suffix: str, why: str) -> Path:
+        path = self.companion(suffix)
+        if path is None:
+            raise InputError(f"{self.image_path}: expected {self.stem}{suffix} beside it, found none; {why}")
+        return path
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The views of one scene, sorted by name; the first is the input view at evaluation."""
+
+    id: int
+    views: tuple[View, ...]
+
+    def poses(self) -> Float[np.ndarray, "views 4 4"]:
+        """``world_from_camera`` of all views (OpenCV axes, world units)."""
+        return np.stack([view.pose() for view in self.views])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset folder, by names alone.
+
+    Attributes:
+        scenes: by id, in rising order.
+        strays: names of PNGs that are neither a view nor a view's companion: the reference takes each of
+            them for a view.
+        orphans: names of companions whose view is not there.
+        movements: ``…_movement.txt`` by scene id.
+        scene_cards: names in ``scenes/`` that end in .json.
+        others: every other name in the folder, folders included.
+    """
+
+    root: Path
+    scenes: dict[int, Scene]
+    strays: tuple[str, ...] = ()
+    orphans: tuple[str, ...] = ()
+    movements: dict[int, Path] = field(default_factory=dict)
+    scene_cards: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+    @property
+    def n_views(self) -> int:
+        return sum(len(scene.views) for scene in self.scenes.values())
+
+    def views(self) -> Iterator[View]:
+        """All views, scene by scene."""
+        for scene in self.scenes.values():
+            yield from scene.views
+
+    def card(self) -> DatasetCard | None:
+        """``dataset.yaml``, read now; None when there is none."""
+        return read_card(self.root)
+
+    def intrinsics(self, width: int, height: int) -> Intrinsics:
+        """Intrinsics at an image size: from ``dataset.yaml``, else the reference's 35 mm lens."""
+        card = self.card()
+        ratio = (
+            card.focal_ratio if card is not None and card.focal_ratio is not None else REFERENCE_FOCAL_RATIO
+        )
+        return Intrinsics.from_focal_ratio(ratio, width, height)
+
+
+def open_dataset(root: str | os.PathLike[str]) -> Dataset:
+    """Index a dataset folder with one scan, in time linear in its number of files.
+
+    Raises:
+        InputError: the folder is missing, is no folder, cannot be read, or holds no view at all.
+    """
+    dataset = scan_dataset(root)
+    if not dataset.scenes:
+        detail = f"{len(dataset.strays)} PNG files whose names hold no scene id" if dataset.strays else "none"
+        raise InputError(
+            f"{dataset.root}: expected views named like 00011_sc0002_img3.png, found {detail}; "
+            "name the folder that holds the pictures themselves"
+        )
+    return dataset
+
+
+def scan_dataset(root: str | os.PathLike[str]) -> Dataset:
+    """Like ``open_dataset``, but a folder without views gives a dataset without scenes."""
+    root = Path(root)
+    filenames = _list_folder(root)
+    stems: dict[str, names.ViewName] = {}
+    companions: dict[str, set[str]] = {}
+    strays, others = [], []
+    movements: dict[int, Path] = {}
+    for filename in filenames:
+        split = names.split_companion(filename)
+        if split is not None:
+            companions.setdefault(split[0], set()).add(split[1])
+        elif filename.endswith(".png"):
+            name = names.parse_view_name(filename)
+            if name is None:
+                strays.append(filename)
+            else:
+                stems[filename[: -len(".png")]] = name
+        else:
+            scene = names.parse_movement_name(filename)
+            if scene is None:
+                others.append(filename)
+            else:
+                movements[scene] = root / filename
+    by_scene: dict[int, list[View]] = {}
+    for stem in sorted(stems):
+        view = View(root, stems[stem], stem, frozenset(companions.pop(stem, ())))
+        by_scene.setdefault(view.scene, []).append(view)
+    orphans = sorted(stem + suffix for stem, suffixes in companions.items() for suffix in suffixes)
+    scene_cards: list[str] = []
+    if SCENE_FOLDER in others and (root / SCENE_FOLDER).is_dir():
+        scene_cards = [name for name in _list_folder(root / SCENE_FOLDER) if name.endswith(".json")]
+    return Dataset(
+        root=root,
+        scenes={scene: Scene(scene, tuple(by_scene[scene])) for scene in sorted(by_scene)},
+        strays=tuple(sorted(strays)),
+        orphans=tuple(orphans),
+        movements=movements,
+        scene_cards=tuple(sorted(scene_cards)),
+        others=tuple(sorted(name for name in others if name not in (CARD_NAME, SCENE_FOLDER))),
+    )
+
+
+def _list_folder(root: Path) -> list[str]:
+    """Names in a folder, without the temporary ones of writers at work."""
+    try:
+        with os.scandir(root) as entries:
+            return [entry.name for entry in entries if not entry.name.startswith(".tmp-")]
+    except FileNotFoundError as error:
+        raise InputError(f"{root}: no such folder") from error
+    except NotADirectoryError as error:
+        raise InputError(f"{root}: expected a folder that holds a dataset, found a file") from error
+    except OSError as error:
+        raise InputError(f"{root}: the folder cannot be read ({error.strerror or error})") from error
