@@ -1,0 +1,47 @@
+"""One call for a picture of cameras in any of the four formats."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from objnerf.errors import InputError
+from objnerf.pictures.html import write_html
+from objnerf.pictures.rig import Rig
+from objnerf.pictures.solids import write_glb, write_ply
+from objnerf.pictures.stills import write_png
+
+_WRITERS: dict[str, Callable[[Rig, Path], Path]] = {
+    ".html": write_html,
+    ".glb": write_glb,
+    ".ply": write_ply,
+    ".png": write_png,
+}
+
+CAMERA_SUFFIXES = tuple(_WRITERS)
+
+#: The formats that show what the cameras saw.
+WITH_THUMBNAILS = (".html", ".glb")
+
+
+def write_cameras(rig: Rig, path: Path) -> Path:
+    """Write a rig as the suffix of `path` says: `.html`, `.glb`, `.ply` or `.png`. Atomic.
+
+    Raises:
+        InputError: another suffix.
+    """
+    path = Path(path)
+    check_suffix(path)
+    return _WRITERS[path.suffix.lower()](rig, path)
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse a path whose suffix is no format for cameras, before any work is done.
+
+    Raises:
+        InputError: as said.
+    """
+    if path.suffix.lower() not in _WRITERS:
+        found = path.suffix or "a name without suffix"
+        raise InputError(
+            f"{path}: the suffix chooses the format; expected one of {', '.join(CAMERA_SUFFIXES)}, "
+            f"found {found}"
+        )

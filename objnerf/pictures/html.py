@@ -1,0 +1,305 @@
+"""Cameras as an interactive picture: one HTML file that works offline and turns with the mouse."""
+
+import html
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from objnerf.dataset.cameras import Intrinsics, distance_elevation, frustum_corners
+from objnerf.dataset.files import write_text
+from objnerf.pictures.rig import (
+    Rig,
+    RigCamera,
+    Strokes,
+    box_strokes,
+    camera_strokes,
+    ground_strokes,
+    plumb_strokes,
+    world_axes_strokes,
+)
+from objnerf.pictures.sheets import Colour
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+# Pictures at the cameras are meshes with a colour at each vertex: beyond this many vertices in all, a browser
+# without a fast graphics card turns the scene haltingly.
+_MAX_PICTURE_VERTICES = 150_000
+
+
+def cameras_figure(rig: Rig, *, height: int | None = None) -> "go.Figure":
+    """A plotly figure of a rig's cameras, locality box, ground and axes; world z points up.
+
+    Args:
+        height: pixels; default: as high as what the figure stands in.
+    """
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    figure.add_trace(_line_trace([ground_strokes(rig.ground_half)], "ground, z = 0", 1))
+    figure.add_trace(_line_trace([box_strokes(rig.obj_scale)], f"locality box ±{rig.obj_scale:g}", 3))
+    figure.add_trace(_line_trace([plumb_strokes(rig)], "plumb lines", 1))
+    for strokes in world_axes_strokes(rig.obj_scale / 2):
+        figure.add_trace(_line_trace([strokes], strokes.part, 6, legend=False))
+    _add_axis_letters(figure, rig)
+    for name, cameras in _groups(rig).items():
+        outline: list[Strokes] = []
+        for camera in cameras:
+            outline += camera_strokes(
+                rig.intrinsics, camera.world_from_camera, rig.frustum_depth, camera.colour
+            )[:1]
+        figure.add_trace(_line_trace(outline, name, 3, group=name))
+        figure.add_trace(_position_trace(cameras, name))
+    shown_axes: dict[str, list[Strokes]] = {}
+    for camera in rig.cameras:
+        for strokes in camera_strokes(
+            rig.intrinsics, camera.world_from_camera, rig.frustum_depth, camera.colour
+        )[1:]:
+            shown_axes.setdefault(strokes.part, []).append(strokes)
+    for number, (_, of_axis) in enumerate(shown_axes.items()):
+        name = "camera axes x, y, z (red, green, blue)"
+        figure.add_trace(_line_trace(of_axis, name, 3, group=name, legend=number == 0))
+    pictures = _pictures_trace(rig)
+    if pictures is not None:
+        figure.add_trace(pictures)
+
+    hidden_axis = {"visible": False, "showspikes": False}
+    figure.update_layout(
+        height=height,
+        margin={"l": 0, "r": 0, "t": 0, "b": 0},
+        paper_bgcolor="white",
+        font={"family": "system-ui, sans-serif", "size": 12, "color": "#222831"},
+        legend={"x": 0.01, "y": 0.99, "bgcolor": "rgba(255,255,255,0.8)", "groupclick": "togglegroup"},
+        # Turning the scene and hiding cameras must survive a redraw.
+        uirevision="cameras",
+        scene={
+            "aspectmode": "data",
+            "xaxis": hidden_axis,
+            "yaxis": hidden_axis,
+            "zaxis": hidden_axis,
+            "dragmode": "orbit",
+            "camera": {
+                "up": {"x": 0, "y": 0, "z": 1},
+                "eye": {"x": 0.78, "y": -1.17, "z": 0.6},
+                "center": {"x": 0, "y": 0, "z": -0.14},
+            },
+        },
+    )
+    return figure
+
+
+def plotly_script() -> str:
+    """The `<script>` element that holds all of plotly.js (5 MB); a page needs it once, before any div."""
+    from plotly.offline import get_plotlyjs
+
+    # An HTML parser ends a script at the first closing tag, wherever it stands.
+    source = get_plotlyjs().replace("</script", "<\\/script")
+    return f'<script type="text/javascript">{source}</script>'
+
+
+def cameras_div(rig: Rig, *, height: int | None = 520, div_id: str = "cameras") -> str:
+    """The figure as an HTML fragment for a page that holds `plotly_script()` once.
+
+    Args:
+        height: pixels; None fills what the fragment stands in.
+        div_id: its id in the page; two figures of one page need two.
+    """
+    fragment: str = cameras_figure(rig, height=height).to_html(
+        full_html=False,
+        include_plotlyjs=False,
+        div_id=div_id,
+        default_height="100%" if height is None else f"{height}px",
+        config={"displaylogo": False, "responsive": True, "scrollZoom": True},
+    )
+    return fragment
+
+
+def write_html(rig: Rig, path: Path) -> Path:
+    """Write the cameras as one HTML file that needs no network. Atomic."""
+    cameras = len(rig.cameras)
+    scenes = len(rig.scenes)
+    summary = f"{cameras} camera{'s' * (cameras != 1)} of {scenes} scene{'s' * (scenes != 1)}"
+    if rig.left_out:
+        summary += f", {rig.left_out} more not shown"
+    notes = [
+        "World: right-handed, z up. Cameras: x right, y down, z forward; a roof marks the picture's top.",
+        "Drag to turn, scroll to zoom, right-drag to shift, point at a camera for its name.",
+    ]
+    skipped = "".join(f"<li>{html.escape(reason)}</li>" for _, reason in rig.skipped)
+    warning = (
+        f'<details class="warning" open><summary>{len(rig.skipped)} views could not be drawn</summary>'
+        f"<ul>{skipped}</ul></details>"
+        if rig.skipped
+        else ""
+    )
+    page = f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Cameras of {html.escape(rig.name)}</title>
+<style>
+  html, body {{ margin: 0; height: 100%; font-family: system-ui, sans-serif; color: #222831; }}
+  body {{ display: flex; flex-direction: column; }}
+  header {{ padding: 12px 18px 10px; border-bottom: 1px solid #e3e6ea; }}
+  h1 {{ font-size: 18px; margin: 0 0 2px; }}
+  p {{ margin: 0; font-size: 13px; color: #5a6270; }}
+  main {{ flex: 1; min-height: 360px; }}
+  .warning {{ margin-top: 8px; font-size: 13px; color: #9a2b20; max-height: 25vh; overflow: auto; }}
+</style>
+{plotly_script()}
+</head>
+<body>
+<header>
+<h1>Cameras of {html.escape(rig.name)}</h1>
+<p>{summary}. {" ".join(notes)}</p>
+{warning}
+</header>
+<main>{cameras_div(rig, height=None)}</main>
+</body>
+</html>
+"""
+    write_text(path, page)
+    return path
+
+
+def _groups(rig: Rig) -> dict[str, list[RigCamera]]:
+    """Cameras by what the legend switches on and off."""
+    groups: dict[str, list[RigCamera]] = {}
+    for camera in rig.cameras:
+        groups.setdefault(camera.group, []).append(camera)
+    return groups
+
+
+def _line_trace(
+    strokes: list[Strokes], name: str, width: int, *, group: str | None = None, legend: bool = True
+) -> "go.Scatter3d":
+    """All segments as one trace; a nan after each pair lifts the pen."""
+    import plotly.graph_objects as go
+
+    segments = np.concatenate([stroke.segments for stroke in strokes])
+    lifted = np.full((len(segments), 1, 3), np.nan)
+    points = np.concatenate([segments, lifted], axis=1).reshape(-1, 3).astype(np.float32)
+    return go.Scatter3d(
+        x=points[:, 0],
+        y=points[:, 1],
+        z=points[:, 2],
+        mode="lines",
+        line={"color": _css(strokes[0].colour), "width": width},
+        name=name,
+        legendgroup=group,
+        showlegend=legend,
+        hoverinfo="skip",
+        connectgaps=False,
+    )
+
+
+def _position_trace(cameras: list[RigCamera], group: str) -> "go.Scatter3d":
+    """A dot at each camera's position, which carries the text that the mouse finds."""
+    import plotly.graph_objects as go
+
+    positions = np.array([camera.world_from_camera[:3, 3] for camera in cameras])
+    texts = []
+    for camera in cameras:
+        distance, elevation = distance_elevation(camera.world_from_camera)
+        x, y, z = camera.world_from_camera[:3, 3]
+        role = "input view" if camera.order == 0 else f"view {camera.order}"
+        texts.append(
+            f"<b>{html.escape(camera.stem)}</b><br>scene {camera.scene}, {role}<br>"
+            f"position {x:.3f}, {y:.3f}, {z:.3f}<br>distance {distance:.2f}, elevation {elevation:.1f}°"
+        )
+    return go.Scatter3d(
+        x=positions[:, 0],
+        y=positions[:, 1],
+        z=positions[:, 2],
+        mode="markers",
+        marker={
+            "size": [5 if camera.order == 0 else 3 for camera in cameras],
+            "color": _css(cameras[0].colour),
+        },
+        name=group,
+        legendgroup=group,
+        showlegend=False,
+        text=texts,
+        hovertemplate="%{text}<extra></extra>",
+    )
+
+
+def _pictures_trace(rig: Rig) -> "go.Mesh3d | None":
+    """The thumbnails as one mesh on the cameras' image planes, each pixel a coloured quad."""
+    import plotly.graph_objects as go
+
+    shown = [camera for camera in rig.cameras if camera.thumbnail is not None]
+    vertices, faces, colours, count = [], [], [], 0
+    for camera in shown:
+        assert camera.thumbnail is not None
+        quads = _picture_mesh(rig.intrinsics, camera.world_from_camera, camera.thumbnail, rig.frustum_depth)
+        if count + len(quads[0]) > _MAX_PICTURE_VERTICES:
+            break
+        vertices.append(quads[0])
+        faces.append(quads[1] + count)
+        colours.append(quads[2])
+        count += len(quads[0])
+    if not vertices:
+        return None
+    points = np.concatenate(vertices).astype(np.float32)
+    triangles = np.concatenate(faces).astype(np.int32)
+    return go.Mesh3d(
+        x=points[:, 0],
+        y=points[:, 1],
+        z=points[:, 2],
+        i=triangles[:, 0],
+        j=triangles[:, 1],
+        k=triangles[:, 2],
+        facecolor=[_css((int(r), int(g), int(b))) for r, g, b in np.concatenate(colours)],
+        # The pictures' own colours, not lit ones.
+        lighting={"ambient": 1, "diffuse": 0, "specular": 0, "fresnel": 0},
+        flatshading=True,
+        name="pictures",
+        showlegend=True,
+        hoverinfo="skip",
+    )
+
+
+def _picture_mesh(
+    intrinsics: Intrinsics,
+    world_from_camera: Float[np.ndarray, "4 4"],
+    picture: UInt8[np.ndarray, "height width 3"],
+    depth: float,
+) -> tuple[Float[np.ndarray, "vertices 3"], np.ndarray, UInt8[np.ndarray, "faces 3"]]:
+    """Vertices (world units), triangles and a colour a triangle for a picture on a camera's image plane."""
+    height, width = picture.shape[:2]
+    top_left, top_right, _, bottom_left = frustum_corners(intrinsics, world_from_camera, depth)
+    across = np.linspace(0, 1, width + 1)[None, :, None] * (top_right - top_left)
+    down = np.linspace(0, 1, height + 1)[:, None, None] * (bottom_left - top_left)
+    vertices = (top_left + across + down).reshape(-1, 3)
+    first = (np.arange(height)[:, None] * (width + 1) + np.arange(width)[None, :]).reshape(-1)
+    below = first + width + 1
+    upper = np.stack([first, first + 1, below], axis=-1)
+    lower = np.stack([first + 1, below + 1, below], axis=-1)
+    triangles = np.stack([upper, lower], axis=1).reshape(-1, 3)
+    return vertices, triangles, np.repeat(picture.reshape(-1, 3), 2, axis=0)
+
+
+def _add_axis_letters(figure: "go.Figure", rig: Rig) -> None:
+    import plotly.graph_objects as go
+
+    tips = 0.55 * rig.obj_scale * np.eye(3)
+    figure.add_trace(
+        go.Scatter3d(
+            x=tips[:, 0],
+            y=tips[:, 1],
+            z=tips[:, 2],
+            mode="text",
+            text=["x", "y", "z"],
+            textfont={"size": 14, "color": "#222831"},
+            showlegend=False,
+            hoverinfo="skip",
+        )
+    )
+
+
+def _css(colour: Colour) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)

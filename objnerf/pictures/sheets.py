@@ -1,0 +1,200 @@
+"""Contact sheets: many small pictures on one, in rows and columns, with captions."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from objnerf.errors import InputError
+
+Colour = tuple[int, int, int]
+# An array (uint8, H W or H W 3), a picture of pillow's, or None for an empty cell. `Any` because a union of
+# shaped arrays says less than `as_picture` does when it refuses one.
+Picture = Any
+
+_INK = (34, 40, 49)
+_FAINT = (112, 120, 132)
+_FRAME = (214, 218, 224)
+
+
+def contact_sheet(
+    images: Sequence[Picture],
+    labels: Sequence[str | None] | None = None,
+    columns: int | None = None,
+    *,
+    title: str | None = None,
+    column_labels: Sequence[str] | None = None,
+    row_labels: Sequence[str] | None = None,
+    cell_width: int | None = None,
+    background: Colour = (255, 255, 255),
+    gap: int = 8,
+) -> Image.Image:
+    """Lay pictures out in rows and columns.
+
+    Args:
+        images: uint8 arrays (H, W, 3) or (H, W), pillow pictures, or None for an empty cell, in reading
+            order. They may differ in size: each is scaled to fit its cell and keeps its shape.
+        labels: a caption below each picture (None: none); as many as there are pictures.
+        columns: pictures in a row. Default: as near to a sheet of shape 4:3 as the pictures allow.
+        title: a line above everything.
+        column_labels: a heading for each column.
+        row_labels: a heading left of each row.
+        cell_width: width of a cell in pixels. Default: the widest picture, scaled up by a whole factor
+            where it is so small (under 96 pixels) that captions would not fit.
+        background: colour of the paper, RGB.
+        gap: pixels between cells.
+    Returns:
+        One RGB picture.
+    Raises:
+        InputError: no pictures, an array that is no picture, or captions that do not match in number.
+    """
+    pictures = [None if image is None else as_picture(image) for image in images]
+    present = [picture for picture in pictures if picture is not None]
+    if not present:
+        raise InputError("a contact sheet needs at least one picture, and got none")
+    if labels is not None and len(labels) != len(pictures):
+        raise InputError(
+            f"a contact sheet needs one label a picture: {len(pictures)} pictures, {len(labels)} labels"
+        )
+    cell_w, cell_h = _cell_size(present, cell_width)
+    if columns is None:
+        columns = _balanced_columns(len(pictures), cell_w, cell_h)
+    if columns < 1:
+        raise InputError(f"a contact sheet needs at least one column, and was asked for {columns}")
+    rows = math.ceil(len(pictures) / columns)
+    for name, headings, expected in (
+        ("column", column_labels, columns),
+        ("row", row_labels, rows),
+    ):
+        if headings is not None and len(headings) != expected:
+            raise InputError(
+                f"a contact sheet of {rows} rows and {columns} columns got {len(headings)} {name} labels"
+            )
+
+    text = ImageFont.load_default(max(11, min(16, cell_w // 10)))
+    heading = ImageFont.load_default(max(15, min(24, cell_w // 6)))
+    text_h = _line_height(text)
+    caption_h = text_h + 4 if labels is not None and any(labels) else 0
+    top = gap + (_line_height(heading) + gap if title else 0)
+    left = gap
+    if row_labels is not None:
+        left += max(math.ceil(text.getlength(label)) for label in row_labels) + gap
+    first_row = top + (text_h + gap // 2 if column_labels is not None else 0)
+    width = left + columns * (cell_w + gap)
+    if title:
+        width = max(width, math.ceil(heading.getlength(title)) + 2 * gap)
+    height = first_row + rows * (cell_h + caption_h + gap)
+    if width * height > 200_000_000:
+        raise InputError(
+            f"a contact sheet of {len(pictures)} pictures would be {width} x {height} pixels; "
+            "pass fewer pictures or a smaller cell_width"
+        )
+
+    sheet = Image.new("RGB", (width, height), background)
+    draw = ImageDraw.Draw(sheet)
+    if title:
+        draw.text((gap, gap), title, fill=_INK, font=heading)
+    for column, label in enumerate(column_labels or ()):
+        middle = left + column * (cell_w + gap) + cell_w / 2
+        draw.text((middle, top), _shortened(label, text, cell_w), fill=_INK, font=text, anchor="ma")
+    for row, label in enumerate(row_labels or ()):
+        middle = first_row + row * (cell_h + caption_h + gap) + cell_h / 2
+        draw.text((left - gap, middle), label, fill=_INK, font=text, anchor="rm")
+
+    for index, picture in enumerate(pictures):
+        if picture is None:
+            continue
+        row, column = divmod(index, columns)
+        x = left + column * (cell_w + gap)
+        y = first_row + row * (cell_h + caption_h + gap)
+        fitted = _fitted(picture, cell_w, cell_h)
+        x_image, y_image = x + (cell_w - fitted.width) // 2, y + (cell_h - fitted.height) // 2
+        sheet.paste(fitted, (x_image, y_image))
+        # A hairline just outside the picture, so that a white background does not melt into the paper.
+        draw.rectangle(
+            (x_image - 1, y_image - 1, x_image + fitted.width, y_image + fitted.height), outline=_FRAME
+        )
+        caption = labels[index] if labels is not None else None
+        if caption:
+            draw.text(
+                (x + cell_w / 2, y + cell_h + 3),
+                _shortened(caption, text, cell_w),
+                fill=_FAINT,
+                font=text,
+                anchor="ma",
+            )
+    return sheet
+
+
+def as_picture(image: Picture) -> Image.Image:
+    """A pillow RGB picture from an array or a picture.
+
+    Args:
+        image: uint8 array (H, W, 3), (H, W, 1) or (H, W), or a pillow picture; alpha is flattened on white.
+    Raises:
+        InputError: anything else, naming its shape and type.
+    """
+    if isinstance(image, Image.Image):
+        if image.mode == "RGB":
+            return image
+        if image.has_transparency_data:
+            rgba = image.convert("RGBA")
+            return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+        return image.convert("RGB")
+    array = np.asarray(image)
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 3)):
+        raise InputError(
+            "a picture is a uint8 array of shape (H, W, 3) or (H, W), and this one has "
+            f"shape {tuple(array.shape)} and type {array.dtype}"
+        )
+    if array.size == 0:
+        raise InputError(f"a picture needs at least one pixel, and this one has shape {tuple(array.shape)}")
+    return Image.fromarray(array).convert("RGB")
+
+
+def _cell_size(pictures: Sequence[Image.Image], cell_width: int | None) -> tuple[int, int]:
+    """Width and height in pixels of a cell into which every picture fits."""
+    if cell_width is not None and cell_width < 8:
+        raise InputError(
+            f"a cell of a contact sheet is at least 8 pixels wide, and {cell_width} was asked for"
+        )
+    if cell_width is None:
+        widest = max(picture.width for picture in pictures)
+        cell_width = widest * max(1, math.ceil(96 / widest))
+    tallest = max(picture.height / picture.width for picture in pictures)
+    return cell_width, max(1, round(cell_width * tallest))
+
+
+def _balanced_columns(count: int, cell_w: int, cell_h: int) -> int:
+    """How many columns bring `count` cells nearest to a 4:3 sheet."""
+    return max(1, min(count, round(math.sqrt(count * cell_h / cell_w * 4 / 3))))
+
+
+def _fitted(picture: Image.Image, width: int, height: int) -> Image.Image:
+    """The picture scaled to fit into width x height, its shape kept."""
+    scale = min(width / picture.width, height / picture.height)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    if size == picture.size:
+        return picture
+    # Whole pixels stay squares when a tiny render is blown up: smoothing would hide what is being looked at.
+    enlarged_whole = scale >= 2 and float(scale).is_integer()
+    return picture.resize(size, Image.Resampling.NEAREST if enlarged_whole else Image.Resampling.LANCZOS)
+
+
+def _shortened(text: str, font: Any, width: int) -> str:
+    """`text`, cut with an ellipsis where it would be wider than `width` pixels."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"
+
+
+def _line_height(font: Any) -> int:
+    """Pixels from the top of one line of text to the top of the next."""
+    ascent, descent = font.getmetrics()
+    return int(ascent + descent)
