@@ -65,5 +65,46 @@ def main(debug: bool) -> None:
     """
 
 
+@main.command()
+@_DATASET
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("cameras.html"),
+    show_default=True,
+    help="The suffix chooses: .html (turns with the mouse, works offline), .glb, .ply or .png.",
+)
+@click.option("--scene", type=click.IntRange(min=0), help="Only this scene's cameras.")
+@click.option(
+    "--max-views",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="At most so many cameras: whole scenes, spread evenly over the dataset.",
+)
+def poses(dataset: Path, out: Path, scene: int | None, max_views: int) -> None:
+    """Draw the cameras of DATASET: frusta, axes, locality box and ground, right side up."""
+    from objnerf.dataset import open_dataset
+    from objnerf.errors import WorkError
+    from objnerf.pictures.cameras import WITH_THUMBNAILS, check_suffix, write_cameras
+    from objnerf.pictures.rig import read_rig
+
+    check_suffix(out)
+    thumbnails = 40 if out.suffix.lower() in WITH_THUMBNAILS else 0
+    rig = read_rig(
+        open_dataset(dataset), scene=scene, max_views=max_views, thumbnails=thumbnails, skip_broken=True
+    )
+    write_cameras(rig, out)
+    left_out = f"; {rig.left_out} more left out, see --max-views" if rig.left_out else ""
+    click.echo(f"{out}: {len(rig.cameras)} cameras of {len(rig.scenes)} scenes{left_out}")
+    if rig.skipped:
+        reasons = "".join(f"\n  {reason}" for _, reason in rig.skipped[:10])
+        more = f"\n  and {len(rig.skipped) - 10} more" if len(rig.skipped) > 10 else ""
+        raise WorkError(
+            f"{len(rig.skipped)} of {len(rig.skipped) + len(rig.cameras)} views could not be drawn:"
+            f"{reasons}{more}\nrun `objnerf validate {dataset}` to learn more"
+        )
+
+
 if __name__ == "__main__":
     main()
