@@ -1,0 +1,466 @@
+"""Everything a dataset may be made of, as data: the manifest turned into shapes, floors and walls.
+
+An asset is a small record that travels in a scene's JSON. `build_mesh`, `floor_texture` and `wall_texture` turn a
+record into triangles or pixels; procedural records need nothing else, records of files need the `Roots` they lie
+under, so that a record holds no path of this machine.
+"""
+
+import hashlib
+import importlib.resources
+import json
+import logging
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import UInt8
+from pydantic import BaseModel, ConfigDict
+
+from generation.assets.floors import FLOOR_FAMILIES, paint_floor, plan_floor
+from generation.assets.manifest import (
+    FolderShapes,
+    ImageSurfaces,
+    Manifest,
+    ProceduralShapes,
+    ProceduralSurfaces,
+    ShapeNetShapes,
+    read_manifest,
+)
+from generation.assets.mesh import Extent, ShapeMesh
+from generation.assets.procedural import FAMILIES, build_family
+from generation.assets.walls import WALL_FAMILIES, paint_wall, plan_wall
+from objnerf.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+PROCEDURAL_VERSION = 1
+"""Raised whenever the code of a family gives another mesh for the same parameters."""
+
+Parameters = dict[str, bool | int | float | str]
+
+
+class ShapeAsset(BaseModel):
+    """One shape, as data.
+
+    Attributes:
+        id: unique and stable, as 'furniture/chair/5b1f0c9a2d3e' or 'shapenet/03001627/1a6f…'.
+        kind: where the mesh comes from.
+        family: 'chair', 'table', … or, for meshes of a folder, the folder's name.
+        licence: licence of the mesh.
+        source: name of the manifest's entry.
+        sha256: of the content (procedural: of family and parameters).
+        params: procedural: what the mesh is made from. Folder: {'up': 'y'}.
+        file: path below its root, '/'-separated, for meshes from files.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    kind: Literal["procedural", "shapenet", "folder"]
+    family: str
+    licence: str
+    source: str
+    sha256: str
+    params: Parameters = {}
+    file: str | None = None
+
+
+class SurfaceAsset(BaseModel):
+    """A tileable texture, as data.
+
+    Attributes:
+        id: unique and stable, as 'floors/herringbone/3'.
+        kind: painted by code, or an image of the user's.
+        family: 'planks', 'checker', …; for images the folder's name.
+        licence: licence of the image.
+        source: name of the manifest's entry.
+        sha256: of the content (procedural: of family and parameters).
+        params: procedural: what it is painted from.
+        file: path below its root, '/'-separated, for images.
+        tile_size: side of one tile in world units.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    kind: Literal["procedural", "image"]
+    family: str
+    licence: str
+    source: str
+    sha256: str
+    params: Parameters = {}
+    file: str | None = None
+    tile_size: float
+
+
+class FloorAsset(SurfaceAsset):
+    """A floor."""
+
+
+class WallAsset(SurfaceAsset):
+    """What the walls are covered with."""
+
+
+@dataclass(frozen=True)
+class Roots:
+    """Folders of this machine that the files of assets lie under.
+
+    Attributes:
+        shapenet: ShapeNetCore v1 or v2 (`--shapenet-root`).
+        meshes: folder of mesh files (`--meshes`).
+        textures: folder of images (`--textures`).
+        entries: folders that the manifest itself names, by the name of the entry.
+    """
+
+    shapenet: Path | None = None
+    meshes: Path | None = None
+    textures: Path | None = None
+    entries: tuple[tuple[str, Path], ...] = ()
+
+    def of(self, asset: ShapeAsset | SurfaceAsset) -> Path:
+        """The folder that `asset.file` is relative to.
+
+        Raises:
+            InputError: that folder was not given.
+        """
+        named = dict(self.entries).get(asset.source)
+        if named is not None:
+            return named
+        options: dict[str, tuple[str, Path | None]] = {
+            "shapenet": ("--shapenet-root", self.shapenet),
+            "folder": ("--meshes", self.meshes),
+            "image": ("--textures", self.textures),
+        }
+        option, root = options[asset.kind]
+        if root is None:
+            raise InputError(
+                f"asset {asset.id} needs the folder its file {asset.file} lies under: give {option} DIR."
+            )
+        return root
+
+
+@dataclass(frozen=True)
+class DroppedAsset:
+    """An asset that can't be used, and why."""
+
+    id: str
+    reason: str
+
+
+def default_manifest_path() -> Path:
+    """`assets_manifest.yaml` of the repository; in an installed package, the copy inside `generation/assets`.
+
+    Raises:
+        InputError: neither is there.
+    """
+    packaged = Path(str(importlib.resources.files("generation.assets")))
+    for candidate in (packaged.parents[1] / "assets_manifest.yaml", packaged / "assets_manifest.yaml"):
+        if candidate.is_file():
+            return candidate
+    raise InputError(
+        "assets_manifest.yaml was not found at the top of the repository, nor in the installed package. "
+        "Give one with --assets FILE."
+    )
+
+
+def build_mesh(asset: ShapeAsset, roots: Roots | None = None) -> ShapeMesh:
+    """The triangles of a shape, in the frame that `generation.assets.mesh` describes.
+
+    Args:
+        asset: the shape.
+        roots: folders of files; procedural shapes need none.
+    Raises:
+        InputError: the asset names an unknown family or a folder that was not given.
+        WorkError: a file is gone, changed, or can't be used.
+    """
+    if asset.kind == "procedural":
+        return build_family(asset.family, asset.params)
+    from generation.assets.check import load_checked  # trimesh loaders: only for files
+
+    return load_checked(asset, (roots or Roots()).of(asset))
+
+
+def floor_texture(
+    floor: FloorAsset, size: int = 512, roots: Roots | None = None
+) -> UInt8[np.ndarray, "size size 3"]:
+    """Tileable sRGB image of a floor, `size` pixels a side; it covers `floor.tile_size` world units.
+
+    Raises:
+        InputError: unknown family, or a folder that was not given.
+        WorkError: the image is gone, changed, or can't be read.
+    """
+    if floor.kind == "procedural":
+        return paint_floor(floor.family, floor.params, size)
+    return _image(floor, size, roots)
+
+
+def wall_texture(
+    wall: WallAsset, size: int = 512, roots: Roots | None = None
+) -> UInt8[np.ndarray, "size size 3"]:
+    """Tileable sRGB image of a wall covering; as `floor_texture`."""
+    if wall.kind == "procedural":
+        return paint_wall(wall.family, wall.params, size)
+    return _image(wall, size, roots)
+
+
+def _image(surface: SurfaceAsset, size: int, roots: Roots | None) -> UInt8[np.ndarray, "size size 3"]:
+    from generation.assets.textures import load_texture
+
+    assert surface.file is not None
+    return load_texture((roots or Roots()).of(surface) / surface.file, size, surface.sha256)
+
+
+class Catalogue:
+    """The manifest, with the user's folders, as lists of assets.
+
+    Attributes:
+        manifest: what the file says.
+        roots: hand this to `build_mesh` and `floor_texture` for assets of this catalogue.
+        dropped: assets that were left out so far, and why.
+    """
+
+    def __init__(self, manifest: Manifest, roots: Roots, cache_dir: Path | None = None) -> None:
+        self.manifest = manifest
+        self.roots = roots
+        self.dropped: list[DroppedAsset] = []
+        self._cache_dir = cache_dir
+        self._extents: dict[str, Extent] = {}
+
+    @classmethod
+    def load(
+        cls,
+        manifest: Path | None = None,
+        shapenet_root: Path | None = None,
+        meshes: Path | None = None,
+        textures: Path | None = None,
+        cache_dir: Path | None = None,
+    ) -> "Catalogue":
+        """Read a manifest and look at the folders that go with it.
+
+        Args:
+            manifest: None for the one that comes with the package.
+            shapenet_root: ShapeNetCore v1 or v2; its shapes then stand in for the procedural ones.
+            meshes: folder of GLB, glTF, OBJ, PLY; they then stand in for the procedural shapes.
+            textures: folder of images; they then stand in for the procedural floors.
+            cache_dir: where verdicts about files are remembered; None for the user's cache folder.
+        Raises:
+            InputError: the manifest or a folder can't be used.
+        """
+        path = manifest or default_manifest_path()
+        content = read_manifest(path)
+        for option, folder in (
+            ("--shapenet-root", shapenet_root),
+            ("--meshes", meshes),
+            ("--textures", textures),
+        ):
+            if folder is not None and not folder.is_dir():
+                raise InputError(f"{option} {folder}: there is no such folder.")
+        named = []
+        for entry in (*content.shapes, *content.floors, *content.walls):
+            if isinstance(entry, FolderShapes | ImageSurfaces) and entry.path is not None:
+                folder = entry.path if entry.path.is_absolute() else path.parent / entry.path
+                if not folder.is_dir():
+                    raise InputError(
+                        f"asset manifest {path}: entry {entry.name!r}: there is no folder {folder}."
+                    )
+                named.append((entry.name, folder))
+        roots = Roots(shapenet_root, meshes, textures, tuple(named))
+        return cls(content, roots, cache_dir)
+
+    def shapes(
+        self,
+        shape_source: str,
+        count: int,
+        seed: int,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[ShapeAsset]:
+        """`count` different shapes; a longer list begins with the shorter one.
+
+        Args:
+            shape_source: an entry of the manifest ('furniture', 'primitives') or a family ('chair').
+                ShapeNet and mesh folders that the user gave stand in for it.
+            count: how many.
+            seed: chooses the shapes; 0 is a seed.
+            progress: called with (shapes so far, count) while files are being checked.
+        Raises:
+            InputError: nothing of that name, or fewer shapes than asked for.
+        """
+        if count < 1:
+            raise InputError(f"--shapes must be at least 1, found {count}.")
+        shapes: list[ShapeAsset] = []
+        for asset in islice(self.usable_shapes(shape_source, seed), count):
+            shapes.append(asset)
+            if progress is not None:
+                progress(len(shapes), count)
+        if len(shapes) < count:
+            dropped = (
+                f" ({len(self.dropped)} more can't be used; `objnerf assets check` says why)"
+                if self.dropped
+                else ""
+            )
+            raise InputError(
+                f"{count} shapes were asked for, and {shape_source!r} offers {len(shapes)}{dropped}. "
+                f"Ask for at most --shapes {len(shapes)}, or offer more with --meshes or --shapenet-root."
+            )
+        return shapes
+
+    def usable_shapes(self, shape_source: str, seed: int) -> Iterator[ShapeAsset]:
+        """The shapes of a source in their order for `seed`, without end for procedural sources."""
+        files = [
+            entry
+            for entry in self.manifest.shapes
+            if not isinstance(entry, ProceduralShapes)
+            and self._is_given(entry)
+            and self._answers(entry, shape_source)
+        ]
+        if files:
+            yield from self._file_shapes(files, shape_source, seed)
+            return
+        for entry in self.manifest.shapes:
+            if isinstance(entry, ProceduralShapes) and (
+                entry.name == shape_source or shape_source in entry.families
+            ):
+                families = entry.families if entry.name == shape_source else {shape_source: 1}
+                yield from _procedural_shapes(entry, families, seed)
+                return
+        names = [entry.name for entry in self.manifest.shapes]
+        raise InputError(
+            f"no shape source {shape_source!r}; the manifest has {', '.join(names)}, and the families "
+            f"{', '.join(FAMILIES)}."
+        )
+
+    def extent(self, asset: ShapeAsset) -> Extent:
+        """Bounding box and footprint of a shape, built once and remembered."""
+        known = self._extents.get(asset.id)
+        if known is None:
+            mesh = build_mesh(asset, self.roots)
+            known = self._extents[asset.id] = Extent(mesh.size, mesh.footprint())
+        return known
+
+    def floors(self, count: int) -> list[FloorAsset]:
+        """`count` different floors; a longer list begins with the shorter one.
+
+        Raises:
+            InputError: an image folder was given and holds fewer.
+        """
+        if count < 1:
+            raise InputError(f"--bgs must be at least 1, found {count}.")
+        images = [
+            entry
+            for entry in self.manifest.floors
+            if isinstance(entry, ImageSurfaces) and self._is_given(entry)
+        ]
+        if images:
+            return self._image_floors(images, count)
+        return [
+            FloorAsset(
+                id=f"{entry.name}/{family}/{variant}",
+                kind="procedural",
+                family=family,
+                licence=entry.licence,
+                source=entry.name,
+                sha256=_digest(f"floor/{family}", params),
+                params=params,
+                tile_size=FLOOR_FAMILIES[family].tile_size,
+            )
+            for entry, family, variant in islice(_in_turn(self.manifest.floors), count)
+            for params in [plan_floor(family, variant)]
+        ]
+
+    def walls(self, count: int) -> list[WallAsset]:
+        """`count` different wall coverings; a longer list begins with the shorter one."""
+        return [
+            WallAsset(
+                id=f"{entry.name}/{family}/{variant}",
+                kind="procedural",
+                family=family,
+                licence=entry.licence,
+                source=entry.name,
+                sha256=_digest(f"wall/{family}", params),
+                params=params,
+                tile_size=WALL_FAMILIES[family].tile_size,
+            )
+            for entry, family, variant in islice(_in_turn(self.manifest.walls), count)
+            for params in [plan_wall(family, variant)]
+        ]
+
+    def _is_given(self, entry: ShapeNetShapes | FolderShapes | ImageSurfaces) -> bool:
+        if isinstance(entry, ShapeNetShapes):
+            return self.roots.shapenet is not None
+        given = self.roots.meshes if isinstance(entry, FolderShapes) else self.roots.textures
+        return entry.path is not None or given is not None
+
+    def _answers(self, entry: ShapeNetShapes | FolderShapes, shape_source: str) -> bool:
+        return False
+
+    def _file_shapes(
+        self, entries: list[ShapeNetShapes | FolderShapes], shape_source: str, seed: int
+    ) -> Iterator[ShapeAsset]:
+        return iter(())
+
+    def _image_floors(self, entries: list[ImageSurfaces], count: int) -> list[FloorAsset]:
+        return []
+
+
+def _digest(name: str, params: Parameters) -> str:
+    """Hash of what a procedural asset is made from."""
+    record = json.dumps([PROCEDURAL_VERSION, name, params], sort_keys=True)
+    return hashlib.sha256(record.encode()).hexdigest()
+
+
+def _in_turn(
+    entries: Sequence[ProceduralSurfaces | ImageSurfaces],
+) -> Iterator[tuple[ProceduralSurfaces, str, int]]:
+    """All procedural families in turn, again and again: entry, family, variant."""
+    offered = [
+        (entry, family)
+        for entry in entries
+        if isinstance(entry, ProceduralSurfaces)
+        for family in entry.families
+    ]
+    variant = 0
+    while offered:
+        for entry, family in offered:
+            yield entry, family, variant
+        variant += 1
+
+
+def _procedural_shapes(entry: ProceduralShapes, families: dict[str, int], seed: int) -> Iterator[ShapeAsset]:
+    """Shapes of several families by their weights; ends when every family has shown all it has."""
+    seen: set[str] = set()
+    drawn = dict.fromkeys(families, 0)
+    open_families = dict(families)
+    while open_families:
+        # the family that is furthest behind its share; so every beginning of the list is balanced
+        family = max(open_families, key=lambda name: open_families[name] / (drawn[name] + 1))
+        drawn[family] += 1
+        asset = _procedural_shape(entry, family, seed, drawn[family] - 1)
+        if asset.id in seen:
+            # only a family without parameters draws the same shape again
+            del open_families[family]
+            continue
+        seen.add(asset.id)
+        yield asset
+
+
+def _procedural_shape(entry: ProceduralShapes, family: str, seed: int, number: int) -> ShapeAsset:
+    stream = np.random.SeedSequence([seed, zlib.crc32(family.encode()), number])
+    shape = FAMILIES[family].draw(np.random.default_rng(stream))
+    params: Parameters = {
+        name: round(value, 4) if isinstance(value, float) else value
+        for name, value in asdict(shape).items()  # type: ignore[call-overload]
+    }
+    digest = _digest(f"shape/{family}", params)
+    return ShapeAsset(
+        id=f"{entry.name}/{family}/{digest[:12]}",
+        kind="procedural",
+        family=family,
+        licence=entry.licence,
+        source=entry.name,
+        sha256=digest,
+        params=params,
+    )
