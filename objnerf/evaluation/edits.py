@@ -1,0 +1,194 @@
+"""The manipulation test: move an object, change the background, and compare with the true picture.
+
+A test set holds, beside each view, the picture with one object moved (``_moved.png``), the one with another
+background (``_changed.png``), the scene that provides it (``_providing_bg.png``) and the mask of the object
+that moves (``_mask_for_moving.png``), and for each scene how far it moves (``002_movement.txt``: dx and dy).
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+
+from objnerf.dataset.files import grey_levels, read_image
+from objnerf.dataset.index import Dataset, Scene, View
+from objnerf.errors import InputError
+from objnerf.evaluation.metrics import MetricUnavailable
+from objnerf.evaluation.scenes import Model, RenderSettings, as_float, encode, finite_pose, render_view
+from objnerf.evaluation.segmentation import best_slot, resize_mask
+from objnerf.models.scene import SceneCode
+from objnerf.training.data import resize_by_area
+
+#: Pictures with an object moved, the same with the slot chosen by the reference's rule, changed backgrounds.
+EDIT_FIGURES = tuple(
+    f"{what}_{score}" for what in ("moved", "changed", "ref_moved") for score in ("psnr", "ssim", "lpips")
+)
+
+PictureScores = Mapping[str, Callable[[np.ndarray, np.ndarray], float]]
+
+
+def score_edits(
+    model: Model, dataset: Dataset, scene: Scene, settings: RenderSettings, scores: PictureScores
+) -> tuple[dict[str, float | None], dict[str, str]]:
+    """Scores of one scene in the manipulation test, means over all its views as in the reference.
+
+    The slot to move is the one that covers the object best in the input view: by what is seen
+    (``moved_…``), and by the reference's rule, which renders each slot alone (``ref_moved_…``).
+
+    Returns:
+        ``(figures, reasons)``: all of ``EDIT_FIGURES``, and why some are null.
+    Raises:
+        InputError: a file of the test that is there but cannot be used.
+    """
+    figures: dict[str, float | None] = dict.fromkeys(EDIT_FIGURES)
+    reasons: dict[str, str] = {}
+    poses = [finite_pose(view) for view in scene.views]
+    image = as_float(resize_by_area(scene.views[0].image(), settings.input_size))
+    code = encode(model, image, poses[0], seed=settings.seed, scene=scene.id)
+
+    def measure(what: str, edited: SceneCode, suffix: str) -> None:
+        pairs = [
+            (render_view(model, edited, pose, settings).rgb, _picture(view, suffix, settings.size))
+            for view, pose in zip(scene.views, poses, strict=True)
+        ]
+        for name, score in scores.items():
+            try:
+                figures[f"{what}_{name}"] = float(np.mean([score(got, wanted) for got, wanted in pairs]))
+            except MetricUnavailable as reason:
+                reasons[f"{what}_{name}"] = str(reason)
+
+    def give_up(what: str, reason: str) -> None:
+        for name in scores:
+            reasons[f"{what}_{name}"] = reason
+
+    no_move = _missing_for_moving(dataset, scene)
+    if no_move is None:
+        by_sight, by_reference = slots_to_move(model, code, scene.views[0], poses[0], settings)
+        movement = _on_device(read_movement(dataset.movements[scene.id]), code)
+        measure("moved", code.move(by_sight, movement), "_moved.png")
+        if by_reference == by_sight:
+            for name in scores:
+                figures[f"ref_moved_{name}"] = figures[f"moved_{name}"]
+                if f"moved_{name}" in reasons:
+                    reasons[f"ref_moved_{name}"] = reasons[f"moved_{name}"]
+        else:
+            measure("ref_moved", code.move(by_reference, movement), "_moved.png")
+    else:
+        give_up("moved", no_move)
+        give_up("ref_moved", no_move)
+
+    no_change = _missing(scene, ("_changed.png",)) or _missing(scene, ("_providing_bg.png",), first=True)
+    if no_change is None:
+        background = _picture(scene.views[0], "_providing_bg.png", settings.input_size)
+        other = encode(model, background, poses[0], seed=settings.seed, scene=scene.id)
+        measure("changed", code.with_background(other), "_changed.png")
+    else:
+        give_up("changed", no_change)
+    return figures, reasons
+
+
+def slots_to_move(
+    model: Model,
+    code: SceneCode,
+    view: View,
+    world_from_camera: Float[np.ndarray, "4 4"],
+    settings: RenderSettings,
+) -> tuple[int, int]:
+    """The foreground slots that cover the object to be moved best: by sight, and by the reference's rule.
+
+    Args:
+        view: the input view, which has a ``_mask_for_moving.png``.
+        world_from_camera: its pose, OpenCV axes.
+    """
+    path = view.companion("_mask_for_moving.png")
+    assert path is not None
+    grey = grey_levels(resize_mask(read_image(path), *settings.size))
+    # The lowest grey level of these masks is what stays (the reference's rule, and the format's grey 64).
+    wanted = grey != grey.min()
+    rendering = render_view(model, code, world_from_camera, settings, reference=True)
+    assert rendering.reference_labels is not None
+    count = code.slots.shape[1]
+    return (
+        best_slot(rendering.labels, wanted, count)[0],
+        best_slot(rendering.reference_labels, wanted, count)[0],
+    )
+
+
+def read_movement(path: Path) -> Float[np.ndarray, "3"]:
+    """How far an object moves, world units: a file of two lines, dx and dy; dz is 0.
+
+    Raises:
+        InputError: the file cannot be read or holds something else.
+    """
+    try:
+        words = path.read_text(encoding="utf-8").split()
+        dx, dy = (float(word) for word in words)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except ValueError as error:
+        raise InputError(f"{path}: expected two numbers, dx and dy in world units ({error})") from error
+    if not np.isfinite([dx, dy]).all():
+        raise InputError(f"{path}: expected two finite numbers, found {dx} and {dy}")
+    return np.array([dx, dy, 0.0])
+
+
+def move_object(code: SceneCode, slot: int, dx: float, dy: float) -> SceneCode:
+    """Shift one object over the ground by (dx, dy) world units.
+
+    Raises:
+        InputError: no such object.
+    """
+    return code.move(_object(code, slot), _on_device(np.array([dx, dy, 0.0]), code))
+
+
+def delete_object(code: SceneCode, slot: int) -> SceneCode:
+    """Take one object out of the scene.
+
+    Raises:
+        InputError: no such object.
+    """
+    return code.delete(_object(code, slot))
+
+
+def copy_object(code: SceneCode, slot: int, dx: float, dy: float) -> SceneCode:
+    """Put a second copy of an object (dx, dy) world units beside it, as the scene's last slot.
+
+    Raises:
+        InputError: no such object.
+    """
+    return code.duplicate(_object(code, slot), _on_device(np.array([dx, dy, 0.0]), code))
+
+
+def _object(code: SceneCode, slot: int) -> int:
+    count = code.slots.shape[1]
+    if not 1 <= slot < count:
+        found = "is the background" if slot == 0 else "does not exist"
+        raise InputError(f"slot {slot} {found}; the objects of this scene are slots 1 to {count - 1}")
+    return slot
+
+
+def _on_device(offset: Float[np.ndarray, "3"], code: SceneCode) -> torch.Tensor:
+    return torch.tensor(offset, dtype=code.offsets.dtype, device=code.offsets.device)
+
+
+def _missing_for_moving(dataset: Dataset, scene: Scene) -> str | None:
+    if scene.id not in dataset.movements:
+        return f"the dataset has no {scene.id:03d}_movement.txt"
+    return _missing(scene, ("_moved.png",)) or _missing(scene, ("_mask_for_moving.png",), first=True)
+
+
+def _missing(scene: Scene, suffixes: tuple[str, ...], *, first: bool = False) -> str | None:
+    """Why the test cannot be made: a file that a view (or the first one) lacks; None when all are there."""
+    for view in scene.views[:1] if first else scene.views:
+        for suffix in suffixes:
+            if view.companion(suffix) is None:
+                return f"a view has no {suffix.removeprefix('_')} (…{suffix})"
+    return None
+
+
+def _picture(view: View, suffix: str, size: tuple[int, int]) -> Float32[np.ndarray, "height width 3"]:
+    path = view.companion(suffix)
+    assert path is not None
+    return as_float(resize_by_area(read_image(path), size))

@@ -1,0 +1,432 @@
+"""Figures of a trained model on scenes that it never saw.
+
+The first view of a scene is encoded; all its views are rendered from what the model saw in that one. Each
+scene's scores are kept in the run folder under a key of everything that they depend on, so that a second
+evaluation goes on where the first one stopped.
+"""
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from objnerf import __version__
+from objnerf.console import Progress, no_progress
+from objnerf.dataset.index import Dataset, Scene
+from objnerf.errors import InputError
+from objnerf.evaluation import metrics
+from objnerf.evaluation.edits import EDIT_FIGURES, score_edits
+from objnerf.evaluation.metrics import Lpips, MetricUnavailable
+from objnerf.evaluation.scenes import (
+    Model,
+    RenderSettings,
+    SceneImages,
+    ViewRendering,
+    encode,
+    read_scene,
+    render_view,
+)
+from objnerf.evaluation.segmentation import BACKGROUND, reference_true_labels, true_labels
+from objnerf.training.recipe import Recipe, RunConfig
+
+_log = logging.getLogger(__name__)
+
+#: Raised when the meaning of a figure changes, so that scores kept by an older version are not taken over.
+SCORES_VERSION = 1
+
+#: File in a run folder that keeps the scores of single scenes, one JSON object a line.
+SCORES_FILE = Path("evaluation") / "scenes.jsonl"
+
+#: Segmentation of the input view and of the novel ones; then pictures of the novel views and of the input
+#: view; then segmentation as the reference computes it.
+FIGURES = (
+    *("ari", "fg_ari", "nv_ari", "nv_fg_ari"),
+    *("psnr", "ssim", "lpips", "input_psnr", "input_ssim", "input_lpips"),
+    *("ref_ari", "ref_fg_ari", "ref_nv_ari"),
+)
+
+
+@dataclass(frozen=True)
+class SceneScores:
+    """The figures of one scene; null ones have a reason."""
+
+    scene: int
+    views: int
+    figures: dict[str, float | None]
+    reasons: dict[str, str] = field(default_factory=dict)
+    objects: int | None = None
+    """Objects that the input view's mask shows; None without a mask."""
+    slots_used: int = 0
+    """Foreground slots that own at least one pixel of the input view."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The scene as it stands in the JSON result: its figures beside its id."""
+        return {
+            "scene": self.scene,
+            "views": self.views,
+            "objects": self.objects,
+            "slots_used": self.slots_used,
+            **self.figures,
+            "reasons": self.reasons,
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The outcome of an evaluation: figures of all scenes, and what they were computed with."""
+
+    scenes: tuple[SceneScores, ...]
+    settings: dict[str, Any]
+    figures: tuple[str, ...] = FIGURES
+
+    @property
+    def mean(self) -> dict[str, float | None]:
+        """Mean over the scenes that have the figure; None where none has it."""
+        return self._summary()[0]
+
+    @property
+    def std(self) -> dict[str, float | None]:
+        """Standard deviation over the same scenes (n in the denominator)."""
+        return self._summary()[1]
+
+    @property
+    def count(self) -> dict[str, int]:
+        """How many scenes have the figure."""
+        return self._summary()[2]
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why figures are missing: in all scenes, or in some of them (then with their number)."""
+        found: dict[str, str] = {}
+        for key in self.figures:
+            missing = [
+                scene.reasons.get(key, "not computed") for scene in self.scenes if scene.figures[key] is None
+            ]
+            if missing:
+                reason, times = Counter(missing).most_common(1)[0]
+                partly = len(missing) < len(self.scenes)
+                found[key] = f"in {times} of {len(self.scenes)} scenes: {reason}" if partly else reason
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as it is written to JSON: plain numbers and nulls, no NaN."""
+        mean, std, count = self._summary()
+        return {
+            "mean": mean,
+            "std": std,
+            "count": count,
+            "reasons": self.reasons,
+            "scenes": [scene.as_dict() for scene in self.scenes],
+            "settings": self.settings,
+        }
+
+    def text(self) -> str:
+        """The summary for people: one line a figure, reasons below."""
+        mean, std, count = self._summary()
+        lines = [f"{len(self.scenes)} scenes of {self.settings.get('dataset', 'the dataset')}"]
+        for key in self.figures:
+            value, spread = mean[key], std[key]
+            if value is not None and spread is not None:
+                digits = 2 if key.endswith("psnr") else 3
+                some = "" if count[key] == len(self.scenes) else f"  ({count[key]} scenes)"
+                lines.append(f"  {key:<16} {value:8.{digits}f} ± {spread:.{digits}f}{some}")
+            else:
+                lines.append(f"  {key:<16}     null")
+        told: dict[str, list[str]] = {}
+        for key, reason in self.reasons.items():
+            told.setdefault(reason, []).append(key)
+        lines += [f"  {', '.join(keys)}: {reason}" for reason, keys in told.items()]
+        return "\n".join(lines)
+
+    def _summary(self) -> tuple[dict[str, float | None], dict[str, float | None], dict[str, int]]:
+        return metrics.mean_and_spread([scene.figures for scene in self.scenes], self.figures)
+
+
+def render_settings(recipe: Recipe, *, seed: int = 0) -> RenderSettings:
+    """How a recipe's model is evaluated: at its finest stage's size, with its samples for evaluation.
+
+    Args:
+        recipe: of the run.
+        seed: of the slots' random start.
+    """
+    return RenderSettings(
+        size=recipe.stages[-1].size,
+        samples=recipe.sampling.eval_samples,
+        input_size=recipe.input_size,
+        # The reference evaluates without the box; a recipe that never lifts it keeps it here too.
+        locality=recipe.locality.until is None,
+        chunk_rays=recipe.sampling.chunk,
+        seed=seed,
+    )
+
+
+def scenes_to_evaluate(config: RunConfig, dataset: Dataset) -> tuple[list[int], str]:
+    """Which scenes of a dataset a run has not seen, and in words why these.
+
+    The dataset that the run was trained on gives its held-out scenes, any other one all of its scenes. A
+    dataset is known again by its scene ids and numbers of views, not by its path, so that a run and its
+    data may move; one whose ``dataset.yaml`` says that it is a test split is never taken for it.
+
+    Raises:
+        InputError: it is the training set, and no scene of it was held out.
+    """
+    facts = config.dataset
+    known = sorted((*facts.train_scenes, *facts.held_out_scenes))
+    card = dataset.card()
+    is_test = card is not None and card.split == "test"
+    if is_test or list(dataset.scenes) != known or dataset.n_views != facts.views:
+        return list(dataset.scenes), "all scenes of a dataset that the run was not trained on"
+    if not facts.held_out_scenes:
+        raise InputError(
+            f"{dataset.root} is the dataset that the run was trained on, and the run held no scene out "
+            "(held_out in its recipe), so there is nothing to evaluate on; name a test set"
+        )
+    return list(facts.held_out_scenes), "the scenes that were held out of training"
+
+
+def evaluate(
+    model: Model,
+    dataset: Dataset,
+    scenes: Sequence[int],
+    settings: RenderSettings,
+    *,
+    manipulations: bool = False,
+    described: Mapping[str, Any] | None = None,
+    keep: Path | None = None,
+    progress: Progress = no_progress,
+) -> Evaluation:
+    """Score a model on scenes of a dataset.
+
+    Args:
+        model: in evaluation mode, on the device that is to be used.
+        dataset: an opened dataset.
+        scenes: ids of the scenes to look at.
+        settings: how views are rendered.
+        manipulations: also score moved objects and changed backgrounds, where the dataset has them.
+        described: what else ``settings`` of the result should say (run, recipe, …).
+        keep: file that scores of single scenes are read from and added to; None keeps nothing.
+        progress: told after each scene.
+    Returns:
+        Scores of all scenes, in the order of ``scenes``.
+    Raises:
+        InputError: no scenes, or a file of theirs that is missing or cannot be read.
+    """
+    if not scenes:
+        raise InputError(f"{dataset.root}: there are no scenes to evaluate on")
+    device = next(iter(model.parameters())).device
+    lpips, no_lpips = _load_lpips(str(device))
+    figures = FIGURES + (EDIT_FIGURES if manipulations else ())
+    kept = _read_scores(keep) if keep is not None else {}
+    fixed = _fixed_key(model, settings, lpips is not None, figures)
+    results = []
+    for number, scene_id in enumerate(scenes):
+        scene = dataset.scenes[scene_id]
+        key = _scene_key(fixed, dataset, scene, manipulations)
+        scores = kept.get(key)
+        if scores is None:
+            scores = score_scene(model, scene, settings, lpips=lpips, no_lpips=no_lpips)
+            if manipulations:
+                found, reasons = score_edits(
+                    model, dataset, scene, settings, _picture_scores(lpips, no_lpips)
+                )
+                scores.figures.update(found)
+                scores.reasons.update(reasons)
+            if keep is not None:
+                _append_scores(keep, key, scores)
+        results.append(scores)
+        progress(number + 1, len(scenes), f"scene {scene_id}")
+    described = {
+        "objnerf_version": __version__,
+        "dataset": dataset.root.name,
+        **(described or {}),
+        "render": asdict(settings),
+        "lpips": "AlexNet 0.1" if lpips is not None else None,
+        "scenes": list(scenes),
+    }
+    return Evaluation(tuple(results), described, figures)
+
+
+def score_scene(
+    model: Model, scene: Scene, settings: RenderSettings, *, lpips: Lpips | None, no_lpips: str = ""
+) -> SceneScores:
+    """All figures of one scene but those of the manipulation test.
+
+    Args:
+        lpips: the perceptual distance; None where it cannot be computed, for the reason ``no_lpips``.
+    """
+    images = read_scene(scene, settings)
+    code = encode(model, images.input_image, images.world_from_camera[0], seed=settings.seed, scene=scene.id)
+    renderings = [
+        render_view(model, code, pose, settings, reference=mask is not None)
+        for pose, mask in zip(images.world_from_camera, images.masks, strict=True)
+    ]
+    return scores_of_renderings(images, renderings, lpips=lpips, no_lpips=no_lpips)
+
+
+def scores_of_renderings(
+    images: SceneImages,
+    renderings: Sequence[ViewRendering],
+    *,
+    lpips: Lpips | None = None,
+    no_lpips: str = "",
+) -> SceneScores:
+    """Figures of a scene from its true and its rendered views, in the same order; the first is the input."""
+    figures: dict[str, float | None] = dict.fromkeys(FIGURES)
+    reasons: dict[str, str] = {}
+
+    def put(key: str, compute: Callable[[], float]) -> None:
+        try:
+            figures[key] = compute()
+        except MetricUnavailable as reason:
+            reasons[key] = str(reason)
+
+    picture_scores = _picture_scores(lpips, no_lpips)
+    novel = range(1, len(renderings))
+    for name, score in picture_scores.items():
+        put(f"input_{name}", lambda score=score: score(renderings[0].rgb, images.images[0]))  # type: ignore[misc]
+        put(
+            name,
+            lambda score=score: _mean([score(renderings[view].rgb, images.images[view]) for view in novel]),  # type: ignore[misc]
+        )
+
+    def ari(view: int) -> float:
+        return metrics.ari(_true_labels(images, view), renderings[view].labels)
+
+    def fg_ari(view: int) -> float:
+        return metrics.fg_ari(_true_labels(images, view), renderings[view].labels, BACKGROUND)
+
+    def ref_ari(view: int, foreground: bool = False) -> float:
+        predicted = renderings[view].reference_labels
+        labels, background = reference_true_labels(_mask(images, view))
+        if predicted is None:
+            raise MetricUnavailable("the view was not rendered by the reference's rule")
+        return metrics.fg_ari(labels, predicted, background) if foreground else metrics.ari(labels, predicted)
+
+    put("ari", lambda: ari(0))
+    put("fg_ari", lambda: fg_ari(0))
+    put("nv_ari", lambda: _mean([ari(view) for view in novel]))
+    put("nv_fg_ari", lambda: _mean([fg_ari(view) for view in novel]))
+    put("ref_ari", lambda: ref_ari(0))
+    put("ref_fg_ari", lambda: ref_ari(0, foreground=True))
+    # The reference keeps the last view's value of what it meant to average.
+    put("ref_nv_ari", lambda: _mean([ref_ari(view) for view in novel[-1:]]))
+
+    objects = None if images.masks[0] is None else len(np.unique(true_labels(images.masks[0]))) - 1
+    return SceneScores(
+        scene=images.id,
+        views=len(renderings),
+        figures=figures,
+        reasons=reasons,
+        objects=objects,
+        slots_used=int((np.unique(renderings[0].labels) != BACKGROUND).sum()),
+    )
+
+
+def _mask(images: SceneImages, view: int) -> np.ndarray:
+    mask = images.masks[view]
+    if mask is None:
+        raise MetricUnavailable("a view has no mask (…_mask.png)")
+    return mask
+
+
+def _true_labels(images: SceneImages, view: int) -> np.ndarray:
+    return true_labels(_mask(images, view))
+
+
+def _mean(values: Sequence[float]) -> float:
+    if not values:
+        raise MetricUnavailable("the scene has no novel view")
+    return float(np.mean(values))
+
+
+def _load_lpips(device: str) -> tuple[Lpips | None, str]:
+    try:
+        return Lpips(device), ""
+    except MetricUnavailable as reason:
+        return None, str(reason)
+
+
+def _picture_scores(
+    lpips: Lpips | None, no_lpips: str
+) -> dict[str, Callable[[np.ndarray, np.ndarray], float]]:
+    """The three scores of a picture against the true one, by name."""
+
+    def distance(image: np.ndarray, target: np.ndarray) -> float:
+        if lpips is None:
+            raise MetricUnavailable(no_lpips or "LPIPS was not asked for")
+        return lpips(image, target)
+
+    return {"psnr": metrics.psnr, "ssim": metrics.ssim, "lpips": distance}
+
+
+def _fixed_key(model: Model, settings: RenderSettings, has_lpips: bool, figures: Sequence[str]) -> str:
+    """What the scores of all scenes depend on: weights, settings and what is computed."""
+    digest = hashlib.sha256()
+    plain = {key: value for key, value in asdict(settings).items() if key != "chunk_rays"}
+    digest.update(
+        json.dumps([SCORES_VERSION, plain, asdict(model.geometry), has_lpips, list(figures)]).encode()
+    )
+    assert isinstance(model, torch.nn.Module)
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _scene_key(fixed: str, dataset: Dataset, scene: Scene, manipulations: bool) -> str:
+    """Key of a scene's scores: what is common to all, and the content of the scene's own files."""
+    digest = hashlib.sha256(f"{fixed} {scene.id}".encode())
+    paths = []
+    for view in scene.views:
+        suffixes = view.companions if manipulations else view.companions & {"_RT.txt", "_mask.png"}
+        paths += [view.image_path, *(view.root / f"{view.stem}{suffix}" for suffix in sorted(suffixes))]
+    if manipulations and scene.id in dataset.movements:
+        paths.append(dataset.movements[scene.id])
+    for path in paths:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+        digest.update(f"{path.name} {len(content)} ".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _read_scores(path: Path) -> dict[str, SceneScores]:
+    """Scores kept earlier, by key. A line that is broken (an interrupted writer's) does not count."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    kept = {}
+    for line in lines:
+        try:
+            content = json.loads(line)
+            kept[content["key"]] = SceneScores(**content["scores"])
+        except (ValueError, TypeError, KeyError):
+            _log.info("%s: passed over a line that is no scores", path)
+    return kept
+
+
+def _append_scores(path: Path, key: str, scores: SceneScores) -> None:
+    """Add a line; a run folder that cannot be written to only costs the resuming."""
+    line = json.dumps({"key": key, "scores": asdict(scores)}, allow_nan=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b") as file:
+            # An interrupted writer may have left half a line.
+            file.seek(0, 2)
+            if file.tell():
+                file.seek(-1, 2)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+            file.write(line.encode() + b"\n")
+    except OSError as error:
+        _log.warning("%s: the scores cannot be kept for a later run (%s)", path, error.strerror or error)

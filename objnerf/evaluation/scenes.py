@@ -1,0 +1,270 @@
+"""One scene through a trained model: read its files, look at its input view, render what is asked for.
+
+Poses are ``world_from_camera`` with OpenCV axes; lengths are world units; pictures are RGB in [0, 1].
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int, UInt8
+from torch import Tensor
+
+from objnerf.dataset.cameras import look_at
+from objnerf.dataset.index import Scene, View
+from objnerf.errors import InputError
+from objnerf.evaluation.segmentation import labels_from_opacity, reference_labels, resize_mask
+from objnerf.models.scene import SceneCode, SceneGeometry
+from objnerf.rendering.rays import camera_directions, uniform_depths, world_rays
+from objnerf.rendering.volume import Rendering
+from objnerf.training.data import derive_seed, resize_by_area
+
+#: Stream of randomness that evaluation draws the slots' start from, apart from training's own streams.
+EVALUATION_STREAM = 1000
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What evaluation needs of a scene model, of whatever kind."""
+
+    geometry: SceneGeometry
+
+    def parameters(self) -> Iterator[torch.nn.Parameter]: ...
+
+    def encode(
+        self,
+        images: Float[Tensor, "scenes 3 height width"],
+        world_from_camera: Float[Tensor, "scenes 4 4"],
+        *,
+        generator: torch.Generator | None = None,
+    ) -> SceneCode: ...
+
+    def render(
+        self,
+        code: SceneCode,
+        origins: Float[Tensor, "scenes rays 3"],
+        directions: Float[Tensor, "scenes rays 3"],
+        depths: Float[Tensor, "scenes rays samples"],
+        *,
+        locality: bool,
+        chunk_rays: int | None = None,
+        alone: bool = False,
+    ) -> Rendering: ...
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """How views are rendered."""
+
+    size: tuple[int, int]
+    """(width, height) of the rendered views, pixels."""
+    samples: int
+    """Samples a ray, uniform in planar depth between the model's near and far."""
+    input_size: tuple[int, int]
+    """(width, height) of the image that the encoder sees, pixels."""
+    locality: bool = True
+    """Whether foreground slots are confined to the locality box."""
+    chunk_rays: int = 4096
+    """Rays in flight at once; changes no figure."""
+    seed: int = 0
+    """Of the slots' random start; every scene derives its own from it."""
+
+
+@dataclass(frozen=True)
+class SceneImages:
+    """A scene's files, read and brought to the size of the rendered views."""
+
+    id: int
+    stems: tuple[str, ...]
+    world_from_camera: Float[np.ndarray, "views 4 4"]
+    images: Float32[np.ndarray, "views height width 3"]
+    """In [0, 1]."""
+    masks: tuple[UInt8[np.ndarray, "height width 3"] | None, ...]
+    """Flat colours of each view's instances; None where a view has no mask."""
+    input_image: Float32[np.ndarray, "input_height input_width 3"]
+    """The first view at the encoder's size, in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class ViewRendering:
+    """A rendered view, on the CPU."""
+
+    rgb: Float32[np.ndarray, "height width 3"]
+    """In [0, 1]."""
+    depth: Float32[np.ndarray, "height width"]
+    """Expected planar depth, world units."""
+    opacity: Float32[np.ndarray, "height width"]
+    labels: Int[np.ndarray, "height width"]
+    """Slot that each pixel sees most of; 0 is the background."""
+    reference_labels: Int[np.ndarray, "height width"] | None = None
+    """Slots by the reference's rule, where it was asked for."""
+
+    @property
+    def picture(self) -> UInt8[np.ndarray, "height width 3"]:
+        """The colours in 8 bits."""
+        return to_uint8(self.rgb)
+
+
+def read_scene(scene: Scene, settings: RenderSettings) -> SceneImages:
+    """Read a scene's pictures, poses and masks.
+
+    Raises:
+        InputError: a file that is missing or cannot be read.
+    """
+    images, masks = [], []
+    for view in scene.views:
+        images.append(as_float(resize_by_area(view.image(), settings.size)))
+        masks.append(resize_mask(view.mask(), *settings.size) if view.mask_path is not None else None)
+    return SceneImages(
+        id=scene.id,
+        stems=tuple(view.stem for view in scene.views),
+        world_from_camera=np.stack([finite_pose(view) for view in scene.views]),
+        images=np.stack(images),
+        masks=tuple(masks),
+        input_image=as_float(resize_by_area(scene.views[0].image(), settings.input_size)),
+    )
+
+
+def finite_pose(view: View) -> Float[np.ndarray, "4 4"]:
+    """A view's camera-to-world matrix.
+
+    Raises:
+        InputError: it is missing, cannot be read, or holds nan or inf.
+    """
+    pose = view.pose()
+    if not np.isfinite(pose).all():
+        raise InputError(f"{view.pose_path}: expected finite numbers, found nan or inf")
+    return pose
+
+
+def encode(
+    model: Model,
+    image: Float32[np.ndarray, "height width 3"],
+    world_from_camera: Float[np.ndarray, "4 4"],
+    *,
+    seed: int,
+    scene: int,
+) -> SceneCode:
+    """Slots of one scene from one posed image.
+
+    Args:
+        model: in evaluation mode.
+        image: in [0, 1], at the size that the encoder is to see.
+        world_from_camera: the image's pose, OpenCV axes.
+        seed: of the slots' random start.
+        scene: the scene's id, so that each scene has its own start whatever was evaluated before it.
+    """
+    device = next(model.parameters()).device
+    generator = torch.Generator(device=device).manual_seed(derive_seed(seed, 0, EVALUATION_STREAM, scene))
+    images = torch.tensor(image * 2 - 1, dtype=torch.float32, device=device).permute(2, 0, 1)[None]
+    pose = torch.tensor(world_from_camera, dtype=torch.float32, device=device)[None]
+    with torch.no_grad():
+        return model.encode(images.contiguous(), pose, generator=generator)
+
+
+def render_view(
+    model: Model,
+    code: SceneCode,
+    world_from_camera: Float[np.ndarray, "4 4"],
+    settings: RenderSettings,
+    *,
+    reference: bool = False,
+) -> ViewRendering:
+    """Render one view of one scene.
+
+    Args:
+        model: the model that made ``code``.
+        code: a single scene, perhaps edited.
+        world_from_camera: of the view, OpenCV axes.
+        settings: size, samples and locality.
+        reference: also label the pixels by the reference's rule, which renders each slot alone.
+    """
+    device = next(model.parameters()).device
+    width, height = settings.size
+    geometry = model.geometry
+    directions = camera_directions(geometry.focal_ratio, width, height, device=device).flatten(0, 1)
+    pose = torch.tensor(world_from_camera, dtype=torch.float32, device=device)[None]
+    origins, directions = world_rays(directions[None], pose)
+    depths = uniform_depths(geometry.near, geometry.far, settings.samples, device=device)
+    with torch.no_grad():
+        rendering = model.render(
+            code,
+            origins,
+            directions,
+            depths.expand(1, width * height, -1),
+            locality=settings.locality,
+            chunk_rays=settings.chunk_rays,
+            alone=reference,
+        )
+
+    def pixels(values: Tensor) -> np.ndarray:
+        return values[0].unflatten(0, (height, width)).cpu().numpy()
+
+    return ViewRendering(
+        rgb=pixels(rendering.rgb.clamp(0, 1)),
+        depth=pixels(rendering.depth),
+        opacity=pixels(rendering.opacity),
+        labels=pixels(labels_from_opacity(rendering.slot_opacity)),
+        reference_labels=pixels(reference_labels(rendering.alone.density_mask))
+        if rendering.alone is not None
+        else None,
+    )
+
+
+def slot_alone(code: SceneCode, slot: int) -> SceneCode:
+    """The scene with one slot and nothing else, so that its hidden parts are seen too."""
+    for other in range(code.slots.shape[1]):
+        if other != slot:
+            code = code.delete(other)
+    return code
+
+
+def on_paper(
+    view: ViewRendering, paper: tuple[int, int, int] = (255, 255, 255)
+) -> UInt8[np.ndarray, "height width 3"]:
+    """A rendering on flat paper instead of black where light passes through: for slots that stand alone."""
+    rest = (1 - view.opacity)[..., None] * (np.array(paper, np.float32) / 255)
+    return to_uint8(view.rgb + rest)
+
+
+def orbit(
+    world_from_camera: Float[np.ndarray, "4 4"],
+    count: int,
+    *,
+    path: Literal["circle", "swing"] = "circle",
+) -> Float[np.ndarray, "count 4 4"]:
+    """Cameras on the circle about world z that goes through a camera, all looking where it looks.
+
+    The point looked at is where the optical axis comes nearest to the world's z axis.
+
+    Args:
+        world_from_camera: the camera that the orbit starts at, OpenCV axes.
+        count: number of cameras.
+        path: all the way round, or to and fro over 60° about the start.
+    """
+    position, forward = world_from_camera[:3, 3], world_from_camera[:3, 2]
+    horizontal = forward[:2] @ forward[:2]
+    along = -(position[:2] @ forward[:2]) / horizontal if horizontal > 1e-9 else 0.0
+    target = np.array([0.0, 0.0, position[2] + along * forward[2]])
+    if path == "circle":
+        angles = 2 * np.pi * np.arange(count) / count
+    else:
+        angles = np.radians(30.0) * np.sin(2 * np.pi * np.arange(count) / count)
+    poses = []
+    for angle in angles:
+        cos, sin = np.cos(angle), np.sin(angle)
+        turn = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
+        poses.append(look_at(turn @ position, target))
+    return np.stack(poses)
+
+
+def as_float(image: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "height width 3"]:
+    """8-bit RGB to [0, 1]."""
+    return image.astype(np.float32) / 255
+
+
+def to_uint8(image: Float[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
+    """[0, 1] to 8-bit RGB, rounded."""
+    return np.clip(np.rint(image * 255), 0, 255).astype(np.uint8)
