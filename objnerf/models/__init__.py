@@ -1,12 +1,21 @@
 """Scene models: images in, slots out, slots rendered. ``build_model`` makes the one a recipe asks for."""
 
 from objnerf.models.config import ModelConfig, PlacesConfig, UorfConfig
-from objnerf.models.scene import UORF, SceneCode, SceneGeometry
+from objnerf.models.scene import UORF, SceneCode, SceneGeometry, SceneModel
 
-__all__ = ["UORF", "ModelConfig", "PlacesConfig", "SceneCode", "SceneGeometry", "UorfConfig", "build_model"]
+__all__ = [
+    "UORF",
+    "ModelConfig",
+    "PlacesConfig",
+    "SceneCode",
+    "SceneGeometry",
+    "SceneModel",
+    "UorfConfig",
+    "build_model",
+]
 
 
-def build_model(config: ModelConfig, geometry: SceneGeometry) -> "UORF | Places":
+def build_model(config: ModelConfig, geometry: SceneGeometry) -> SceneModel:
     """The model that a recipe's ``model`` section describes, freshly initialised.
 
     Args:

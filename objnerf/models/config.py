@@ -16,7 +16,6 @@ class UorfConfig(BaseModel):
     kind: Literal["uorf"] = "uorf"
     num_slots: int = Field(8, ge=2, description="slots, the background included")
     z_dim: PositiveInt = Field(64, description="width of features and slots")
-    input_size: PositiveInt = Field(64, description="side to which the encoder's input is resized, pixels")
     bottom: bool = Field(False, description="one more encoder layer, for 128 × 128 inputs")
     attn_iter: PositiveInt = Field(3, description="iterations of slot attention")
     n_freq: int = Field(5, ge=0, description="octaves of the Fourier features of a point")

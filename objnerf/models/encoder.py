@@ -56,7 +56,7 @@ class Encoder(nn.Module):
     ) -> Float[Tensor, "scenes channels rows columns"]:
         """Features of images in [-1, 1], at their size, or half of it with ``bottom``."""
         scenes, _, height, width = images.shape
-        position = position_channels(height, width, images.device).expand(scenes, -1, -1, -1)
+        position = position_channels(height, width, images.device).to(images.dtype).expand(scenes, -1, -1, -1)
         x = torch.cat([images, position], dim=1)
         if self.bottom:
             x = self.enc_down_0(x)

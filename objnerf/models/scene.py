@@ -4,12 +4,10 @@ A scene model has three methods: ``encode`` makes a ``SceneCode`` from one posed
 answers for points what each slot's field says there, ``render`` composites rays.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import TypeVar
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -26,21 +24,25 @@ from objnerf.rendering.volume import Mixing, Rendering, SlotRendering, SlotSampl
 class SceneGeometry:
     """What a dataset fixes about space; lengths in world units."""
 
-    near: float = 6.0
+    near: float
     """Planar depth at which sampling starts."""
-    far: float = 20.0
+    far: float
     """Planar depth at which sampling ends; densities are per (far - near) of length."""
-    nss_scale: float = 7.0
+    nss_scale: float
     """World coordinates are divided by this before they enter a network."""
-    obj_scale: float = 4.5
+    obj_scale: float
     """Half side of the locality box centred on the world's origin."""
-    focal_ratio: tuple[float, float] = (350 / 320, 350 / 240)
+    focal_ratio: tuple[float, float]
     """(fx / width, fy / height)."""
 
     @property
     def depth_range(self) -> float:
         """far - near: the unit of length of densities."""
         return self.far - self.near
+
+
+# Spelled out because the run-time shape checks of the tests don't take typing.Self.
+Code = TypeVar("Code", bound="SceneCode")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class SceneCode:
     attention: Float[Tensor, "scenes slots tokens"] | None = None
     """Attention over the feature map's tokens, row-major, summing to 1 over the slots."""
 
-    def select_scenes(self, index: Int[Tensor, "chosen"]) -> Self:
+    def select_scenes(self: Code, index: Int[Tensor, "chosen"]) -> Code:
         """The same scenes in another order, or some of them, or one repeatedly."""
         return replace(
             self,
@@ -74,7 +76,7 @@ class SceneCode:
             attention=None if self.attention is None else self.attention[index],
         )
 
-    def select_slots(self, index: Int[Tensor, "chosen"]) -> Self:
+    def select_slots(self: Code, index: Int[Tensor, "chosen"]) -> Code:
         """The same slots in another order, or some repeated (a copy to be moved); index 0 must stay first."""
         return replace(
             self,
@@ -84,115 +86,42 @@ class SceneCode:
             attention=None if self.attention is None else self.attention[:, index],
         )
 
-    def move(self, slot: int, offset: Float[Tensor, "3"]) -> Self:
+    def move(self: Code, slot: int, offset: Float[Tensor, "3"]) -> Code:
         """Move one foreground slot by ``offset`` world units."""
         offsets = self.offsets.clone()
         offsets[:, slot] += offset
         return replace(self, offsets=offsets)
 
-    def delete(self, slot: int) -> Self:
+    def delete(self: Code, slot: int) -> Code:
         """Take one slot out of the scene."""
         present = self.present.clone()
         present[:, slot] = False
         return replace(self, present=present)
 
-    def duplicate(self, slot: int, offset: Float[Tensor, "3"]) -> Self:
+    def duplicate(self: Code, slot: int, offset: Float[Tensor, "3"]) -> Code:
         """Add a copy of a foreground slot, ``offset`` world units from the original, as the last slot."""
         count = self.slots.shape[1]
         index = torch.tensor([*range(count), slot], device=self.slots.device)
         return self.select_slots(index).move(count, offset)
 
-    def with_background(self, other: Self) -> Self:
+    def with_background(self: Code, other: Code) -> Code:
         """Take the background slots of other scenes, one for one."""
         slots = torch.cat([other.slots[:, :1], self.slots[:, 1:]], dim=1)
         return replace(self, slots=slots)
 
 
-class SceneModel(Protocol):
-    """What rendering needs to know of a model."""
-
-    geometry: SceneGeometry
-
-    def decode(
-        self, code: SceneCode, points: Float[Tensor, "scenes points 3"], *, locality: bool
-    ) -> SlotSamples: ...
-
-
-def render_rays(
-    model: SceneModel,
-    code: SceneCode,
-    origins: Float[Tensor, "scenes rays 3"],
-    directions: Float[Tensor, "scenes rays 3"],
-    depths: Float[Tensor, "scenes rays samples"],
-    *,
-    locality: bool,
-    mixing: Mixing = "share",
-    chunk_rays: int | None = None,
-    recompute: bool = False,
-    alone: bool = False,
-) -> Rendering:
-    """Decode and composite rays, a chunk at a time where asked.
+class SceneModel(nn.Module):
+    """What all models share: a geometry, and rays rendered with the fields that ``decode`` asks.
 
     Args:
-        model: whose fields to ask.
-        code: the scenes.
-        origins: ray origins, world units.
-        directions: ray directions with camera z-depth 1.
-        depths: planar depths of the samples, ascending, world units.
-        locality: whether foreground slots are confined to the locality box.
-        mixing: how slots mix in a point, see ``composite``.
-        chunk_rays: rays (of every scene) in flight at once; all when None. The answer is the same.
-        recompute: keep no activations of a chunk, but compute them again in the backward pass. Needs
-            ``chunk_rays`` to be worth anything.
-        alone: also composite each slot by itself.
-    """
-    rays = origins.shape[1]
-    step = rays if chunk_rays is None else chunk_rays
-
-    def render_chunk(first: int) -> tuple[Tensor, ...]:
-        last = min(first + step, rays)
-        chunk_depths = depths[:, first:last]
-        points = points_on_rays(origins[:, first:last], directions[:, first:last], chunk_depths)
-        samples = model.decode(code, points.flatten(1, 2), locality=locality)
-        rendering = composite(
-            samples,
-            chunk_depths,
-            directions[:, first:last],
-            unit=model.geometry.depth_range,
-            mixing=mixing,
-            alone=alone,
-        )
-        parts = (rendering.rgb, rendering.depth, rendering.opacity, rendering.slot_opacity)
-        if rendering.alone is None:
-            return parts
-        return (*parts, rendering.alone.rgb, rendering.alone.depth, rendering.alone.density_mask)
-
-    run: Callable[[int], tuple[Tensor, ...]] = render_chunk
-    if recompute and torch.is_grad_enabled():
-
-        def run(first: int) -> tuple[Tensor, ...]:
-            return checkpoint(render_chunk, first, use_reentrant=False, preserve_rng_state=False)
-
-    chunks = [run(first) for first in range(0, rays, step)]
-    rgb, depth, opacity, slot_opacity, *rest = (torch.cat(part, dim=1) for part in zip(*chunks, strict=True))
-    return Rendering(rgb, depth, opacity, slot_opacity, alone=SlotRendering(*rest) if rest else None)
-
-
-class UORF(nn.Module):
-    """The model of uORF (Yu, Guibas, Wu, ICLR 2022), number for number.
-
-    Args:
-        config: widths and counts.
         geometry: of the dataset.
+        mixing: how slots mix in a point, see ``composite``.
     """
 
-    def __init__(self, config: UorfConfig, geometry: SceneGeometry) -> None:
+    def __init__(self, geometry: SceneGeometry, mixing: Mixing = "share") -> None:
         super().__init__()
-        self.config = config
         self.geometry = geometry
-        self.encoder = Encoder(config.z_dim, config.bottom)
-        self.slot_attention = SlotAttention(config.num_slots, config.z_dim, config.attn_iter)
-        self.decoder = Decoder(config.z_dim, config.n_freq, config.n_layers)
+        self.mixing: Mixing = mixing
 
     def encode(
         self,
@@ -205,15 +134,106 @@ class UORF(nn.Module):
         """Slots of scenes, each seen in one image.
 
         Args:
-            images: values in [-1, 1]; resized to the network's input size where they differ from it.
+            images: values in [-1, 1], of the size that the network is used at.
             world_from_camera: the images' poses, OpenCV axes.
             world_from_azimuth: the images' azimuth frames; derived from the poses when None. Give the
                 dataset's own where its zero direction is another (the reference's published files).
-            generator: source of the slots' random start, on the images' device.
+            generator: source of what is random in it, on the images' device.
         """
-        size = (self.config.input_size, self.config.input_size)
-        if images.shape[-2:] != size:
-            images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+        raise NotImplementedError
+
+    def decode(
+        self, code: SceneCode, points: Float[Tensor, "scenes points 3"], *, locality: bool
+    ) -> SlotSamples:
+        """Density and colour of every slot at points in the world.
+
+        Args:
+            code: the scenes.
+            points: world units.
+            locality: whether foreground slots are confined to the locality box.
+        """
+        raise NotImplementedError
+
+    def render(
+        self,
+        code: SceneCode,
+        origins: Float[Tensor, "scenes rays 3"],
+        directions: Float[Tensor, "scenes rays 3"],
+        depths: Float[Tensor, "scenes rays samples"],
+        *,
+        locality: bool,
+        chunk_rays: int | None = None,
+        recompute: bool = False,
+        alone: bool = False,
+    ) -> Rendering:
+        """Decode and composite rays, a chunk at a time where asked.
+
+        Args:
+            code: the scenes.
+            origins: ray origins, world units.
+            directions: ray directions with camera z-depth 1.
+            depths: planar depths of the samples, ascending, world units.
+            locality: whether foreground slots are confined to the locality box.
+            chunk_rays: rays (of every scene) in flight at once; all when None. The answer is the same.
+            recompute: keep no activations of a chunk, but compute them again in the backward pass. It takes
+                ``chunk_rays`` to save memory.
+            alone: also composite each slot by itself.
+        """
+        rays = origins.shape[1]
+        step = rays if chunk_rays is None else chunk_rays
+
+        def render_chunk(first: int) -> tuple[Tensor, ...]:
+            chunk = slice(first, first + step)
+            points = points_on_rays(origins[:, chunk], directions[:, chunk], depths[:, chunk])
+            rendering = composite(
+                self.decode(code, points.flatten(1, 2), locality=locality),
+                depths[:, chunk],
+                directions[:, chunk],
+                unit=self.geometry.depth_range,
+                mixing=self.mixing,
+                alone=alone,
+            )
+            parts = (rendering.rgb, rendering.depth, rendering.opacity, rendering.slot_opacity)
+            if rendering.alone is None:
+                return parts
+            return (*parts, rendering.alone.rgb, rendering.alone.depth, rendering.alone.density_mask)
+
+        chunks = [
+            checkpoint(render_chunk, first, use_reentrant=False, preserve_rng_state=False)
+            if recompute and torch.is_grad_enabled()
+            else render_chunk(first)
+            for first in range(0, rays, step)
+        ]
+        rgb, depth, opacity, slot_opacity, *rest = (
+            torch.cat(part, dim=1) for part in zip(*chunks, strict=True)
+        )
+        return Rendering(rgb, depth, opacity, slot_opacity, alone=SlotRendering(*rest) if rest else None)
+
+
+class UORF(SceneModel):
+    """The model of uORF (Yu, Guibas, Wu, ICLR 2022), number for number.
+
+    Args:
+        config: widths and counts.
+        geometry: of the dataset.
+    """
+
+    def __init__(self, config: UorfConfig, geometry: SceneGeometry) -> None:
+        super().__init__(geometry)
+        self.config = config
+        self.encoder = Encoder(config.z_dim, config.bottom)
+        self.slot_attention = SlotAttention(config.num_slots, config.z_dim, config.attn_iter)
+        self.decoder = Decoder(config.z_dim, config.n_freq, config.n_layers)
+
+    def encode(
+        self,
+        images: Float[Tensor, "scenes 3 height width"],
+        world_from_camera: Float[Tensor, "scenes 4 4"],
+        *,
+        world_from_azimuth: Float[Tensor, "scenes 3 3"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> SceneCode:
+        """See ``SceneModel.encode``. The reference takes 64 × 64 images, or 128 × 128 with ``bottom``."""
         features = self.encoder(images)
         slots, attention = self.slot_attention(features.flatten(2).transpose(1, 2), generator)
         return SceneCode(
@@ -238,17 +258,17 @@ class UORF(nn.Module):
             return frame
         if world_from_azimuth is None:
             world_from_azimuth = azimuth_rotation(world_from_camera)
-        frame = torch.eye(4, device=world_from_camera.device).repeat(len(world_from_camera), 1, 1)
+        frame = torch.eye(4).to(world_from_camera).repeat(len(world_from_camera), 1, 1)
         frame[:, :3, :3] = world_from_azimuth.transpose(1, 2)
         return frame
 
     def decode(
         self, code: SceneCode, points: Float[Tensor, "scenes points 3"], *, locality: bool
     ) -> SlotSamples:
-        """Density and colour of every slot at points in the world.
+        """See ``SceneModel.decode``.
 
-        Foreground slots are asked only where they may have density: with ``locality``, inside the box
-        (in the azimuth frame, or in the world's with fixed locality).
+        Foreground slots are asked only where they may have density: with ``locality``, inside the box, whose
+        axes are those of the azimuth frame, or the world's with fixed locality.
         """
         scenes, count, _ = points.shape
         density = points.new_zeros(scenes, code.slots.shape[1], count)
@@ -276,31 +296,6 @@ class UORF(nn.Module):
                 there = (scene, torch.tensor(slots, device=points.device)[:, None], inside)
                 density[there], colour[there] = self.decoder.foreground(in_field[inside] / scale, contents)
         return SlotSamples(density, colour)
-
-    def render(
-        self,
-        code: SceneCode,
-        origins: Float[Tensor, "scenes rays 3"],
-        directions: Float[Tensor, "scenes rays 3"],
-        depths: Float[Tensor, "scenes rays samples"],
-        *,
-        locality: bool,
-        chunk_rays: int | None = None,
-        recompute: bool = False,
-        alone: bool = False,
-    ) -> Rendering:
-        """Colour, depth and opacities of rays; see ``render_rays``."""
-        return render_rays(
-            self,
-            code,
-            origins,
-            directions,
-            depths,
-            locality=locality,
-            chunk_rays=chunk_rays,
-            recompute=recompute,
-            alone=alone,
-        )
 
 
 def _slots_by_offset(
