@@ -96,7 +96,7 @@ def poses(dataset: Path, out: Path, scene: int | None, max_views: int) -> None:
     )
     write_cameras(rig, out)
     left_out = f"; {rig.left_out} more left out, see --max-views" if rig.left_out else ""
-    click.echo(f"{out}: {len(rig.cameras)} cameras of {len(rig.scenes)} scenes{left_out}")
+    click.echo(f"{out}: {rig.summary}{left_out}")
     if rig.skipped:
         reasons = "".join(f"\n  {reason}" for _, reason in rig.skipped[:10])
         more = f"\n  and {len(rig.skipped) - 10} more" if len(rig.skipped) > 10 else ""

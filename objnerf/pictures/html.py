@@ -79,7 +79,7 @@ def cameras_figure(rig: Rig, *, height: int | None = None) -> "go.Figure":
             "xaxis": hidden_axis,
             "yaxis": hidden_axis,
             "zaxis": hidden_axis,
-            "dragmode": "orbit",
+            "dragmode": "turntable",
             "camera": {
                 "up": {"x": 0, "y": 0, "z": 1},
                 "eye": {"x": 0.78, "y": -1.17, "z": 0.6},
@@ -118,9 +118,7 @@ def cameras_div(rig: Rig, *, height: int | None = 520, div_id: str = "cameras") 
 
 def write_html(rig: Rig, path: Path) -> Path:
     """Write the cameras as one HTML file that needs no network. Atomic."""
-    cameras = len(rig.cameras)
-    scenes = len(rig.scenes)
-    summary = f"{cameras} camera{'s' * (cameras != 1)} of {scenes} scene{'s' * (scenes != 1)}"
+    summary = rig.summary
     if rig.left_out:
         summary += f", {rig.left_out} more not shown"
     notes = [

@@ -88,6 +88,12 @@ class Rig:
         return sorted({camera.scene for camera in self.cameras})
 
     @property
+    def summary(self) -> str:
+        """How much is drawn, in words: `12 cameras of 3 scenes`."""
+        cameras, scenes = len(self.cameras), len(self.scenes)
+        return f"{cameras} camera{'s' * (cameras != 1)} of {scenes} scene{'s' * (scenes != 1)}"
+
+    @property
     def frustum_depth(self) -> float:
         """Depth in world units at which frusta end: an eighth of the usual camera's distance."""
         return 0.125 * self._typical_distance()

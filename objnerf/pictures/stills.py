@@ -128,7 +128,7 @@ def _letter(picture: Image.Image, rig: Rig, view: Intrinsics, spectator: Float[n
     title, text, small = (ImageFont.load_default(points) for points in (22, 14, 12))
     n_cameras, n_scenes = len(rig.cameras), len(rig.scenes)
     draw.text((_MARGIN, 14), f"Cameras of {rig.name}", fill=_INK, font=title)
-    summary = f"{n_cameras} camera{'s' * (n_cameras != 1)}, {n_scenes} scene{'s' * (n_scenes != 1)}"
+    summary = rig.summary
     if rig.left_out:
         summary += f", {rig.left_out} not shown"
     if rig.skipped:

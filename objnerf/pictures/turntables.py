@@ -1,5 +1,6 @@
 """Moving pictures: a sequence of frames as GIF, animated PNG or MP4."""
 
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -7,13 +8,15 @@ import numpy as np
 from PIL import Image
 
 from objnerf.dataset.files import atomic_path
-from objnerf.errors import InputError
+from objnerf.errors import InputError, WorkError
 from objnerf.pictures.sheets import Picture, as_picture
 
 ANIMATION_SUFFIXES = (".gif", ".png", ".mp4")
 
 
-def write_animation(frames: Iterable[Picture], path: Path, *, fps: float = 15.0, loop: bool = True) -> Path:
+def write_animation(
+    frames: Iterable[Picture], path: Path, *, fps: int | float = 15, loop: bool = True
+) -> Path:
     """Write frames as a moving picture; the suffix of `path` chooses the format.
 
     Args:
@@ -27,6 +30,7 @@ def write_animation(frames: Iterable[Picture], path: Path, *, fps: float = 15.0,
     Raises:
         InputError: no frames, frames of several sizes, a suffix that is none of the three, or an MP4 without
             the optional part `video`.
+        WorkError: ffmpeg failed; its message is passed on.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -54,7 +58,9 @@ def write_animation(frames: Iterable[Picture], path: Path, *, fps: float = 15.0,
     return path
 
 
-def _write_with_pillow(pictures: list[Image.Image], path: Path, suffix: str, fps: float, loop: bool) -> None:
+def _write_with_pillow(
+    pictures: list[Image.Image], path: Path, suffix: str, fps: int | float, loop: bool
+) -> None:
     """GIF or animated PNG. One palette for the whole GIF, so that still parts do not flicker."""
     duration = 1000.0 / fps
     options: dict[str, object] = {"duration": duration}
@@ -89,7 +95,7 @@ def _common_palette(pictures: list[Image.Image]) -> Image.Image:
     return strip.quantize(colors=255, method=Image.Quantize.MEDIANCUT)
 
 
-def _write_mp4(pictures: list[Image.Image], path: Path, fps: float) -> None:
+def _write_mp4(pictures: list[Image.Image], path: Path, fps: int | float) -> None:
     try:
         import imageio_ffmpeg
     except ImportError as error:
@@ -100,20 +106,11 @@ def _write_mp4(pictures: list[Image.Image], path: Path, fps: float) -> None:
     arrays = [np.asarray(picture) for picture in pictures]
     height, width = arrays[0].shape[:2]
     pad = ((0, height % 2), (0, width % 2), (0, 0))
-    writer = imageio_ffmpeg.write_frames(
-        str(path),
-        (width + width % 2, height + height % 2),
-        fps=fps,
-        codec="libx264",
-        pix_fmt_in="rgb24",
-        pix_fmt_out="yuv420p",
-        macro_block_size=1,
-        output_params=["-f", "mp4", "-crf", "18"],
-        ffmpeg_log_level="error",
-    )
-    writer.send(None)
-    try:
-        for array in arrays:
-            writer.send(np.ascontiguousarray(np.pad(array, pad, mode="edge")))
-    finally:
-        writer.close()
+    size = f"{width + width % 2}x{height + height % 2}"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error"]
+    command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", f"{fps:g}", "-i", "-"]
+    command += ["-an", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "18", "-f", "mp4", str(path)]
+    raw = b"".join(np.ascontiguousarray(np.pad(array, pad, mode="edge")).tobytes() for array in arrays)
+    done = subprocess.run(command, input=raw, capture_output=True, check=False)
+    if done.returncode != 0:
+        raise WorkError(f"ffmpeg could not write the MP4: {done.stderr.decode(errors='replace').strip()}")
