@@ -1,0 +1,342 @@
+"""A dataset from beginning to end: check, see what is left, have it made, sum up."""
+
+import logging
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from generation.jobs.local import LocalWorker, Worker, work
+from generation.jobs.orders import Answer, AssetFolders, Order, WorkerSetup
+from generation.plan.cameras import check_views
+from generation.plan.plan import Stock
+from generation.plan.request import GenerationRequest
+from objnerf.dataset.card import (
+    CARD_NAME,
+    CONVENTIONS,
+    SCENE_FOLDER,
+    AssetUse,
+    DatasetCard,
+    read_card,
+    scene_card_path,
+    write_card,
+)
+from objnerf.dataset.names import make_view_stem, scene_digits
+from objnerf.errors import InputError, WorkError
+
+logger = logging.getLogger(__name__)
+
+#: Called with (scenes done, scenes to do, note).
+Progress = Callable[[int, int, str], None]
+
+#: At most this many scenes are shown on the contact sheet.
+_SHEET_SCENES = 12
+
+
+@dataclass
+class Report:
+    """What came of a run.
+
+    Attributes:
+        made: scenes made in this run.
+        kept: scenes that were there already.
+        failed: scenes that cannot be made: the last answer to each.
+        deaths: workers that died, by their last words' first line.
+        replans: reasons for which plans were given up.
+        objects: number of objects, by scene made.
+        seen: least visible share and mean visible share, by scene made.
+        seconds: summed over workers, by what was done.
+        memory: greatest resident size of a worker, bytes.
+    """
+
+    made: int = 0
+    kept: int = 0
+    failed: list[Answer] = field(default_factory=list)
+    deaths: list[str] = field(default_factory=list)
+    replans: Counter[str] = field(default_factory=Counter)
+    objects: list[int] = field(default_factory=list)
+    seen: list[tuple[float, float]] = field(default_factory=list)
+    seconds: Counter[str] = field(default_factory=Counter)
+    memory: int = 0
+
+    def statistics(self) -> str:
+        """One line for the user."""
+        parts = [f"{self.made} scenes made" + (f", {self.kept} were there" if self.kept else "")]
+        if self.objects:
+            parts.append(
+                f"{min(self.objects)}-{max(self.objects)} objects, {np.mean(self.objects):.2f} a scene"
+            )
+            least, mean = np.array(self.seen).T
+            parts.append(f"visible share of an object {mean.mean():.0%} on average, {least.min():.0%} at least")
+        replans = sum(self.replans.values())
+        parts.append(f"{replans} plans given up" + (f" ({self._reasons()})" if replans else ""))
+        if self.deaths:
+            parts.append(f"{len(self.deaths)} workers died and were replaced")
+        return "; ".join(parts)
+
+    def _reasons(self) -> str:
+        return ", ".join(f"{count} × {reason}" for reason, count in self.replans.most_common(3))
+
+    def add(self, answer: Answer) -> None:
+        """Count an answer."""
+        if answer.kind == "done":
+            self.made += 1
+            self.objects.append(answer.objects)
+            self.seen.append((answer.seen[0], answer.seen[1]))
+            self.replans.update(answer.replans)
+            self.seconds.update(answer.timing)
+            self.seconds["scene"] += answer.seconds
+            self.memory = max(self.memory, answer.memory)
+        elif answer.kind == "failed":
+            self.failed.append(answer)
+        elif answer.kind == "died":
+            self.deaths.append(f"scene {answer.scene}: {answer.error.splitlines()[0]}")
+
+
+def generate(
+    request: GenerationRequest,
+    out: Path,
+    assets: AssetFolders | None = None,
+    *,
+    workers: int | None = None,
+    shard: tuple[int, int] = (1, 1),
+    start_worker: Callable[[WorkerSetup], Worker] = LocalWorker,
+    overwrite: bool = False,
+    progress: Progress = lambda done, total, note: None,
+) -> Report:
+    """Make a dataset, or what is left of one.
+
+    A scene is done when its JSON is there, which is written last. Scenes follow from the request alone, so
+    interruptions, workers, shards and machines in any mix give the same bytes.
+
+    Args:
+        request: what to make.
+        out: folder of the dataset; made when missing.
+        assets: where assets lie.
+        workers: processes at a time; None for one a core.
+        shard: (I, N): make every Nth scene, starting at the Ith; I counts from 1.
+        start_worker: makes a worker; Ray's instead of this machine's, for instance.
+        overwrite: throw away another dataset of ours that is in the way.
+        progress: called after every scene.
+    Raises:
+        InputError: the request cannot be met, or `out` holds something else.
+        WorkError: the disk is full, or workers do not start.
+    """
+    assets = assets or AssetFolders()
+    check_views(request.preset.cameras, request.views)
+    stock = Stock.draw(assets.load(), request)
+    prepare_folder(out, request, stock, overwrite=overwrite)
+    mine = range(shard[0] - 1, request.scenes, shard[1])
+    left = pending_scenes(out, request, mine)
+    report = Report(kept=len(mine) - len(left))
+    progress(report.kept, len(mine), "")
+    if left:
+        setup = WorkerSetup(request=request, assets=assets, out=out.resolve())
+        orders = [Order(scene=scene) for scene in left]
+        _carry_out(orders, workers, lambda: start_worker(setup), report, len(mine), progress)
+    if not pending_scenes(out, request, range(request.scenes)):
+        write_preview(out, request)
+    return report
+
+
+def _carry_out(
+    orders: Sequence[Order],
+    workers: int | None,
+    start: Callable[[], Worker],
+    report: Report,
+    total: int,
+    progress: Progress,
+) -> None:
+    for answer in work(orders, workers or os.cpu_count() or 1, start):
+        report.add(answer)
+        if answer.kind == "disk":
+            raise WorkError(
+                f"a file cannot be written: {answer.error}. Make room and run the same command again: it goes "
+                f"on after the {report.kept + report.made} scenes that are complete"
+            )
+        if answer.kind == "died":
+            logger.warning("scene %d: %s; the scene is tried once more", answer.scene, answer.error)
+        progress(report.kept + report.made + len(report.failed), total, _note(report))
+
+
+def _note(report: Report) -> str:
+    replans = sum(report.replans.values())
+    parts = [f"{replans} replans"] if replans else []
+    if report.deaths:
+        parts.append(f"{len(report.deaths)} workers replaced")
+    if report.failed:
+        parts.append(f"{len(report.failed)} failed")
+    return ", ".join(parts)
+
+
+def prepare_folder(out: Path, request: GenerationRequest, stock: Stock, *, overwrite: bool) -> None:
+    """Write `dataset.yaml`, or see that the one that is there says the same.
+
+    A dataset may grow: the same request with more scenes goes on, as long as file names keep their width.
+
+    Raises:
+        InputError: the folder holds another dataset, or something that is none.
+    """
+    card = make_card(request, stock)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: expected a folder, found a file")
+    before = read_card(out) if out.is_dir() else None
+    if before is not None and overwrite and before.model_extra and "request" in before.model_extra:
+        _remove_dataset(out)
+        before = None
+    if before is None:
+        strangers = sorted(path.name for path in out.iterdir())[:3] if out.is_dir() else []
+        if strangers:
+            raise InputError(
+                f"--out {out}: expected an empty folder or a dataset of ours, found {', '.join(strangers)}; "
+                "name another folder"
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        write_card(out, card)
+        return
+    difference = _difference(before, request)
+    if difference is not None:
+        raise InputError(
+            f"--out {out}: holds a dataset made otherwise ({difference}); name another folder, or give "
+            "--overwrite to replace it"
+        )
+    if before.scenes != request.scenes:
+        write_card(out, card)
+
+
+def _difference(before: DatasetCard, request: GenerationRequest) -> str | None:
+    """In what the dataset on disk differs from the request, for people; None when it can go on."""
+    stored = (before.model_extra or {}).get("request")
+    try:
+        old = GenerationRequest.model_validate(stored)
+    except ValidationError:
+        return "not by this version of the generator"
+    if old.scenes > request.scenes or scene_digits(old.scenes) != scene_digits(request.scenes):
+        return f"{old.scenes} scenes there, {request.scenes} asked for"
+    for name in GenerationRequest.model_fields:
+        if name not in ("scenes", "preset") and getattr(old, name) != getattr(request, name):
+            return f"{name} is {getattr(old, name)} there, {getattr(request, name)} asked for"
+    if old.preset != request.preset:
+        return f"preset {old.preset.name} there" + (
+            " with other values" if old.preset.name == request.preset.name else ""
+        )
+    return None
+
+
+def _remove_dataset(out: Path) -> None:
+    """Remove what the generator writes, and nothing else."""
+    dataset_suffixes = (".png", ".txt", ".npy", ".yaml", ".json")
+    for path in out.iterdir():
+        if path.is_dir() and path.name in (SCENE_FOLDER, "preview", "normal", "albedo", "amodal"):
+            shutil.rmtree(path)
+        elif path.is_file() and (path.suffix in dataset_suffixes or path.name.startswith(".tmp-")):
+            path.unlink()
+    strangers = sorted(path.name for path in out.iterdir())[:3]
+    if strangers:
+        raise InputError(
+            f"--overwrite: {out} also holds {', '.join(strangers)}, which the generator did not write; move "
+            "it away first"
+        )
+
+
+def make_card(request: GenerationRequest, stock: Stock) -> DatasetCard:
+    """`dataset.yaml` of a request: the same on every machine and shard."""
+    preset = request.preset
+    ratio = request.intrinsics.focal_ratio
+    shared = preset.split_shapes == "shared"
+    content = {
+        "image_size": (request.width, request.height),
+        "focal_ratio": ratio,
+        "near": preset.near,
+        "far": request.far,
+        "nss_scale": preset.nss_scale,
+        "obj_scale": preset.obj_scale,
+        "scenes": request.scenes,
+        "views_per_scene": request.views,
+        "split": request.split,
+        "splits": {
+            "scenes": "train and test share no scene",
+            "shapes": "train and test draw from the same shapes" if shared else "train and test share no shape",
+        },
+        "conventions": CONVENTIONS,
+        "preset": preset.name,
+        "seed": request.seed,
+        "versions": _versions(),
+        "assets": list(_asset_uses(stock)),
+        "command": command_line(request),
+        "request": request.model_dump(mode="json"),
+    }
+    return DatasetCard.model_validate(content)
+
+
+def command_line(request: GenerationRequest) -> str:
+    """A command that makes this dataset, without what leaves the bytes alone (workers, shards, folders)."""
+    words = [
+        f"objnerf generate --preset {request.preset.name} --split {request.split} --seed {request.seed}",
+        f"--shapes {request.shapes} --bgs {request.backgrounds} --scenes {request.scenes}",
+        f"--views {request.views} --size {request.width}x{request.height} --samples {request.samples}",
+        f"--passes {','.join(request.passes)}",
+    ]
+    return " ".join(words) + (" --manipulations" if request.manipulations else "")
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in ("objnerf", "bpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _asset_uses(stock: Stock) -> Iterator[AssetUse]:
+    """Assets with their licences: files one by one, procedural ones by family, since they have no author."""
+    procedural: Counter[tuple[str, str, str]] = Counter()
+    for asset in (*stock.shapes, *stock.floors, *stock.walls):
+        if asset.kind == "procedural":
+            procedural[asset.source, asset.family, asset.licence] += 1
+        else:
+            yield AssetUse(id=asset.id, licence=asset.licence, source=asset.source, sha256=asset.sha256)
+    for (source, family, licence), count in sorted(procedural.items()):
+        yield AssetUse.model_validate(
+            {"id": f"{source}/{family}", "licence": licence, "source": "procedural", "count": count}
+        )
+
+
+def pending_scenes(out: Path, request: GenerationRequest, scenes: Sequence[int]) -> list[int]:
+    """The scenes whose JSON is not there yet."""
+    digits = scene_digits(request.scenes)
+    folder = out / SCENE_FOLDER
+    there = set(os.listdir(folder)) if folder.is_dir() else set()
+    return [scene for scene in scenes if scene_card_path(out, scene, digits).name not in there]
+
+
+def write_preview(out: Path, request: GenerationRequest) -> Path:
+    """A contact sheet of some scenes, all views, in `preview/`."""
+    from objnerf.dataset.files import atomic_path, read_image
+    from objnerf.pictures.sheets import contact_sheet
+
+    count = min(request.scenes, _SHEET_SCENES)
+    scenes = [int(scene) for scene in np.linspace(0, request.scenes - 1, count).round()]
+    views = range(min(request.views, 4))
+    images = [
+        read_image(out / f"{make_view_stem(scene * request.views + view, scene, view, request.scenes)}.png")
+        for scene in scenes
+        for view in views
+    ]
+    columns = len(views) * (2 if count > 3 else 1)
+    sheet = contact_sheet(images, columns=columns, title=f"{request.preset.name}, {request.scenes} scenes")
+    path = out / "preview" / "contact_sheet.png"
+    with atomic_path(path) as temporary:
+        sheet.save(temporary)
+    return path
+
+
+__all__ = ["CARD_NAME", "Report", "command_line", "generate", "make_card", "pending_scenes", "prepare_folder"]

@@ -1,0 +1,233 @@
+"""Worker processes on this machine: one Blender each, recycled, replaced when one dies."""
+
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import ValidationError
+
+import generation
+from generation.jobs.orders import Answer, Order, WorkerSetup
+
+#: Blender's memory creeps; a fresh process after this many scenes keeps it flat.
+SCENES_PER_WORKER = 100
+
+#: A scene that its worker did not survive is given to this many further ones.
+RETRIES = 1
+
+_LOG_TAIL_BYTES = 4000
+
+
+class WorkerDied(Exception):
+    """The worker ended in the middle of an order; the message says how, with its last words."""
+
+
+class Worker(Protocol):
+    """Takes one order at a time."""
+
+    def carry_out(self, order: Order) -> Answer:
+        """Raises `WorkerDied` when no answer comes."""
+
+    def close(self) -> None:
+        """End it, without waiting for an order at work."""
+
+
+class LocalWorker:
+    """A worker process on this machine, started when it is made."""
+
+    def __init__(self, setup: WorkerSetup) -> None:
+        self._log = tempfile.TemporaryFile(prefix="objnerf-worker-")  # noqa: SIM115  (lives as long as we)
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        parent = str(Path(generation.__file__).resolve().parents[1])
+        search_path = os.pathsep.join(filter(None, (parent, os.environ.get("PYTHONPATH"))))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "generation.render.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env={**os.environ, **threads, "PYTHONPATH": search_path},
+            text=True,
+            encoding="utf-8",
+        )
+        try:
+            self._send(setup.model_dump_json())
+            self.version = self._receive().version
+        except WorkerDied:
+            self.close()
+            raise
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def carry_out(self, order: Order) -> Answer:
+        """Send an order and wait for the answer.
+
+        Raises:
+            WorkerDied: the process ended instead.
+        """
+        self._send(order.model_dump_json())
+        return self._receive()
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                # What was not sent yet has no reader any more.
+                with _ignored_pipe():
+                    stream.close()
+        self._log.close()
+
+    def _send(self, line: str) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+        except (BrokenPipeError, ValueError) as error:
+            raise WorkerDied(self._last_words()) from error
+
+    def _receive(self) -> Answer:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        try:
+            return Answer.model_validate_json(line)
+        except ValidationError as error:
+            raise WorkerDied(self._last_words()) from error
+
+    def _last_words(self) -> str:
+        try:
+            status = self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        end = self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, end - _LOG_TAIL_BYTES))
+        tail = self._log.read().decode(errors="replace").strip()
+        hint = " (out of memory?)" if status == -9 else ""
+        return f"the worker {how}{hint}" + (f"; its last words:\n{tail}" if tail else "")
+
+
+class _ignored_pipe:
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        return kind is not None and issubclass(kind, OSError | ValueError)
+
+
+def work(orders: Iterable[Order], workers: int, start: Callable[[], Worker]) -> Iterator[Answer]:
+    """Carry out all orders; answers come as they are ready, in no fixed order.
+
+    Each order ends in one 'done' or 'failed' answer. A worker's death is told by a 'died' answer in between;
+    its order goes to another worker `RETRIES` times. A 'disk' answer ends everything.
+
+    Args:
+        orders: what to make.
+        workers: how many work at a time.
+        start: makes one worker; raises `WorkerDied` when it does not come up.
+    """
+    waiting: queue.SimpleQueue[tuple[Order, int]] = queue.SimpleQueue()
+    count = 0
+    for order in orders:
+        waiting.put((order, 0))
+        count += 1
+    answers: queue.SimpleQueue[Answer | BaseException] = queue.SimpleQueue()
+    team = [_Seat(waiting, answers, start) for _ in range(min(workers, count))]
+    try:
+        for seat in team:
+            seat.thread.start()
+        while count:
+            answer = answers.get()
+            if isinstance(answer, BaseException):
+                raise answer
+            count -= answer.kind in ("done", "failed")
+            yield answer
+            if answer.kind == "disk":
+                return
+    finally:
+        for seat in team:
+            seat.dismiss()
+        for seat in team:
+            if seat.thread.ident is not None:
+                seat.thread.join()
+
+
+class _Seat:
+    """A thread that keeps one worker alive and busy until no order is left."""
+
+    def __init__(
+        self,
+        waiting: "queue.SimpleQueue[tuple[Order, int]]",
+        answers: "queue.SimpleQueue[Answer | BaseException]",
+        start: Callable[[], Worker],
+    ) -> None:
+        self._waiting, self._answers, self._start = waiting, answers, start
+        self._worker: Worker | None = None
+        self._dismissed = threading.Event()
+        self._lock = threading.Lock()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def dismiss(self) -> None:
+        """Stop at once: the worker is killed; whatever it had not finished stays undone."""
+        self._dismissed.set()
+        with self._lock:
+            if self._worker is not None:
+                self._worker.close()
+
+    def _run(self) -> None:
+        done_by_worker = 0
+        try:
+            while not self._dismissed.is_set():
+                # Look before a worker is started for nothing: starting one takes seconds.
+                try:
+                    order, tries = self._waiting.get_nowait()
+                except queue.Empty:
+                    break
+                if done_by_worker >= SCENES_PER_WORKER:
+                    self._let_go()
+                    done_by_worker = 0
+                try:
+                    answer = self._hire().carry_out(order)
+                except WorkerDied as death:
+                    if self._dismissed.is_set():
+                        break
+                    self._let_go()
+                    done_by_worker = 0
+                    answer = self._after_death(order, tries, str(death))
+                done_by_worker += 1
+                self._answers.put(answer)
+        except BaseException as error:  # must reach the master's thread, whatever it is
+            if not self._dismissed.is_set():
+                self._answers.put(error)
+        finally:
+            self._let_go()
+
+    def _after_death(self, order: Order, tries: int, words: str) -> Answer:
+        if tries < RETRIES:
+            self._waiting.put((order, tries + 1))
+            return Answer(kind="died", scene=order.scene, error=words)
+        return Answer(kind="failed", scene=order.scene, error=words.splitlines()[0], log=words)
+
+    def _hire(self) -> Worker:
+        if self._worker is None:
+            worker = self._start()
+            with self._lock:
+                self._worker = worker
+            if self._dismissed.is_set():
+                self._let_go()
+                raise WorkerDied("dismissed")
+        return self._worker  # type: ignore[return-value]
+
+    def _let_go(self) -> None:
+        with self._lock:
+            if self._worker is not None:
+                self._worker.close()
+            self._worker = None

@@ -1,0 +1,72 @@
+"""What master and workers say to each other: one JSON object a line."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from generation.assets.catalogue import Catalogue
+from generation.plan.request import GenerationRequest
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AssetFolders(_Message):
+    """Where assets lie on this machine: the manifest and the user's folders."""
+
+    manifest: Path | None = None
+    shapenet_root: Path | None = None
+    meshes: Path | None = None
+    textures: Path | None = None
+
+    def load(self) -> Catalogue:
+        """The catalogue of these folders.
+
+        Raises:
+            InputError: the manifest or a folder can't be used.
+        """
+        return Catalogue.load(self.manifest, self.shapenet_root, self.meshes, self.textures)
+
+
+class WorkerSetup(_Message):
+    """The first line to a worker: what every scene has in common."""
+
+    request: GenerationRequest
+    assets: AssetFolders
+    out: Path
+
+
+class Order(_Message):
+    """Make this scene; from its plan where one is given, else from the request."""
+
+    scene: int
+    plan: dict[str, Any] | None = None
+
+
+class Answer(_Message):
+    """What became of an order.
+
+    Attributes:
+        kind: 'ready' once after the start; 'done'; 'failed': this scene cannot be made; 'disk': a file could
+            not be written, so that going on is no use; 'died': the worker is gone (said by the master).
+        seconds: the scene's, planning to files.
+        seen: least and mean share of an object's silhouette that is visible.
+        timing: seconds by what was done.
+        memory: the worker's greatest resident size so far, bytes.
+        log: last lines of the worker's own output, for failures.
+    """
+
+    kind: Literal["ready", "done", "failed", "disk", "died"]
+    scene: int = -1
+    version: str = ""
+    seconds: float = 0.0
+    replans: list[str] = []
+    objects: int = 0
+    assets: list[str] = []
+    seen: list[float] = []
+    timing: dict[str, float] = {}
+    memory: int = 0
+    error: str = ""
+    log: str = ""

@@ -1,0 +1,1 @@
+"""What a scene is, as pure data: seeded, without Blender, ready to be shipped and rendered anywhere."""

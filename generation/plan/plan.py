@@ -1,0 +1,242 @@
+"""A scene as data, and how one is planned from a request, a stock of assets and the scene's number."""
+
+from dataclasses import dataclass
+import numpy as np
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field
+
+from generation.assets.catalogue import Catalogue, FloorAsset, ShapeAsset, WallAsset
+from generation.assets.mesh import Extent
+from generation.plan.cameras import plan_cameras
+from generation.plan.finishes import Finish, draw_finishes
+from generation.plan.lights import LightPlan, plan_lights
+from generation.plan.placement import Placed, PlacementError, place
+from generation.plan.preset import Preset, Split
+from generation.plan.request import GenerationRequest, PassName
+from generation.plan.room import RoomPlan, plan_room
+from generation.plan.seeds import Stream, stream_rng
+from objnerf.dataset.card import FORMAT_VERSION
+from objnerf.dataset.names import make_view_stem
+
+__all__ = ["ObjectPlan", "PlacementError", "ScenePlan", "Stock", "ViewPlan", "plan_scene"]
+
+#: Wall coverings to draw from; walls are no option of their own.
+N_WALLS = 12
+
+
+class ObjectPlan(BaseModel):
+    """An object on the floor. Its world matrix is translate(position) · rotate_z(yaw) · scale."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: int = Field(ge=1, description="its label in the masks: 1 is blue")
+    asset: str = Field(description="id of the shape")
+    shape: ShapeAsset
+    position: tuple[float, float, float] = Field(
+        description="of the bounding box's centre on the ground, world units"
+    )
+    yaw: float = Field(description="about world z, radians")
+    scale: float = Field(gt=0, description="the bounding box's diagonal, world units")
+    finishes: dict[str, Finish] = Field(description="colour and surface of each role of the shape's parts")
+
+    def world_from_object(self) -> Float[np.ndarray, "4 4"]:
+        """From the shape's frame (diagonal 1, standing on z = 0) to the world."""
+        cos, sin = np.cos(self.yaw), np.sin(self.yaw)
+        pose = np.eye(4)
+        pose[:2, :2] = np.array([[cos, -sin], [sin, cos]])
+        pose[:3, :3] *= self.scale
+        pose[:3, 3] = self.position
+        return pose
+
+
+class ViewPlan(BaseModel):
+    """A camera and the name of its picture."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stem: str = Field(description="file name without .png")
+    world_from_camera: tuple[tuple[float, float, float, float], ...] = Field(
+        description="4x4 camera-to-world, OpenCV axes"
+    )
+
+    def matrix(self) -> Float[np.ndarray, "4 4"]:
+        """``world_from_camera`` as an array."""
+        return np.array(self.world_from_camera, dtype=np.float64)
+
+
+class RenderPlan(BaseModel):
+    """How the pictures are taken."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: int
+    height: int
+    fx: float = Field(description="pixels")
+    fy: float = Field(description="pixels")
+    samples: int
+    seed: int = Field(description="of the renderer's sampling pattern")
+    exposure: float
+    passes: tuple[PassName, ...]
+
+
+class Acceptance(BaseModel):
+    """What must be seen of each object in each view; see `generation.plan.visibility`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min_pixels: float
+    min_visible: float
+
+
+class ScenePlan(BaseModel):
+    """Everything that a scene's files follow from: ``scenes/*.json``, a superset of `SceneCard`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int = FORMAT_VERSION
+    scene: int
+    seed: int
+    split: Split
+    attempt: int = Field(description="how many plans of this scene were given up before this one")
+    preset: str
+    objects: tuple[ObjectPlan, ...]
+    views: tuple[ViewPlan, ...]
+    room: RoomPlan
+    lights: LightPlan
+    render: RenderPlan
+    acceptance: Acceptance
+    seen: tuple[tuple[float, ...], ...] | None = Field(
+        default=None,
+        description="what came out: for each view, the share of each object's silhouette that is visible",
+    )
+
+
+@dataclass(frozen=True)
+class Stock:
+    """The assets that a dataset draws from. Made once a process; extents are remembered in the catalogue.
+
+    Attributes:
+        catalogue: knows the roots of files and the extents of shapes.
+    """
+
+    catalogue: Catalogue
+    shapes: tuple[ShapeAsset, ...]
+    floors: tuple[FloorAsset, ...]
+    walls: tuple[WallAsset, ...]
+
+    @classmethod
+    def draw(cls, catalogue: Catalogue, request: GenerationRequest) -> "Stock":
+        """The shapes, floors and walls of a request.
+
+        Raises:
+            InputError: the catalogue offers less than the request asks for.
+        """
+        preset = request.preset
+        if preset.split_shapes == "disjoint":
+            # A longer list begins with the shorter one, so train keeps its shapes whoever asks for test.
+            count = request.shapes * (2 if request.split == "test" else 1)
+            shapes = catalogue.shapes(preset.objects.source, count, request.seed)[-request.shapes :]
+        else:
+            shapes = catalogue.shapes(preset.objects.source, request.shapes, request.seed)
+        floors = catalogue.floors(request.backgrounds) if preset.room.floors == "floors" else []
+        walls = catalogue.walls(N_WALLS) if preset.room.walls else []
+        return cls(catalogue, tuple(shapes), tuple(floors), tuple(walls))
+
+
+def plan_scene(request: GenerationRequest, stock: Stock, scene: int, attempt: int = 0) -> ScenePlan:
+    """Plan one scene: a pure function of its arguments.
+
+    Args:
+        request: the dataset.
+        stock: what `Stock.draw` gave for the same request.
+        scene: id, from 0.
+        attempt: 0, or how many earlier plans of this scene were given up.
+    Raises:
+        PlacementError: the objects of this attempt found no place; try the next attempt.
+    """
+    preset = request.preset
+
+    def rng(stream: Stream) -> np.random.Generator:
+        return stream_rng(request.seed, scene, stream, request.split, attempt)
+
+    poses = plan_cameras(preset.cameras, request.views, rng(Stream.CAMERAS))
+    objects = _plan_objects(preset, stock, rng(Stream.OBJECTS), rng(Stream.PLACEMENT))
+    room = plan_room(
+        preset.room, preset.obj_scale, poses[:, :2, 3], stock.floors, stock.walls, rng(Stream.ROOM)
+    )
+    lights = plan_lights(preset.lights, rng(Stream.LIGHTS))
+    intrinsics = request.intrinsics
+    views = tuple(
+        ViewPlan(
+            stem=make_view_stem(scene * request.views + view, scene, view, request.scenes),
+            world_from_camera=tuple(tuple(row) for row in pose.tolist()),
+        )
+        for view, pose in enumerate(poses)
+    )
+    return ScenePlan(
+        scene=scene,
+        seed=request.seed,
+        split=request.split,
+        attempt=attempt,
+        preset=preset.name,
+        objects=objects,
+        views=views,
+        room=room,
+        lights=lights,
+        render=RenderPlan(
+            width=request.width,
+            height=request.height,
+            fx=intrinsics.fx,
+            fy=intrinsics.fy,
+            samples=request.samples,
+            seed=int(rng(Stream.RENDER).integers(2**31)),
+            exposure=preset.lights.exposure,
+            passes=request.passes,
+        ),
+        acceptance=Acceptance(
+            min_pixels=preset.placement.min_pixels, min_visible=preset.placement.min_visible
+        ),
+    )
+
+
+def _plan_objects(
+    preset: Preset, stock: Stock, rng: np.random.Generator, placement_rng: np.random.Generator
+) -> tuple[ObjectPlan, ...]:
+    rules = preset.objects
+    count = int(rng.integers(rules.count[0], rules.count[1] + 1))
+    shapes = [stock.shapes[int(i)] for i in rng.integers(len(stock.shapes), size=count)]
+    if rules.one_shape:
+        shapes = [shapes[0]] * count
+    extents = [stock.catalogue.extent(shape) for shape in shapes]
+    scales = [_draw_scale(preset, extent, rng) for extent in extents]
+    finishes = draw_finishes(rules.finish, count, rng)
+    placed = place(preset.placement, preset.obj_scale, extents, scales, placement_rng)
+    return tuple(
+        _object_plan(label, shape, spot, scale, finish)
+        for label, (shape, spot, scale, finish) in enumerate(
+            zip(shapes, placed, scales, finishes, strict=True), start=1
+        )
+    )
+
+
+def _object_plan(
+    label: int, shape: ShapeAsset, spot: Placed, scale: float, finishes: dict[str, Finish]
+) -> ObjectPlan:
+    return ObjectPlan(
+        label=label,
+        asset=shape.id,
+        shape=shape,
+        position=(spot.x, spot.y, 0.0),
+        yaw=spot.yaw,
+        scale=scale,
+        finishes=finishes,
+    )
+
+
+def _draw_scale(preset: Preset, extent: Extent, rng: np.random.Generator) -> float:
+    rules = preset.objects
+    if rules.sizes is not None:
+        return float(rng.choice(rules.sizes)) / float(extent.size[2])
+    return float(rng.uniform(*rules.diagonal))
+
+

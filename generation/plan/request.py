@@ -1,0 +1,75 @@
+"""What the user asked for: one dataset, as data. Every scene's plan follows from it and the scene's number."""
+
+import math
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from generation.plan.preset import Preset, Split
+from objnerf.dataset.cameras import Intrinsics
+from objnerf.errors import InputError
+
+PassName = Literal["depth", "mask", "normal", "albedo", "amodal"]
+DEFAULT_PASSES: tuple[PassName, ...] = ("depth", "mask")
+
+#: One seed is one 32-bit word of entropy, so that no two (seed, scene, …) tuples collide.
+MAX_SEED = 2**32 - 1
+
+
+class GenerationRequest(BaseModel):
+    """A dataset to make. Two equal requests give equal files, on however many workers and machines."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: Preset
+    split: Split = "train"
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
+    scenes: int = Field(ge=1, le=10**8)
+    views: int = Field(ge=1, le=1000)
+    width: int = Field(ge=8, le=8192)
+    height: int = Field(ge=8, le=8192)
+    samples: int = Field(ge=1, le=65536)
+    shapes: int = Field(ge=1)
+    backgrounds: int = Field(ge=1)
+    passes: tuple[PassName, ...] = DEFAULT_PASSES
+    manipulations: bool = False
+
+    @model_validator(mode="after")
+    def _passes_are_different(self) -> Self:
+        if len(set(self.passes)) != len(self.passes):
+            raise ValueError(f"every pass is named once, found {list(self.passes)}")
+        return self
+
+    @property
+    def intrinsics(self) -> Intrinsics:
+        """The preset's lens at the requested size: square pixels, the sensor along the longer side.
+
+        At 4:3 the focal ratio is (lens / sensor, lens / sensor · 4/3), the reference's for 35 mm on 32 mm.
+        """
+        focal = self.preset.cameras.lens / self.preset.cameras.sensor * max(self.width, self.height)
+        return Intrinsics(self.width, self.height, focal, focal)
+
+    @property
+    def far(self) -> float:
+        """A planar depth that no pixel exceeds: the preset's, or more where the image is taller than 4:3.
+
+        The greatest depth is at the top of a picture: of the floor, without walls in front of it, it is
+        h / (sin e - cos e · t) at camera height h, elevation e and half field of view tan⁻¹ t.
+        """
+        cameras, intrinsics = self.preset.cameras, self.intrinsics
+        elevation = math.radians(cameras.elevation[0])
+        height = cameras.distance[1] * math.sin(elevation)
+        half_view = self.height / 2 / intrinsics.fy
+        slope = math.sin(elevation) - math.cos(elevation) * half_view
+        floor = height / slope if slope > 0 else math.inf
+        if self.preset.room.walls:
+            # No point of a room is farther from a camera than the room's diagonal.
+            reach = max(self.preset.obj_scale * 2**0.5, cameras.distance[1] * math.cos(elevation))
+            diagonal = 2**0.5 * 2 * (reach + self.preset.room.wall_clearance[1])
+            floor = min(floor, diagonal * math.cos(elevation) + height * math.sin(elevation))
+        if not math.isfinite(floor):
+            raise InputError(
+                f"--size {self.width}x{self.height}: with the preset's cameras such pictures show the horizon; "
+                "use a wider size, or a higher elevation in a copy of the preset"
+            )
+        return max(self.preset.far, float(math.ceil(floor)))

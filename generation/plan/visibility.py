@@ -1,0 +1,104 @@
+"""Is every object seen well enough in every view? Decided before any colour is paid for."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Integer
+
+from objnerf.dataset.cameras import Intrinsics, project
+
+#: Candidate pixels that are tested at once; bounds memory at large image sizes.
+_CHUNK = 2_000_000
+
+
+@dataclass(frozen=True)
+class Sightings:
+    """What the views show of the objects, in order of views and labels.
+
+    Attributes:
+        pixels: visible pixels.
+        shares: visible pixels over those of the whole silhouette inside the picture; 0 where it is empty.
+    """
+
+    pixels: Int[np.ndarray, "views objects"]
+    shares: Float[np.ndarray, "views objects"]
+
+
+def silhouette(
+    vertices: Float[np.ndarray, "vertices 3"],
+    faces: Integer[np.ndarray, "faces 3"],
+    intrinsics: Intrinsics,
+    world_from_camera: Float[np.ndarray, "4 4"],
+) -> Bool[np.ndarray, "height width"]:
+    """Pixels whose centre a mesh covers, seen alone.
+
+    Args:
+        vertices: in world units, all in front of the camera.
+        faces: triangles.
+        intrinsics: of the view.
+        world_from_camera: camera-to-world, OpenCV axes.
+    """
+    covered = np.zeros((intrinsics.height, intrinsics.width), dtype=bool)
+    xy, _ = project(np.asarray(vertices, dtype=np.float64), intrinsics, world_from_camera)
+    corners = xy[faces]
+    low = np.maximum(np.ceil(corners.min(axis=1)), 0).astype(np.int64)
+    high = np.floor(corners.max(axis=1)).astype(np.int64)
+    high = np.minimum(high, [intrinsics.width - 1, intrinsics.height - 1])
+    spans = high - low + 1
+    wanted = (spans > 0).all(axis=1)
+    corners, low, spans = corners[wanted], low[wanted], spans[wanted]
+    counts = spans.prod(axis=1)
+    ends = np.cumsum(counts)
+    start = 0
+    while start < len(counts):
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + _CHUNK, side="right")))
+        part = slice(start, stop)
+        triangle = np.repeat(np.arange(start, stop), counts[part])
+        offset = np.arange(len(triangle)) - np.repeat(ends[part] - counts[part] - before, counts[part])
+        x = low[triangle, 0] + offset % spans[triangle, 0]
+        y = low[triangle, 1] + offset // spans[triangle, 0]
+        inside = _inside(corners[triangle], np.stack([x, y], axis=-1).astype(np.float64))
+        covered[y[inside], x[inside]] = True
+        start = stop
+    return covered
+
+
+def judge(
+    labels: Integer[np.ndarray, "views height width"],
+    silhouettes: Bool[np.ndarray, "views objects height width"],
+) -> Sightings:
+    """Count what is seen of each object.
+
+    Args:
+        labels: 0 for the background, i for object i.
+        silhouettes: of object i at index i - 1.
+    """
+    objects = silhouettes.shape[1]
+    pixels = count_pixels(labels, objects)
+    # The union keeps the share at most 1 where the two rasterisers differ by a pixel on an edge.
+    visible = labels[:, None] == np.arange(1, objects + 1)[:, None, None]
+    whole = (silhouettes | visible).sum(axis=(2, 3))
+    return Sightings(pixels, np.where(whole > 0, pixels / np.maximum(whole, 1), 0.0))
+
+
+def count_pixels(
+    labels: Integer[np.ndarray, "views height width"], objects: int
+) -> Int[np.ndarray, "views objects"]:
+    """Visible pixels of every object in every view."""
+    return np.stack([np.bincount(view.ravel(), minlength=objects + 1)[1 : objects + 1] for view in labels])
+
+
+def _inside(
+    corners: Float[np.ndarray, "n 3 2"], points: Float[np.ndarray, "n 2"]
+) -> Bool[np.ndarray, " n"]:
+    """Does each triangle, of either winding, hold its point?"""
+    sides = []
+    for i in range(3):
+        edge = corners[:, (i + 1) % 3] - corners[:, i]
+        away = points - corners[:, i]
+        sides.append(edge[:, 0] * away[:, 1] - edge[:, 1] * away[:, 0])
+    positive = np.all([side >= 0 for side in sides], axis=0)
+    negative = np.all([side <= 0 for side in sides], axis=0)
+    within: np.ndarray = positive | negative
+    return within

@@ -1,0 +1,52 @@
+"""Write a finished scene: every file atomically, the scene's JSON last, as the sign that it is complete."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from generation.plan.plan import ScenePlan
+from generation.render.shoot import Shot, ViewPictures
+from objnerf.dataset import files, names
+from objnerf.dataset.cameras import world_from_azimuth
+from objnerf.dataset.card import scene_card_path
+
+
+def write_scene(root: Path, shot: Shot, digits: int) -> None:
+    """Write the files of a scene below `root`.
+
+    Args:
+        root: folder of the dataset.
+        shot: the scene.
+        digits: width of scene ids in this dataset.
+    Raises:
+        OSError: the disk is full or cannot be written; the scene's JSON is then not there.
+    """
+    for view, pictures in zip(shot.plan.views, shot.views, strict=True):
+        _write_view(root, shot.plan, view.stem, view.matrix(), pictures)
+    path = scene_card_path(root, shot.plan.scene, digits)
+    files.write_text(path, shot.plan.model_dump_json(indent=1) + "\n")
+
+
+def _write_view(
+    root: Path, plan: ScenePlan, stem: str, world_from_camera: np.ndarray, pictures: ViewPictures
+) -> None:
+    passes = plan.render.passes
+    geometry = pictures.geometry
+    files.write_matrix(root / f"{stem}{names.POSE_SUFFIX}", world_from_camera)
+    files.write_matrix(root / f"{stem}{names.AZIMUTH_SUFFIX}", world_from_azimuth(world_from_camera))
+    if "mask" in passes:
+        files.write_image(root / f"{stem}{names.MASK_SUFFIX}", files.mask_from_labels(geometry.labels))
+    if "depth" in passes:
+        files.write_depth(root / f"{stem}{names.DEPTH_SUFFIX}", geometry.depth)
+    if "normal" in passes:
+        with files.atomic_path(root / "normal" / f"{stem}.npy") as path, path.open("wb") as file:
+            np.save(file, geometry.normal)
+    if "albedo" in passes:
+        files.write_image(root / "albedo" / f"{stem}.png", pictures.albedo)
+    if "amodal" in passes:
+        for label, outline in enumerate(pictures.silhouettes, start=1):
+            whole = outline | (geometry.labels == label)
+            with files.atomic_path(root / "amodal" / f"{stem}_object{label}.png") as path:
+                Image.fromarray(whole.astype(np.uint8) * 255).save(path, format="PNG")
+    files.write_image(root / f"{stem}.png", pictures.image)

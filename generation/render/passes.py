@@ -1,0 +1,102 @@
+"""Take pictures: exact labels, depth and normals from one sample; colour from many, denoised.
+
+The exact pass has its one sample at the centre of each pixel, so nothing is anti-aliased. Passes leave
+Blender as an uncompressed 32-bit EXR in a temporary folder: the only door that loses nothing.
+"""
+
+import contextlib
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import bpy
+import numpy as np
+from jaxtyping import Float32, Integer
+
+from objnerf.errors import WorkError
+
+_BUNDLED = os.path.join(bpy.utils.system_resource("PYTHON"), "lib", f"python3.{sys.version_info.minor}")
+if _BUNDLED not in sys.path:
+    # At the end: Blender's own copies must not hide ours.
+    sys.path.append(os.path.join(_BUNDLED, "site-packages"))
+import OpenImageIO as oiio  # noqa: E402  (comes with bpy, found through the line above)
+
+
+@dataclass(frozen=True)
+class GeometryPass:
+    """What one view shows, at pixel centres.
+
+    Attributes:
+        labels: 0 for the background, i for object i.
+        depth: planar z-depth, world units.
+        normal: unit surface normals, world axes, towards the camera.
+    """
+
+    labels: Integer[np.ndarray, "height width"]
+    depth: Float32[np.ndarray, "height width"]
+    normal: Float32[np.ndarray, "height width 3"]
+
+
+@dataclass(frozen=True)
+class ColourPass:
+    """Scene-linear colour of one view before denoising, with the denoiser's guides."""
+
+    colour: Float32[np.ndarray, "height width 3"]
+    albedo: Float32[np.ndarray, "height width 3"]
+    normal: Float32[np.ndarray, "height width 3"]
+
+
+def render_geometry(scene: bpy.types.Scene, folder: Path) -> GeometryPass:
+    """One sample at every pixel's centre, at the camera's present pose.
+
+    Args:
+        scene: from `build_scene`.
+        folder: for the temporary file.
+    """
+    cycles = scene.cycles
+    cycles.samples, cycles.seed = 1, 0
+    cycles.pixel_filter_type, cycles.filter_width = "BOX", 0.01
+    # Labels and depth need no light: the path ends where the camera's ray does.
+    bounces = cycles.max_bounces
+    cycles.max_bounces = 0
+    channels = _render(scene, folder)
+    cycles.max_bounces = bounces
+    return GeometryPass(
+        labels=np.rint(channels["IndexOB.X"]).astype(np.int64),
+        depth=channels["Depth.Z"],
+        normal=np.stack([channels[f"Normal.{axis}"] for axis in "XYZ"], axis=-1),
+    )
+
+
+def render_colour(scene: bpy.types.Scene, folder: Path, samples: int, seed: int) -> ColourPass:
+    """`samples` samples a pixel with a pixel filter, at the camera's present pose."""
+    cycles = scene.cycles
+    cycles.samples, cycles.seed = samples, seed % 2**31
+    cycles.pixel_filter_type, cycles.filter_width = "BLACKMAN_HARRIS", 1.5
+    channels = _render(scene, folder)
+    return ColourPass(
+        colour=np.stack([channels[f"Combined.{channel}"] for channel in "RGB"], axis=-1),
+        albedo=np.stack([channels[f"Denoising Albedo.{channel}"] for channel in "RGB"], axis=-1),
+        normal=np.stack([channels[f"Denoising Normal.{axis}"] for axis in "XYZ"], axis=-1),
+    )
+
+
+def _render(scene: bpy.types.Scene, folder: Path) -> dict[str, Float32[np.ndarray, "height width"]]:
+    """Render and read back: channels by their name without the view layer's."""
+    path = folder / "passes.exr"
+    scene.render.filepath = str(path)
+    result = bpy.ops.render.render(write_still=True, scene=scene.name)
+    if "FINISHED" not in result or not path.is_file():
+        raise WorkError(f"Blender rendered nothing: {result}")
+    source = oiio.ImageInput.open(str(path))
+    if source is None:
+        raise WorkError(f"Blender's passes cannot be read: {oiio.geterror()}")
+    with contextlib.closing(source):
+        names = source.spec().channelnames
+        pixels = source.read_image("float")
+    path.unlink()
+    return {
+        name.split(".", 1)[1]: np.ascontiguousarray(pixels[..., i], dtype=np.float32)
+        for i, name in enumerate(names)
+    }

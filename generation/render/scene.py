@@ -1,0 +1,267 @@
+"""A ScenePlan becomes a Blender scene."""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import bpy
+import mathutils
+import numpy as np
+from jaxtyping import Float, Integer
+
+from generation.assets.catalogue import FloorAsset, Roots, WallAsset, build_mesh, floor_texture, wall_texture
+from generation.assets.mesh import SMOOTH_ANGLE_DEG, ShapeMesh
+from generation.plan.finishes import Finish
+from generation.plan.plan import ObjectPlan, RenderPlan, ScenePlan
+from generation.plan.room import RoomPlan, Wall
+from generation.render.materials import make_material
+from objnerf.dataset.cameras import opencv_from_blender
+
+#: Half side of the floor's plane: far beyond what any camera sees.
+_FLOOR_REACH = 400.0
+_SKIRTING_HEIGHT, _SKIRTING_DEPTH = 0.32, 0.07
+_TEXTURE_SIZE = 512
+
+MeshSource = Callable[[ObjectPlan], ShapeMesh]
+
+
+def mesh_source(roots: Roots) -> MeshSource:
+    """Builds the meshes of objects, remembering the last few shapes."""
+
+    @lru_cache(maxsize=32)
+    def build(shape_json: str) -> ShapeMesh:
+        from generation.assets.catalogue import ShapeAsset
+
+        return build_mesh(ShapeAsset.model_validate_json(shape_json), roots)
+
+    return lambda plan: build(plan.shape.model_dump_json())
+
+
+def build_scene(plan: ScenePlan, meshes: MeshSource, roots: Roots) -> bpy.types.Scene:
+    """Replace whatever Blender holds by the plan's scene, its camera at the first view.
+
+    Starts from Blender's factory state, so that nothing of an earlier scene can change a pixel.
+
+    Args:
+        plan: the scene.
+        meshes: gives each object's triangles.
+        roots: folders of the files that textures come from.
+    """
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    scene = bpy.context.scene
+    _set_up_rendering(scene, plan.render)
+    _add_camera(scene, plan.render)
+    _add_lights(scene, plan)
+    _add_room(scene, plan.room, roots)
+    for item in plan.objects:
+        _add_object(scene, item, meshes(item))
+    point_camera(scene, plan.views[0].matrix())
+    return scene
+
+
+def point_camera(scene: bpy.types.Scene, world_from_camera: Float[np.ndarray, "4 4"]) -> None:
+    """Move the camera. The pose has OpenCV axes; Blender's camera looks along -z with y up."""
+    scene.camera.matrix_world = mathutils.Matrix(opencv_from_blender(world_from_camera).tolist())
+
+
+def camera_pose(scene: bpy.types.Scene) -> Float[np.ndarray, "4 4"]:
+    """``world_from_camera`` (OpenCV axes) of the camera as Blender has it, float32 inside."""
+    # matrix_world is stale until the dependency graph was evaluated.
+    bpy.context.view_layer.update()
+    return opencv_from_blender(np.array(scene.camera.matrix_world, dtype=np.float64))
+
+
+def _set_up_rendering(scene: bpy.types.Scene, plan: RenderPlan) -> None:
+    render, cycles = scene.render, scene.cycles
+    render.engine = "CYCLES"
+    render.resolution_x, render.resolution_y, render.resolution_percentage = plan.width, plan.height, 100
+    render.use_persistent_data = True
+    render.use_compositing = render.use_sequencer = False
+    render.threads_mode, render.threads = "FIXED", 1
+    render.dither_intensity = 0.0
+    render.film_transparent = False
+    scene.display_settings.display_device = "sRGB"
+    scene.view_settings.view_transform, scene.view_settings.look = "Standard", "None"
+    scene.view_settings.exposure, scene.view_settings.gamma = 0.0, 1.0
+    settings = render.image_settings
+    settings.file_format, settings.color_depth, settings.exr_codec = "OPEN_EXR_MULTILAYER", "32", "NONE"
+    cycles.device = "CPU"
+    # Adaptive sampling and its thresholds would make a pixel depend on more than its own samples.
+    cycles.use_adaptive_sampling = cycles.use_denoising = False
+    cycles.use_light_tree = False
+    cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces = 4, 3, 3
+    cycles.transmission_bounces, cycles.volume_bounces, cycles.transparent_max_bounces = 3, 0, 4
+    cycles.caustics_reflective = cycles.caustics_refractive = False
+    cycles.sample_clamp_indirect = 6.0
+    layer = scene.view_layers[0]
+    layer.use_pass_z = layer.use_pass_object_index = layer.use_pass_normal = True
+    layer.cycles.denoising_store_passes = True
+
+
+def _add_camera(scene: bpy.types.Scene, plan: RenderPlan) -> None:
+    data = bpy.data.cameras.new("camera")
+    data.sensor_fit, data.sensor_width = "HORIZONTAL", 32.0
+    data.lens = plan.fx / plan.width * data.sensor_width
+    data.clip_start, data.clip_end = 0.05, 4 * _FLOOR_REACH
+    camera = bpy.data.objects.new("camera", data)
+    scene.collection.objects.link(camera)
+    scene.camera = camera
+
+
+def _add_lights(scene: bpy.types.Scene, plan: ScenePlan) -> None:
+    world = bpy.data.worlds.new("world")
+    scene.world = world
+    world.use_nodes = True
+    background = world.node_tree.nodes["Background"]
+    background.inputs["Color"].default_value = (*plan.lights.ambient_colour, 1.0)
+    background.inputs["Strength"].default_value = plan.lights.ambient
+    # One colour all around needs no importance map.
+    world.cycles.sampling_method = "NONE"
+    for number, lamp in enumerate(plan.lights.lamps):
+        data = bpy.data.lights.new(f"lamp{number}", "AREA")
+        data.energy, data.size, data.color = lamp.power, lamp.size, lamp.colour
+        light = bpy.data.objects.new(f"lamp{number}", data)
+        position = mathutils.Vector(lamp.position)
+        light.matrix_world = mathutils.Matrix.LocRotScale(position, position.to_track_quat("Z", "Y"), None)
+        # A lamp is seen by what it lights, not as a bright square in a picture.
+        light.visible_camera = False
+        scene.collection.objects.link(light)
+
+
+def _add_room(scene: bpy.types.Scene, room: RoomPlan, roots: Roots) -> None:
+    if room.floor is not None:
+        floor_material = make_material(
+            "floor", roughness=room.floor_roughness, image=_floor_pixels(room.floor, roots)
+        )
+        tile = room.floor.tile_size
+    else:
+        floor_material = make_material("floor", roughness=room.floor_roughness, colour=room.floor_colour)
+        tile = 1.0
+    reach = _FLOOR_REACH if not room.walls else 1.0 + max(abs(x) for wall in room.walls for x in wall.start)
+    corners = reach * np.array([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
+    cos, sin = np.cos(room.floor_yaw), np.sin(room.floor_yaw)
+    uv = corners[:, :2] @ np.array([[cos, -sin], [sin, cos]]) / tile + np.array(room.floor_offset)
+    _add_mesh(scene, "floor", corners, np.array([[0, 1, 2, 3]]), [floor_material], uv=uv)
+    if not room.walls:
+        return
+    if room.wall is not None:
+        wall_material = make_material("wall", roughness=0.85, image=_wall_pixels(room.wall, roots))
+        tile = room.wall.tile_size
+    else:
+        wall_material = make_material("wall", roughness=0.85, colour=room.wall_colour)
+    skirting_material = make_material("skirting", roughness=0.5, colour=room.skirting_colour)
+    for number, wall in enumerate(room.walls):
+        _add_wall(scene, number, wall, room.wall_height, tile, wall_material)
+        _add_skirting(scene, number, wall, skirting_material)
+
+
+def _add_wall(
+    scene: bpy.types.Scene,
+    number: int,
+    wall: Wall,
+    height: float,
+    tile: float,
+    material: bpy.types.Material,
+) -> None:
+    start, end = np.array(wall.start), np.array(wall.end)
+    length = float(np.linalg.norm(end - start))
+    corners = np.array([[*end, 0.0], [*start, 0.0], [*start, height], [*end, height]])
+    uv = np.array([[length, 0.0], [0, 0], [0, height], [length, height]]) / tile
+    _add_mesh(scene, f"wall{number}", corners, np.array([[0, 1, 2, 3]]), [material], uv=uv)
+
+
+def _add_skirting(scene: bpy.types.Scene, number: int, wall: Wall, material: bpy.types.Material) -> None:
+    start, end = np.array(wall.start), np.array(wall.end)
+    along = (end - start) / np.linalg.norm(end - start)
+    inner = np.array([-along[1], along[0]]) * _SKIRTING_DEPTH
+    front, low, high = [start + inner, end + inner], 0.0, _SKIRTING_HEIGHT
+    corners = np.array(
+        [
+            [*front[0], low],
+            [*front[1], low],
+            [*front[1], high],
+            [*front[0], high],
+            [*end, high],
+            [*start, high],
+        ]
+    )
+    faces = np.array([[1, 0, 3, 2], [2, 3, 5, 4]])
+    _add_mesh(scene, f"skirting{number}", corners, faces, [material])
+
+
+def _add_object(scene: bpy.types.Scene, plan: ObjectPlan, mesh: ShapeMesh) -> None:
+    materials = []
+    for number, part in enumerate(mesh.materials):
+        name = f"object{plan.label}.{number}"
+        if part.role == "own":
+            image = part.image if mesh.uv is not None else None
+            materials.append(make_material(name, roughness=0.5, colour=part.colour, image=image))
+        else:
+            finish: Finish = plan.finishes[part.role]
+            materials.append(
+                make_material(name, finish.roughness, metallic=finish.metallic, colour=finish.colour)
+            )
+    uv = None if mesh.uv is None else mesh.uv.reshape(-1, 2)
+    item = _add_mesh(
+        scene, f"object{plan.label}", mesh.vertices, mesh.faces, materials, uv=uv, part_of_face=mesh.part_of_face
+    )
+    item.data.shade_smooth()
+    item.data.set_sharp_from_angle(angle=np.radians(SMOOTH_ANGLE_DEG))
+    item.matrix_world = mathutils.Matrix(plan.world_from_object().tolist())
+    item.pass_index = plan.label
+
+
+def _add_mesh(
+    scene: bpy.types.Scene,
+    name: str,
+    vertices: Float[np.ndarray, "vertices 3"],
+    faces: Integer[np.ndarray, "faces corners"],
+    materials: list[bpy.types.Material],
+    *,
+    uv: Float[np.ndarray, "loops 2"] | None = None,
+    part_of_face: Integer[np.ndarray, " faces"] | None = None,
+) -> bpy.types.Object:
+    """A mesh object with faces of one size; `uv` is for each corner of each face in turn."""
+    data = bpy.data.meshes.new(name)
+    count, corners = faces.shape
+    data.vertices.add(len(vertices))
+    data.vertices.foreach_set("co", np.ascontiguousarray(vertices, dtype=np.float32).ravel())
+    data.loops.add(count * corners)
+    data.loops.foreach_set("vertex_index", np.ascontiguousarray(faces, dtype=np.int32).ravel())
+    data.polygons.add(count)
+    data.polygons.foreach_set("loop_start", np.arange(0, count * corners, corners, dtype=np.int32))
+    for material in materials:
+        data.materials.append(material)
+    if part_of_face is not None:
+        data.polygons.foreach_set("material_index", np.ascontiguousarray(part_of_face, dtype=np.int32))
+    if uv is not None:
+        layer = data.uv_layers.new(name="UVMap")
+        layer.uv.foreach_set("vector", np.ascontiguousarray(uv, dtype=np.float32).ravel())
+    data.update(calc_edges=True)
+    data.validate(clean_customdata=False)
+    item = bpy.data.objects.new(name, data)
+    scene.collection.objects.link(item)
+    return item
+
+
+@lru_cache(maxsize=64)
+def _painted_floor(asset_json: str, roots: Roots) -> bytes:
+    return floor_texture(FloorAsset.model_validate_json(asset_json), _TEXTURE_SIZE, roots).tobytes()
+
+
+@lru_cache(maxsize=64)
+def _painted_wall(asset_json: str, roots: Roots) -> bytes:
+    return wall_texture(WallAsset.model_validate_json(asset_json), _TEXTURE_SIZE, roots).tobytes()
+
+
+def _floor_pixels(asset: FloorAsset, roots: Roots) -> np.ndarray:
+    return _square(_painted_floor(asset.model_dump_json(), roots))
+
+
+def _wall_pixels(asset: WallAsset, roots: Roots) -> np.ndarray:
+    return _square(_painted_wall(asset.model_dump_json(), roots))
+
+
+def _square(pixels: bytes) -> np.ndarray:
+    return np.frombuffer(pixels, dtype=np.uint8).reshape(_TEXTURE_SIZE, _TEXTURE_SIZE, 3)
+
+

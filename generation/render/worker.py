@@ -1,0 +1,110 @@
+"""A process that holds Blender and makes scenes on request: ``python -m generation.render.worker``.
+
+It speaks JSON, one message a line: orders on standard input, answers on the file descriptor that standard
+output was at the start (Blender's own talk goes to standard error instead). It ends when its input does, so
+that no worker outlives its master.
+"""
+
+import json
+import os
+import resource
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import IO, Any
+
+from generation.jobs.orders import Answer, Order, WorkerSetup
+from generation.plan.plan import ScenePlan
+from objnerf.dataset.names import scene_digits
+from objnerf.errors import ObjnerfError
+
+
+def main() -> int:
+    """Serve orders until standard input ends."""
+    answers = _own_stdout()
+    # Ctrl-C reaches the whole process group; the master decides what becomes of it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _die_with_parent()
+    setup = WorkerSetup.model_validate_json(sys.stdin.readline())
+    with tempfile.TemporaryDirectory(prefix="objnerf-render-") as folder:
+        serve = _Server(setup, Path(folder))
+        _say(answers, Answer(kind="ready", version=serve.version))
+        for line in sys.stdin:
+            _say(answers, serve.answer(Order.model_validate_json(line)))
+    return 0
+
+
+class _Server:
+    def __init__(self, setup: WorkerSetup, folder: Path) -> None:
+        # Here, not above: a missing bpy is then an answer, not a broken pipe.
+        from generation.plan.plan import Stock
+        from generation.render.scene import mesh_source
+        from generation.render.shoot import Studio, blender_version
+
+        catalogue = setup.assets.load()
+        stock = Stock.draw(catalogue, setup.request)
+        self._setup = setup
+        self._studio = Studio(mesh_source(catalogue.roots), stock, folder)
+        self._digits = scene_digits(setup.request.scenes)
+        self.version = blender_version()
+
+    def answer(self, order: Order) -> Answer:
+        from generation.render.files import write_scene
+
+        start = time.perf_counter()
+        try:
+            if order.plan is not None:
+                shot = self._studio.remake(ScenePlan.model_validate(order.plan))
+            else:
+                shot = self._studio.make(self._setup.request, order.scene)
+            write_scene(self._setup.out, shot, self._digits)
+        except OSError as error:
+            return Answer(kind="disk", scene=order.scene, error=f"{error.filename or ''}: {error.strerror or error}")
+        except ObjnerfError as error:
+            return Answer(kind="failed", scene=order.scene, error=str(error))
+        except Exception as error:
+            # The boundary of the process: whatever went wrong belongs to this scene, not to the run.
+            text = f"{type(error).__name__}: {error}"
+            return Answer(kind="failed", scene=order.scene, error=text, log=traceback.format_exc())
+        seen = [share for view in shot.plan.seen or () for share in view]
+        return Answer(
+            kind="done",
+            scene=order.scene,
+            seconds=time.perf_counter() - start,
+            replans=list(shot.replans),
+            objects=len(shot.plan.objects),
+            assets=sorted({item.asset for item in shot.plan.objects}),
+            seen=[min(seen), sum(seen) / len(seen)],
+            timing=vars(shot.timing),
+            memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        )
+
+
+def _own_stdout() -> IO[str]:
+    """Keep standard output for answers; everything else that is printed goes to standard error."""
+    sys.stdout.flush()
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return answers
+
+
+def _die_with_parent() -> None:
+    """On Linux, be killed when the master is, even in the middle of a picture."""
+    if sys.platform == "linux":
+        import ctypes
+
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def _say(answers: IO[str], answer: Answer) -> None:
+    message: dict[str, Any] = answer.model_dump(mode="json")
+    answers.write(json.dumps(message) + "\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
