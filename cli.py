@@ -106,5 +106,68 @@ def poses(dataset: Path, out: Path, scene: int | None, max_views: int) -> None:
         )
 
 
+_RUN = click.argument("run", type=click.Path(path_type=Path))
+_DEVICE = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="auto (a GPU if there is one), cpu, cuda, cuda:N or mps.",
+)
+
+
+@main.command()
+@_RUN
+@_DATASET
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the result here."
+)
+@click.option(
+    "--html",
+    "html_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a page with figures and pictures here: one file, works offline.",
+)
+@click.option("--manipulations", is_flag=True, help="Also score moved objects and changed backgrounds.")
+@click.option("--scenes", type=click.IntRange(min=1), help="At most so many scenes.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the slots' start.")
+@_DEVICE
+def evaluate(
+    run: Path,
+    dataset: Path,
+    json_path: Path | None,
+    html_path: Path | None,
+    manipulations: bool,
+    scenes: int | None,
+    seed: int,
+    device: str,
+) -> None:
+    """Score RUN on scenes of DATASET that it has not seen: ARI, FG-ARI, NV-ARI, PSNR, SSIM, LPIPS.
+
+    The dataset that the run was trained on gives the scenes that were held out, any other one all of its
+    scenes. Run again, it goes on where it stopped.
+    """
+    from objnerf.console import progress_bar
+    from objnerf.dataset import open_dataset
+    from objnerf.evaluation import evaluate as evaluation
+    from objnerf.evaluation.gallery import scene_gallery
+    from objnerf.evaluation.report import GALLERY_SCENES, write_json, write_page
+
+    opened = evaluation.open_run(run, device)
+    found = open_dataset(dataset)
+    with progress_bar("evaluating", "scenes") as progress:
+        result = evaluation.evaluate_run(
+            opened, found, limit=scenes, manipulations=manipulations, seed=seed, progress=progress
+        )
+    if json_path is not None:
+        write_json(json_path, result.as_dict())
+    if html_path is not None:
+        settings = evaluation.render_settings(opened.config.recipe, seed=seed)
+        shown = [scores.scene for scores in result.scenes[:GALLERY_SCENES]]
+        write_page(
+            html_path, result, [scene_gallery(opened.model, found.scenes[id], settings) for id in shown]
+        )
+    click.echo(result.text())
+
+
 if __name__ == "__main__":
     main()

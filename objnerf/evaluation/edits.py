@@ -184,7 +184,7 @@ def _missing(scene: Scene, suffixes: tuple[str, ...], *, first: bool = False) ->
     for view in scene.views[:1] if first else scene.views:
         for suffix in suffixes:
             if view.companion(suffix) is None:
-                return f"a view has no {suffix.removeprefix('_')} (…{suffix})"
+                return f"a view has no …{suffix}"
     return None
 
 

@@ -34,7 +34,9 @@ from objnerf.evaluation.scenes import (
     render_view,
 )
 from objnerf.evaluation.segmentation import BACKGROUND, reference_true_labels, true_labels
-from objnerf.training.recipe import Recipe, RunConfig
+from objnerf.training.checkpoints import checkpoint_path, load_run, read_state
+from objnerf.training.processes import choose_device
+from objnerf.training.recipe import Recipe, RunConfig, read_run_config
 
 _log = logging.getLogger(__name__)
 
@@ -189,6 +191,66 @@ def scenes_to_evaluate(config: RunConfig, dataset: Dataset) -> tuple[list[int], 
             "(held_out in its recipe), so there is nothing to evaluate on; name a test set"
         )
     return list(facts.held_out_scenes), "the scenes that were held out of training"
+
+
+@dataclass(frozen=True)
+class OpenedRun:
+    """A trained model and where it came from."""
+
+    path: Path
+    model: Model
+    config: RunConfig
+    step: int
+    """Steps that the checkpoint has seen."""
+
+    def described(self) -> dict[str, Any]:
+        """What a result says about the run; the folder by its name alone, for runs move."""
+        return {"run": self.path.resolve().name, "recipe": self.config.recipe.name, "step": self.step}
+
+
+def open_run(run: Path, device: str = "auto") -> OpenedRun:
+    """Load the newest checkpoint of a run folder, made on this or another machine.
+
+    Raises:
+        InputError: no run, no checkpoint, or one that cannot be used; no such device.
+    """
+    config = read_run_config(run)
+    model, _ = load_run(run, choose_device(device))
+    return OpenedRun(run, model, config, read_state(checkpoint_path(run, "last")).step)
+
+
+def evaluate_run(
+    run: OpenedRun,
+    dataset: Dataset,
+    *,
+    limit: int | None = None,
+    manipulations: bool = False,
+    seed: int = 0,
+    keep: bool = True,
+    progress: Progress = no_progress,
+) -> Evaluation:
+    """Score a run on the scenes of a dataset that it has not seen, and keep the scores in the run folder.
+
+    Args:
+        limit: at most so many scenes, the first ones.
+        manipulations: also the manipulation test.
+        seed: of the slots' random start.
+        keep: read scores of an earlier call from the run folder, and add new ones.
+        progress: told after each scene.
+    Raises:
+        InputError: see ``scenes_to_evaluate`` and ``evaluate``.
+    """
+    scenes, chosen = scenes_to_evaluate(run.config, dataset)
+    return evaluate(
+        run.model,
+        dataset,
+        scenes[:limit],
+        render_settings(run.config.recipe, seed=seed),
+        manipulations=manipulations,
+        described={**run.described(), "chosen": chosen},
+        keep=run.path / SCORES_FILE if keep else None,
+        progress=progress,
+    )
 
 
 def evaluate(
