@@ -107,11 +107,17 @@ class Sampling(Section):
     )
     eval_samples: int = Field(256, ge=2, description="samples a ray in previews and evaluation")
     chunk: PositiveInt = Field(4096, description="rays rendered at a time where no gradient is needed")
+    training_chunk: PositiveInt | None = Field(
+        None,
+        description="rays of a scene rendered at a time in training, whose activations are computed again in "
+        "the backward pass to save memory; null for all at once",
+    )
     token_share: float = Field(
         0.25,
         ge=0,
         le=1,
-        description="share of the rays through the input view's tokens, for models that learn from their own rendering",
+        description="share of the rays that pass through tokens of the input view, for models that learn "
+        "from their own rendering",
     )
 
 
@@ -162,7 +168,7 @@ class Perceptual(Section):
 
 
 class Adversarial(Section):
-    """Discriminator on rendered patches, non-saturating loss, R1 penalty; steps alternate once it has begun."""
+    """Discriminator on rendered patches, non-saturating loss, R1 penalty; once begun, steps alternate."""
 
     start: NonNegativeFloat = Field(
         20.0, description="from here every other step is the discriminator's, in the clock"
@@ -267,7 +273,8 @@ class Recipe(Section):
             rays = [stage.name for stage in self.stages if stage.supervision == "rays"]
             if rays:
                 raise ValueError(
-                    f"perceptual and adversarial losses need patches or images, but stage {rays[0]} draws single rays"
+                    "perceptual and adversarial losses need patches or images, but stage "
+                    f"{rays[0]} draws single rays"
                 )
         if self.adversarial is not None:
             sides = {stage.patch if stage.supervision == "patches" else stage.size for stage in self.stages}
@@ -318,7 +325,7 @@ def load_recipe(
 
     Args:
         source: name of a recipe that ships with the package, or path of a YAML file.
-        dataset_scale: what ``dataset.yaml`` says about ``scale`` (keys of :class:`Scale`); None values are left out.
+        dataset_scale: what ``dataset.yaml`` says about ``scale`` (keys of ``Scale``); None is passed over.
         overrides: (dotted key, value) pairs, the later the stronger; ``stages.0.rays`` reaches into a list.
     Raises:
         InputError: no such recipe, not YAML, or a key or value that a recipe cannot have.

@@ -1,0 +1,170 @@
+"""Checkpoints: everything that a run needs to go on exactly where it was, without a line of pickled code.
+
+A checkpoint is one safetensors file. Tensors are named for their owner (``model.…``, ``optimiser.…``), the
+few numbers beside them stand in the file's own metadata, so that the two cannot disagree. The ``.json``
+beside it repeats those numbers for people and scripts.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from objnerf.dataset.files import atomic_path, write_text
+from objnerf.errors import InputError
+from objnerf.models import SceneGeometry, SceneModel, build_model
+from objnerf.training.recipe import Recipe, read_run_config
+
+FORMAT_VERSION = 1
+
+Which = Literal["last", "best"]
+
+
+@dataclass(frozen=True)
+class RunState:
+    """The numbers of a checkpoint: how far a run has come."""
+
+    step: int = 0
+    """Steps done."""
+    attempt: int = 0
+    """Restarts after a collapse."""
+    ticks: int = 0
+    """Ticks of the learning-rate schedule."""
+    seconds: float = 0.0
+    """Time spent in training, over all sessions."""
+    psnr: float | None = None
+    """On held-out views, when it was last measured."""
+    best_psnr: float | None = None
+    """The highest one of the run so far."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A network and the optimiser that moves it."""
+
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+
+
+def save_checkpoint(path: Path, state: RunState, learners: Mapping[str, Learner]) -> None:
+    """Write a checkpoint and the ``.json`` beside it, each of them atomically.
+
+    Args:
+        path: ends in ``.safetensors``.
+        state: the run's numbers.
+        learners: what learns, by name; evaluation looks for ``model``.
+    """
+    tensors = {"rng.cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["rng.cuda"] = torch.cuda.get_rng_state()
+    for name, learner in learners.items():
+        for key, value in learner.network.state_dict().items():
+            tensors[f"{name}.network.{key}"] = value.detach().contiguous()
+        for index, moments in learner.optimiser.state_dict()["state"].items():
+            for key, value in moments.items():
+                tensors[f"{name}.optimiser.{index}.{key}"] = torch.as_tensor(value).contiguous()
+    numbers = {"format_version": FORMAT_VERSION, **asdict(state)}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"objnerf": json.dumps(numbers)})
+    write_text(path.with_suffix(".json"), json.dumps(numbers, indent=2) + "\n")
+
+
+def load_checkpoint(path: Path, learners: Mapping[str, Learner]) -> RunState:
+    """Put networks, optimisers and random generators back to where they were.
+
+    Raises:
+        InputError: no file, a file with pickled code, a damaged one, or one of another model.
+    """
+    state, tensors = _read(path)
+    for name, learner in learners.items():
+        _load_network(path, learner.network, _under(tensors, f"{name}.network."))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in _under(tensors, f"{name}.optimiser.").items():
+            index, _, moment = key.partition(".")
+            moments.setdefault(int(index), {})[moment] = value
+        groups = learner.optimiser.state_dict()["param_groups"]
+        learner.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+    torch.set_rng_state(tensors["rng.cpu"])
+    if torch.cuda.is_available() and "rng.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["rng.cuda"])
+    return state
+
+
+def read_state(path: Path) -> RunState:
+    """The numbers of a checkpoint, without its tensors.
+
+    Raises:
+        InputError: no file, a file with pickled code, or a damaged one.
+    """
+    return _read(path, tensors=False)[0]
+
+
+def load_run(
+    run: Path, device: torch.device | str = "cpu", which: Which = "last"
+) -> tuple[SceneModel, Recipe]:
+    """The trained model of a run folder, ready to be evaluated, and the recipe that it was trained by.
+
+    Args:
+        run: a folder that ``objnerf train --out`` wrote, on this or another machine.
+        device: where the model is put.
+        which: the newest checkpoint, or the one with the highest PSNR on held-out views. The latter was
+            chosen by looking at held-out scenes, so figures on these flatter it.
+    Raises:
+        InputError: no run, no checkpoint, or one that cannot be used.
+    """
+    recipe = read_run_config(run).recipe
+    path = checkpoint_path(run, which)
+    _, tensors = _read(path)
+    model = build_model(recipe.model, scene_geometry(recipe))
+    _load_network(path, model, _under(tensors, "model.network."))
+    return model.to(device).eval(), recipe
+
+
+def checkpoint_path(run: Path, which: Which) -> Path:
+    """Where a run keeps its newest or best checkpoint."""
+    return run / "checkpoints" / f"{which}.safetensors"
+
+
+def scene_geometry(recipe: Recipe) -> SceneGeometry:
+    """What a model needs to know of the space that it works in."""
+    return SceneGeometry(**recipe.scale.model_dump())
+
+
+def _read(path: Path, tensors: bool = True) -> tuple[RunState, dict[str, Tensor]]:
+    try:
+        with path.open("rb") as file:
+            head = file.read(2)
+    except OSError as error:
+        raise InputError(f"{path}: no checkpoint can be read there ({error.strerror or error})") from None
+    if head == b"PK" or head[:1] == b"\x80":
+        raise InputError(
+            f"{path} is a pickled checkpoint, which may run any code when it is read; it is refused. "
+            "Expected a safetensors file as `objnerf train` writes it"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            numbers: dict[str, Any] = json.loads((file.metadata() or {})["objnerf"])
+            found = {key: file.get_tensor(key) for key in file.keys()} if tensors else {}  # noqa: SIM118
+        if numbers.pop("format_version") != FORMAT_VERSION:
+            raise InputError(f"{path} was written by another version of objnerf than this one")
+        return RunState(**numbers), found
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is damaged or no checkpoint of a run: {error}") from None
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _load_network(path: Path, network: nn.Module, tensors: dict[str, Tensor]) -> None:
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        detail = " ".join(str(error).split())[:400]
+        raise InputError(f"{path} does not fit the run's configuration: {detail}") from None

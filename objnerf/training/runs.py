@@ -1,0 +1,258 @@
+"""The run folder: what a training run leaves behind, and what it needs to go on.
+
+::
+
+    config.yaml        the resolved recipe and what was trained on
+    environment.json   one entry a session: command, versions, machine, state of the code
+    train.log          what happened
+    metrics.jsonl      one line of figures every few steps
+    tensorboard/       the same for TensorBoard, with the previews
+    previews/          step_000500.png, …
+    checkpoints/       last and best
+"""
+
+import json
+import logging
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from objnerf import __version__
+from objnerf.dataset.files import write_image, write_text
+from objnerf.dataset.index import Dataset
+from objnerf.errors import InputError
+from objnerf.training.checkpoints import checkpoint_path
+from objnerf.training.processes import Processes
+from objnerf.training.recipe import DatasetFacts, Recipe, RunConfig, dump_yaml, read_run_config
+
+_log = logging.getLogger(__name__)
+
+#: Packages whose versions decide what a run computes.
+_PACKAGES = ("objnerf", "torch", "numpy", "pillow", "safetensors", "pydantic")
+
+#: Parts of a recipe that a resumed run may have changed: they say what is watched, not what is learned.
+_MAY_CHANGE = ("name", "summary", "saving", "evaluation", "monitor")
+
+
+class RunFolder:
+    """Writes a run's figures and pictures; in all processes but the main one it writes nothing."""
+
+    def __init__(self, path: Path, checkpoint: Path | None, writes: bool) -> None:
+        self.path = path
+        self.checkpoint = checkpoint
+        self.writes = writes
+        self._board: Any = None
+
+    def open_board(self) -> None:
+        """Begin to write for TensorBoard as well."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._board = SummaryWriter(str(self.path / "tensorboard"), flush_secs=30)
+
+    def close(self) -> None:
+        """Finish what TensorBoard has not written yet."""
+        if self._board is not None:
+            self._board.close()
+
+    def figures(self, step: int, figures: Mapping[str, float | int | str | None]) -> None:
+        """Add a line to ``metrics.jsonl`` and its numbers to TensorBoard."""
+        if not self.writes:
+            return
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **figures}) + "\n")
+        if self._board is not None:
+            for name, value in figures.items():
+                if isinstance(value, float):
+                    self._board.add_scalar(name, value, step)
+
+    def picture(self, step: int, picture: UInt8[np.ndarray, "height width 3"]) -> None:
+        """Write a preview."""
+        if not self.writes:
+            return
+        write_image(self.path / "previews" / f"step_{step:06d}.png", picture)
+        if self._board is not None:
+            self._board.add_image("preview", picture, step, dataformats="HWC")
+
+    def forget_after(self, step: int) -> None:
+        """Drop figures of steps that a killed run took after its last checkpoint; they will come again."""
+        path = self.path / "metrics.jsonl"
+        if not self.writes or not path.is_file():
+            return
+        kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+        write_text(path, "".join(f"{line}\n" for line in kept))
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")  # half a line, from a process that was killed while it wrote
+
+
+@contextmanager
+def open_run(
+    out: Path,
+    recipe: Recipe,
+    dataset: Dataset,
+    train_scenes: Sequence[int],
+    held_out_scenes: Sequence[int],
+    resume: bool,
+    command: Sequence[str],
+    processes: Processes,
+) -> Iterator[RunFolder]:
+    """Make a run folder, or open one to go on with its run; the log is written while it is open.
+
+    Raises:
+        InputError: the folder holds another run or something else, or the run was another one than this.
+    """
+    size = next(dataset.views()).image().shape
+    facts = DatasetFacts(
+        path=str(dataset.root.resolve()),
+        scenes=len(dataset.scenes),
+        views=dataset.n_views,
+        image_size=(size[1], size[0]),
+        train_scenes=tuple(train_scenes),
+        held_out_scenes=tuple(held_out_scenes),
+    )
+    config = RunConfig(objnerf_version=__version__, recipe=recipe, dataset=facts)
+    _check_folder(out, config, resume)
+    processes.wait()  # nobody writes before everybody has looked
+    checkpoint = checkpoint_path(out, "last")
+    folder = RunFolder(out, checkpoint if resume and checkpoint.is_file() else None, processes.main)
+    with ExitStack() as stack:
+        if processes.main:
+            (out / "checkpoints").mkdir(parents=True, exist_ok=True)
+            write_text(out / "config.yaml", dump_yaml(config))
+            _write_environment(out / "environment.json", command, processes)
+            stack.enter_context(_log_to(out / "train.log"))
+            if recipe.saving.tensorboard:
+                folder.open_board()
+                stack.callback(folder.close)
+        yield folder
+
+
+def resumed_recipe(out: Path) -> Recipe | None:
+    """The recipe of the run in a folder; None when no run was begun there."""
+    return read_run_config(out).recipe if (out / "config.yaml").is_file() else None
+
+
+def _check_folder(out: Path, config: RunConfig, resume: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: expected a folder for the run, found a file")
+    if not out.exists() or not any(out.iterdir()):
+        return
+    if not (out / "config.yaml").is_file():
+        raise InputError(f"--out {out}: the folder is not empty and holds no run; choose another one")
+    if not resume:
+        raise InputError(
+            f"--out {out}: the folder holds a run already; go on with it by --resume, or choose another one"
+        )
+    before = read_run_config(out)
+    changed = _differences(
+        before.recipe.model_dump(mode="json"), config.recipe.model_dump(mode="json"), skip=_MAY_CHANGE
+    )
+    if changed:
+        raise InputError(
+            f"--out {out}: the run there was begun with another recipe, so it cannot be resumed with this "
+            f"one; what differs: {'; '.join(changed[:6])}. Leave these options out, or begin a new run"
+        )
+    if before.dataset.train_scenes != config.dataset.train_scenes:
+        raise InputError(
+            f"--out {out}: the run there was trained on {len(before.dataset.train_scenes)} scenes of "
+            f"{before.dataset.path}, the dataset given now has others; give the same one"
+        )
+
+
+def _differences(before: Any, now: Any, key: str = "", skip: Sequence[str] = ()) -> list[str]:
+    """What changed between two contents, as ``key: old -> new``."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        found = []
+        for name in dict.fromkeys([*before, *now]):
+            if name not in skip:
+                found += _differences(before.get(name), now.get(name), f"{key}.{name}" if key else name)
+        return found
+    return [] if before == now else [f"{key}: {before} -> {now}"]
+
+
+@contextmanager
+def _log_to(path: Path) -> Iterator[None]:
+    """While it is open, what the package logs is added to a file."""
+    logger = logging.getLogger("objnerf")
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+        handler.close()
+
+
+def _write_environment(path: Path, command: Sequence[str], processes: Processes) -> None:
+    sessions = []
+    if path.is_file():
+        try:
+            sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"]
+        except (ValueError, KeyError, TypeError):
+            _log.warning("%s could not be read and is begun anew", path)
+    sessions.append(
+        {
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": list(command),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "packages": {name: _version(name) for name in _PACKAGES},
+            "device": processes.description,
+            "processes": processes.count,
+            "threads": torch.get_num_threads(),
+            "cuda": torch.version.cuda,
+            "code": _code_state(),
+        }
+    )
+    write_text(path, json.dumps({"sessions": sessions}, indent=2) + "\n")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _code_state() -> dict[str, Any] | None:
+    """Commit and changed files of the code that runs; None where it is no git checkout."""
+    package = Path(__file__).resolve().parents[1]
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(package), *arguments],
+                capture_output=True,
+                text=True,
+                timeout=20,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    # An installed copy may lie inside somebody else's checkout, whose commit says nothing about it.
+    if git("ls-files", "--error-unmatch", "__init__.py") is None:
+        return None
+    changed = git("status", "--porcelain") or ""
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "changed": [line.strip() for line in changed.splitlines()[:200]],
+    }
