@@ -68,7 +68,7 @@ def _inside(name, room):
     return name == room or name.startswith(room + ".")
 
 
-@pytest.mark.parametrize(("name", "path"), _modules(), ids=lambda value: str(value))
+@pytest.mark.parametrize(("name", "path"), list(_modules()), ids=lambda value: str(value))
 def test_rooms_import_downwards_only(name, path):
     room = next((room for room in MAY_IMPORT if _inside(name, room)), None)
     for imported, line in _imports(path):
