@@ -1,15 +1,14 @@
 """Weights in the layout of the reference's code: three files, ``{epoch}_net_{part}.pth``, in one folder."""
 
-import pickle
 import re
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from objnerf.errors import InputError
 from objnerf.models.config import UorfConfig
 from objnerf.models.scene import UORF, SceneGeometry
+from objnerf.models.weights import read_weights
 
 PARTS = ("Encoder", "SlotAttention", "Decoder")
 
@@ -40,7 +39,7 @@ def load_reference(
     Raises:
         InputError: a file is missing, is no checkpoint, holds pickled code, or does not fit the model.
     """
-    states = {part: _read_state(folder / f"{epoch}_net_{part}.pth") for part in PARTS}
+    states = {part: _read_part(folder / f"{epoch}_net_{part}.pth") for part in PARTS}
     config = _config_of(states, folder)
     config = config.model_copy(
         update={
@@ -65,23 +64,12 @@ def load_reference(
     return model
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
+def _read_part(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         found = sorted({match[1] for p in path.parent.glob("*_net_*.pth") if (match := _EPOCH.match(p.name))})
         hint = f"the folder has epochs {', '.join(found)}" if found else "the folder has no such checkpoints"
         raise InputError(f"no file {path}; {hint}")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path} is refused: it holds pickled objects, whose loading could run code, or is damaged. "
-            "A reference checkpoint holds tensors alone; save it again with torch.save(net.state_dict(), …)"
-        ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise InputError(f"{path} is no readable PyTorch checkpoint: {error}") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{path} should hold a dictionary of tensors, but holds {type(state).__name__}")
-    return state
+    return read_weights(path)
 
 
 _EPOCH = re.compile(r"(.+)_net_\w+\.pth")

@@ -1,0 +1,147 @@
+"""What a picture is judged by beside its colours: perceptual distance and a discriminator's verdict.
+
+All functions take pictures, so they need patches or whole images, not single rays; ``as_pictures`` makes
+them of rendered rays.
+"""
+
+import logging
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from objnerf.errors import InputError
+from objnerf.models.discriminator import Discriminator
+from objnerf.models.perceptual import GradientPyramid, Vgg16Features, cached_vgg16
+from objnerf.training.recipe import Adversarial, Perceptual
+
+_log = logging.getLogger(__name__)
+
+PerceptualFeatures = Literal["vgg16", "gradient-pyramid"]
+
+
+def as_pictures(
+    colours: Float[Tensor, "scenes rays 3"], height: int, width: int
+) -> Float[Tensor, "pictures 3 height width"]:
+    """Colours of rays, ordered view by view and row by row, as pictures.
+
+    Args:
+        colours: of every ray of whole patches or images.
+        height: of a picture, pixels.
+        width: of a picture, pixels.
+    """
+    return colours.unflatten(1, (-1, height, width)).flatten(0, 1).movedim(-1, 1)
+
+
+class PerceptualDistance(nn.Module):
+    """Mean squared difference of features, summed over the levels of the stack.
+
+    Args:
+        name: which stack; part of what a run must say about itself, since the numbers differ.
+        features: the stack.
+    """
+
+    def __init__(self, name: PerceptualFeatures, features: Vgg16Features | GradientPyramid) -> None:
+        super().__init__()
+        self.name = name
+        self.features = features
+
+    def forward(
+        self,
+        rendered: Float[Tensor, "pictures 3 height width"],
+        real: Float[Tensor, "pictures 3 height width"],
+    ) -> Float[Tensor, ""]:
+        """Distance of pictures in [0, 1]; gradients reach ``rendered`` alone."""
+        with torch.no_grad():
+            wanted = self.features(real)
+        pairs = zip(self.features(rendered), wanted, strict=True)
+        return torch.stack([F.mse_loss(ours, theirs) for ours, theirs in pairs]).sum()
+
+
+def make_perceptual(settings: Perceptual) -> PerceptualDistance:
+    """The perceptual distance that a recipe asks for, or its stand-in, said aloud in the log.
+
+    VGG16's weights come from ``settings.weights``, else from torch's download cache. Where neither has them,
+    the weight-free ``gradient-pyramid`` takes their place.
+
+    Raises:
+        InputError: ``settings.weights`` is no usable file.
+    """
+    path = settings.weights or cached_vgg16()
+    if settings.weights is not None or path.is_file():
+        _log.info("perceptual loss on VGG16 features, weights from %s", path)
+        return PerceptualDistance("vgg16", Vgg16Features.from_file(path))
+    _log.warning(
+        "no VGG16 weights at %s: the perceptual loss uses the weight-free stand-in gradient-pyramid, "
+        "so the run's figures are not comparable with the reference's. Put torchvision's file there, or name "
+        "one with --set perceptual.weights=FILE",
+        path,
+    )
+    return PerceptualDistance("gradient-pyramid", GradientPyramid())
+
+
+def generator_loss(scores: Float[Tensor, "pictures 1"]) -> Float[Tensor, ""]:
+    """Non-saturating loss of rendered pictures: small where the discriminator takes them for real."""
+    return F.softplus(-scores).mean()
+
+
+def discriminator_loss(
+    real_scores: Float[Tensor, "pictures 1"], rendered_scores: Float[Tensor, "pictures 1"]
+) -> Float[Tensor, ""]:
+    """Logistic loss: small where real pictures score high and rendered ones low."""
+    return F.softplus(-real_scores).mean() + F.softplus(rendered_scores).mean()
+
+
+def r1_penalty(discriminator: nn.Module, real: Float[Tensor, "pictures 3 side side"]) -> Float[Tensor, ""]:
+    """Squared norm of the score's gradient at real pictures, mean over the pictures."""
+    real = real.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
+    return gradient.square().flatten(1).sum(dim=1).mean()
+
+
+def make_discriminator(settings: Adversarial, size: int) -> Discriminator:
+    """The discriminator of a recipe, for square pictures of side ``size``.
+
+    Raises:
+        InputError: the pictures are too small to be judged.
+    """
+    try:
+        return Discriminator(size, settings.width)
+    except ValueError as error:
+        raise InputError(f"adversarial loss: {error}; enlarge the stage's size or patch") from error
+
+
+def discriminator_step(
+    discriminator: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    real: Float[Tensor, "pictures 3 side side"],
+    rendered: Float[Tensor, "pictures 3 side side"],
+    settings: Adversarial,
+    step: int,
+) -> dict[str, Float[Tensor, ""]]:
+    """Move the discriminator once, and in every ``r1_every``-th step once more by the R1 penalty alone.
+
+    Args:
+        discriminator: what learns; it may be wrapped for several processes.
+        optimiser: its own.
+        real: pictures of the dataset, in [-1, 1].
+        rendered: pictures of the model, in [-1, 1]; no gradient reaches them.
+        settings: the recipe's.
+        step: of the run, counted from 0, the scene model's steps included.
+    Returns:
+        Detached figures: ``discriminator``, and ``r1`` in steps that have it.
+    """
+    optimiser.zero_grad(set_to_none=True)
+    loss = discriminator_loss(discriminator(real), discriminator(rendered.detach()))
+    loss.backward()
+    optimiser.step()
+    figures = {"discriminator": loss.detach()}
+    if (step + 1) % settings.r1_every == 0:
+        optimiser.zero_grad(set_to_none=True)
+        penalty = r1_penalty(discriminator, real)
+        (settings.r1_weight * penalty).backward()
+        optimiser.step()
+        figures["r1"] = penalty.detach()
+    return figures
