@@ -3,9 +3,10 @@
 Everything heavy (torch, bpy, plotly) is imported inside the verb that needs it, so that help is instant.
 """
 
+import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -52,6 +53,27 @@ _CONTEXT = {
 }
 
 _DATASET = click.argument("dataset", type=click.Path(path_type=Path))
+
+
+def _parse_size(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[int, int]:
+    """``192x144``: width and height in pixels."""
+    width, _, height = value.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise click.BadParameter(f"expected width x height, such as 192x144, found {value!r}")
+    return int(width), int(height)
+
+
+def _parse_list(ctx: click.Context, parameter: click.Parameter, value: str) -> list[str]:
+    """Words between commas."""
+    return [word.strip() for word in value.split(",") if word.strip()]
+
+
+def _parse_shard(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[int, int]:
+    """``2/8``: the second of eight shards."""
+    index, _, count = value.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise click.BadParameter(f"expected I/N with I from 1 to N, such as 2/8, found {value!r}")
+    return int(index), int(count)
 
 
 @click.group(cls=_Command, context_settings=_CONTEXT)
@@ -167,6 +189,214 @@ def evaluate(
             html_path, result, [scene_gallery(opened.model, found.scenes[id], settings) for id in shown]
         )
     click.echo(result.text())
+
+
+@main.command()
+@click.option(
+    "--preset",
+    default="room-diverse",
+    show_default=True,
+    help="room-diverse, room-chair, clevr-567, or a YAML file: a changed copy of one of them.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the dataset.")
+@click.option("--scenes", type=int, help="How many; default: the preset's published number.")
+@click.option("--split", type=click.Choice(["train", "test"]), default="train", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="0 is a seed.")
+@click.option("--shapes", type=int, help="Distinct shapes to draw from; default: the preset's.")
+@click.option("--bgs", type=int, help="Distinct floors to draw from; default: the preset's.")
+@click.option("--views", type=int, help="Pictures of a scene; default: the preset's.")
+@click.option(
+    "--size",
+    callback=_parse_size,
+    default="192x144",
+    show_default=True,
+    metavar="WxH",
+    help="In pixels. The lens is always the preset's; 4:3 keeps the reference's focal ratio.",
+)
+@click.option("--samples", type=int, help="Samples a pixel, before denoising; default: the preset's.")
+@click.option(
+    "--passes",
+    callback=_parse_list,
+    default="depth,mask",
+    show_default=True,
+    metavar="LIST",
+    help="Of depth, mask, normal, albedo, amodal.",
+)
+@click.option("--assets", type=click.Path(path_type=Path), help="Another asset manifest.")
+@click.option("--shapenet-root", type=click.Path(path_type=Path), help="ShapeNetCore v1 or v2.")
+@click.option("--meshes", type=click.Path(path_type=Path), help="Folder of GLB, glTF, OBJ or PLY shapes.")
+@click.option("--textures", type=click.Path(path_type=Path), help="Folder of pictures for the floors.")
+@click.option("--workers", type=click.IntRange(min=1), help="Blender processes; default: one a core.")
+@click.option(
+    "--shard",
+    callback=_parse_shard,
+    default="1/1",
+    metavar="I/N",
+    help="Make every Nth scene from the Ith on (1 to N), for job arrays.",
+)
+@click.option("--plan-only", is_flag=True, help="Write the plans, to plans/ in --out, and no picture.")
+@click.option("--overwrite", is_flag=True, help="Replace another generated dataset in --out.")
+def generate(
+    preset: str,
+    out: Path,
+    scenes: int | None,
+    split: Literal["train", "test"],
+    seed: int,
+    shapes: int | None,
+    bgs: int | None,
+    views: int | None,
+    size: tuple[int, int],
+    samples: int | None,
+    passes: list[str],
+    assets: Path | None,
+    shapenet_root: Path | None,
+    meshes: Path | None,
+    textures: Path | None,
+    workers: int | None,
+    shard: tuple[int, int],
+    plan_only: bool,
+    overwrite: bool,
+) -> None:
+    """Make a dataset with Blender: posed views, masks, depth. Run again, it goes on where it stopped."""
+    from generation.jobs import AssetFolders, generate_dataset
+    from generation.plan.request import build_request
+    from objnerf.console import progress_bar
+
+    request = build_request(
+        preset,
+        split=split,
+        seed=seed,
+        scenes=scenes,
+        views=views,
+        size=size,
+        samples=samples,
+        shapes=shapes,
+        backgrounds=bgs,
+        passes=passes,
+    )
+    folders = AssetFolders(manifest=assets, shapenet_root=shapenet_root, meshes=meshes, textures=textures)
+    with progress_bar("planning" if plan_only else "rendering", "scenes") as progress:
+        report = generate_dataset(
+            request,
+            out,
+            folders,
+            workers=workers,
+            shard=shard,
+            plan_only=plan_only,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    click.echo(f"{out}: {report.statistics()}")
+    report.raise_failures()
+
+
+@main.command()
+@_DATASET
+@click.option(
+    "--recipe", "source", metavar="NAME|FILE", help="A recipe of the package, or a YAML file. [default: tiny]"
+)
+@click.option("--out", type=click.Path(path_type=Path), help="The run folder. [default: runs/DATASET-RECIPE]")
+@click.option("--near", type=float, help="Planar depth of the first sample, world units.")
+@click.option("--far", type=float, help="Planar depth of the last sample, world units.")
+@click.option("--nss-scale", type=float, help="World units are divided by this before they reach a network.")
+@click.option("--obj-scale", type=float, help="Half side of the locality box, world units.")
+@click.option("--focal-ratio", type=float, nargs=2, help="fx / width and fy / height.", metavar="X Y")
+@click.option(
+    "--fixed-locality/--azimuth-locality",
+    default=None,
+    help="Box and foreground fields in fixed axes, not in the input view's azimuth frame.",
+)
+@click.option("--num-slots", type=int, help="Slots, the background included.")
+@click.option("--lr", type=float, help="Learning rate at the end of the warm-up.")
+@click.option("--attn-decay-steps", type=int, help="Steps in which the learning rate halves.")
+@click.option("--warmup-steps", type=int, help="Steps until the full learning rate.")
+@click.option("--seed", type=int, help="0 is a seed like any other.")
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY.SUB=VALUE",
+    help="Any other key of the recipe, such as batch.scenes=4; may be given several times.",
+)
+@click.option("--max-steps", type=click.IntRange(min=1), help="Stop after this many steps of the run.")
+@click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Stop after this time.")
+@_DEVICE
+@click.option("--resume", is_flag=True, help="Go on with the run in --out, from its last checkpoint.")
+@click.option(
+    "--validate/--no-validate",
+    "checks",
+    default=True,
+    help="Run the validator's quick checks first. [default: on]",
+)
+@click.option("--print-config", is_flag=True, help="Show the resolved recipe as YAML, and do nothing else.")
+@click.pass_context
+def train(
+    ctx: click.Context,
+    dataset: Path,
+    source: str | None,
+    out: Path | None,
+    assignments: tuple[str, ...],
+    max_steps: int | None,
+    max_minutes: float | None,
+    device: str,
+    resume: bool,
+    checks: bool,
+    print_config: bool,
+    **options: Any,
+) -> None:
+    """Train a model on DATASET, into a run folder that holds everything about it.
+
+    Values come from the options first, then from the recipe, then from the dataset's own dataset.yaml, then
+    from the reference. Under torchrun several processes share the work.
+    """
+    from objnerf.console import format_seconds, progress_bar
+    from objnerf.training.recipe import dump_yaml, resolve_recipe
+
+    recipe, out = resolve_recipe(dataset, source, out, options, assignments, resume=resume)
+    if print_config:
+        click.echo(dump_yaml(recipe), nl=False)
+        return
+    if checks and os.environ.get("RANK", "0") == "0":
+        _refuse_unsound(dataset, num_slots=recipe.model.num_slots, **recipe.scale.model_dump())
+
+    from objnerf.training.loop import train as train_model
+    from objnerf.training.processes import stopped_by_signal
+
+    with progress_bar("training", "steps") as progress, stopped_by_signal() as stop:
+        outcome = train_model(
+            dataset,
+            out,
+            recipe,
+            device=device,
+            resume=resume,
+            max_steps=max_steps,
+            max_minutes=max_minutes,
+            command=sys.argv,
+            progress=progress,
+            stop=stop,
+        )
+    quality = "" if outcome.psnr is None else f", PSNR {outcome.psnr:.1f} dB on held-out views"
+    click.echo(f"{out}: {outcome.step} steps, {format_seconds(outcome.seconds)}{quality} ({outcome.reason})")
+    if outcome.reason == "stopped":
+        click.secho(
+            f"interrupted; `objnerf train {dataset} --out {out} --resume` goes on", fg="yellow", err=True
+        )
+        ctx.exit(130)
+
+
+def _refuse_unsound(dataset: Path, **settings: Any) -> None:
+    """Run the validator's quick checks; their errors end the command in the validator's own words."""
+    import validate
+    from objnerf.errors import InputError
+
+    report = validate.run(dataset, quick=True, **settings)
+    if not report.ok:
+        raise InputError(
+            f"{dataset} is not sound, so nothing was trained; --no-validate trains all the same\n"
+            f"{report.text()}"
+        )
+    for finding in report.warnings:
+        click.secho(f"warning: {finding.id}: {finding.message}", fg="yellow", err=True)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,13 @@
 
 import os
 import platform
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from types import FrameType
 
 import torch
 import torch.distributed as dist
@@ -124,3 +127,27 @@ def choose_device(name: str) -> torch.device:
         found = f"{here[device.type]} of them" if here[device.type] else "none"
         raise InputError(f"--device {name}: torch {torch.__version__} finds {found} here; try --device cpu")
     return device
+
+
+@contextmanager
+def stopped_by_signal() -> Iterator[Callable[[], bool]]:
+    """Yield a question that is answered with true after Ctrl-C or SIGTERM, so that a run can save and end.
+
+    A second Ctrl-C interrupts at once, as usual.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    asked = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -32,8 +32,12 @@ from pydantic import (
 )
 
 from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO
+from objnerf.dataset.index import open_dataset
 from objnerf.errors import InputError
 from objnerf.models.config import ModelConfig, UorfConfig
+
+#: Used where no recipe is named: it trains anywhere.
+DEFAULT_RECIPE = "tiny"
 
 #: (width, height) in pixels.
 Size = tuple[PositiveInt, PositiveInt]
@@ -337,6 +341,54 @@ def load_recipe(
         merged = _set(merged, key, value)
     merged.setdefault("name", Path(source).stem)
     return parse_recipe(merged, where=where)
+
+
+#: The options of ``objnerf train`` and the keys that they set.
+OPTIONS = {
+    "near": "scale.near",
+    "far": "scale.far",
+    "nss_scale": "scale.nss_scale",
+    "obj_scale": "scale.obj_scale",
+    "focal_ratio": "scale.focal_ratio",
+    "fixed_locality": "model.fixed_locality",
+    "num_slots": "model.num_slots",
+    "lr": "optimiser.lr",
+    "attn_decay_steps": "schedule.attn_decay_steps",
+    "warmup_steps": "schedule.warmup_steps",
+    "seed": "seed",
+}
+
+
+def resolve_recipe(
+    dataset_root: Path,
+    source: str | None,
+    out: Path | None,
+    options: Mapping[str, Any],
+    assignments: Sequence[str],
+    *,
+    resume: bool,
+) -> tuple[Recipe, Path]:
+    """The recipe that a call of ``objnerf train`` asks for, and the run folder.
+
+    Args:
+        dataset_root: its ``dataset.yaml`` says what the scale is by default.
+        source: a recipe's name or file; None for ``tiny``, or with ``resume`` for the run's own.
+        out: the run folder; None for ``runs/DATASET-RECIPE``.
+        options: values of ``OPTIONS``; None where the user said nothing.
+        assignments: ``key.sub=value``, stronger than the options.
+        resume: whether the run in ``out`` is to go on.
+    Raises:
+        InputError: the dataset, the recipe or an option cannot be used.
+    """
+    card = open_dataset(dataset_root).card()
+    named = source or DEFAULT_RECIPE
+    out = out or Path("runs") / f"{dataset_root.resolve().name}-{Path(named).stem}"
+    if resume and source is None and (out / "config.yaml").is_file():
+        named = str(out / "config.yaml")
+    overrides = [(OPTIONS[name], value) for name, value in options.items() if value is not None]
+    overrides += [parse_assignment(text) for text in assignments]
+    scale = {} if card is None else {name: getattr(card, name) for name in Scale.model_fields}
+    return load_recipe(named, dataset_scale=scale, overrides=overrides), out
 
 
 def parse_recipe(content: Mapping[str, Any], *, where: str) -> Recipe:

@@ -140,11 +140,6 @@ def open_run(
         yield folder
 
 
-def resumed_recipe(out: Path) -> Recipe | None:
-    """The recipe of the run in a folder; None when no run was begun there."""
-    return read_run_config(out).recipe if (out / "config.yaml").is_file() else None
-
-
 def _check_folder(out: Path, config: RunConfig, resume: bool) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: expected a folder for the run, found a file")
