@@ -384,6 +384,55 @@ def train(
         ctx.exit(130)
 
 
+@main.command("validate")
+@click.argument("dataset", type=click.Path(path_type=Path), required=False)
+@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write JSON here.")
+@click.option(
+    "--html",
+    "html_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write one page with pictures, cameras and histograms here; it opens offline.",
+)
+@click.option("--strict", is_flag=True, help="Exit with 1 on warnings too.")
+@click.option("--only", default="", callback=_parse_list, help="Ids of checks, or POSE for all POSE-… ones.")
+@click.option("--skip", default="", callback=_parse_list, help="Ids of checks to leave out.")
+@click.option("--near", type=float, help="Nearest planar depth that training samples, world units.")
+@click.option("--far", type=float, help="Farthest planar depth that training samples, world units.")
+@click.option("--nss-scale", type=float, help="World units are divided by it before they reach a network.")
+@click.option("--obj-scale", type=float, help="Half side of the locality box, world units.")
+@click.option("--focal-ratio", type=(float, float), default=None, help="fx / width and fy / height.")
+@click.option("--num-slots", type=click.IntRange(min=1), help="Slots of the model, background included.")
+@click.option("--sample", type=click.IntRange(min=1), help="Open the pictures of this many scenes only.")
+@click.option("--photo", is_flag=True, help="Compare feature matches with the poses (extra: photo).")
+@click.option("--fix", type=click.Path(path_type=Path, file_okay=False), help="Write a mended copy here.")
+@click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Change a threshold.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that read pictures (default: cores).")
+@click.option("--explain", metavar="ID", help="Print a check's documentation and leave.")
+@click.pass_context
+def validate_(
+    ctx: click.Context,
+    dataset: Path | None,
+    json_file: Path | None,
+    html_file: Path | None,
+    strict: bool,
+    explain: str | None,
+    **options: Any,
+) -> None:
+    """Check DATASET and say what is wrong with it, why, and how to mend it.
+
+    Settings that are not given come from the dataset's own dataset.yaml, else from the reference. Exit
+    status: 0 no errors, 1 errors found, 2 the dataset cannot be validated.
+    """
+    import validate
+
+    if explain is not None:
+        click.echo(validate.explain(explain), nl=False)
+        return
+    if dataset is None:
+        raise click.UsageError("Missing argument 'DATASET'.")
+    ctx.exit(validate.command(dataset, json_file, html_file, strict=strict, **options))
+
+
 def _refuse_unsound(dataset: Path, **settings: Any) -> None:
     """Run the validator's quick checks; their errors end the command in the validator's own words."""
     import validate

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from generation.assets.catalogue import ShapeAsset, SurfaceAsset
 from generation.jobs.local import LocalWorker, Worker, work
 from generation.jobs.orders import Answer, AssetFolders, Order, WorkerSetup
 from generation.plan.cameras import check_views
-from generation.plan.plan import Stock
+from generation.plan.plan import PlacementError, Stock, plan_scene
 from generation.plan.request import GenerationRequest
 from objnerf.dataset.card import (
     CARD_NAME,
@@ -27,6 +28,7 @@ from objnerf.dataset.card import (
     scene_card_path,
     write_card,
 )
+from objnerf.dataset.files import write_text
 from objnerf.dataset.names import make_view_stem, scene_digits
 from objnerf.errors import InputError, WorkError
 
@@ -34,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 #: Called with (scenes done, scenes to do, note).
 Progress = Callable[[int, int, str], None]
+
+#: Where --plan-only writes: beside the scenes of finished datasets, never in their place.
+PLAN_FOLDER = "plans"
 
 #: At most this many scenes are shown on the contact sheet.
 _SHEET_SCENES = 12
@@ -45,6 +50,7 @@ class Report:
 
     Attributes:
         made: scenes made in this run.
+        planned: scenes planned and not made (`plan_only`).
         kept: scenes that were there already.
         failed: scenes that cannot be made: the last answer to each.
         deaths: workers that died, by their last words' first line.
@@ -56,24 +62,30 @@ class Report:
     """
 
     made: int = 0
+    planned: int = 0
     kept: int = 0
     failed: list[Answer] = field(default_factory=list)
     deaths: list[str] = field(default_factory=list)
     replans: Counter[str] = field(default_factory=Counter)
     objects: list[int] = field(default_factory=list)
     seen: list[tuple[float, float]] = field(default_factory=list)
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
     memory: int = 0
 
     def statistics(self) -> str:
         """One line for the user."""
         parts = [f"{self.made} scenes made" + (f", {self.kept} were there" if self.kept else "")]
+        if self.planned:
+            parts = [f"{self.planned} scenes planned"]
         if self.objects:
             parts.append(
                 f"{min(self.objects)}-{max(self.objects)} objects, {np.mean(self.objects):.2f} a scene"
             )
+        if self.seen:
             least, mean = np.array(self.seen).T
-            parts.append(f"visible share of an object {mean.mean():.0%} on average, {least.min():.0%} at least")
+            parts.append(
+                f"visible share of an object {mean.mean():.0%} on average, {least.min():.0%} at least"
+            )
         replans = sum(self.replans.values())
         parts.append(f"{replans} plans given up" + (f" ({self._reasons()})" if replans else ""))
         if self.deaths:
@@ -83,6 +95,11 @@ class Report:
     def _reasons(self) -> str:
         return ", ".join(f"{count} × {reason}" for reason, count in self.replans.most_common(3))
 
+    def raise_failures(self) -> None:
+        """Raise a `WorkError` that lists the scenes that cannot be made, if there are any."""
+        if self.failed:
+            raise WorkError(f"{len(self.failed)} scenes failed:" + "".join(map(_failure, self.failed)))
+
     def add(self, answer: Answer) -> None:
         """Count an answer."""
         if answer.kind == "done":
@@ -90,8 +107,8 @@ class Report:
             self.objects.append(answer.objects)
             self.seen.append((answer.seen[0], answer.seen[1]))
             self.replans.update(answer.replans)
-            self.seconds.update(answer.timing)
-            self.seconds["scene"] += answer.seconds
+            for name, seconds in {**answer.timing, "scene": answer.seconds}.items():
+                self.seconds[name] = self.seconds.get(name, 0.0) + seconds
             self.memory = max(self.memory, answer.memory)
         elif answer.kind == "failed":
             self.failed.append(answer)
@@ -99,7 +116,7 @@ class Report:
             self.deaths.append(f"scene {answer.scene}: {answer.error.splitlines()[0]}")
 
 
-def generate(
+def generate_dataset(
     request: GenerationRequest,
     out: Path,
     assets: AssetFolders | None = None,
@@ -107,6 +124,7 @@ def generate(
     workers: int | None = None,
     shard: tuple[int, int] = (1, 1),
     start_worker: Callable[[WorkerSetup], Worker] = LocalWorker,
+    plan_only: bool = False,
     overwrite: bool = False,
     progress: Progress = lambda done, total, note: None,
 ) -> Report:
@@ -122,6 +140,7 @@ def generate(
         workers: processes at a time; None for one a core.
         shard: (I, N): make every Nth scene, starting at the Ith; I counts from 1.
         start_worker: makes a worker; Ray's instead of this machine's, for instance.
+        plan_only: write plans, not yet judged by what their views show, and no pictures.
         overwrite: throw away another dataset of ours that is in the way.
         progress: called after every scene.
     Raises:
@@ -131,6 +150,8 @@ def generate(
     assets = assets or AssetFolders()
     check_views(request.preset.cameras, request.views)
     stock = Stock.draw(assets.load(), request)
+    if plan_only:
+        return plan_dataset(request, stock, out, shard, progress)
     prepare_folder(out, request, stock, overwrite=overwrite)
     mine = range(shard[0] - 1, request.scenes, shard[1])
     left = pending_scenes(out, request, mine)
@@ -145,6 +166,39 @@ def generate(
     return report
 
 
+def plan_dataset(
+    request: GenerationRequest, stock: Stock, out: Path, shard: tuple[int, int], progress: Progress
+) -> Report:
+    """Write `plans/*.json`: the first plan of each scene whose objects find a place.
+
+    Views are not judged without Blender, so a rendered scene may come from a later attempt.
+    """
+    report = Report()
+    digits = scene_digits(request.scenes)
+    mine = range(shard[0] - 1, request.scenes, shard[1])
+    for scene in mine:
+        for attempt in range(request.preset.placement.attempts):
+            try:
+                plan = plan_scene(request, stock, scene, attempt)
+            except PlacementError as reason:
+                report.replans[str(reason)] += 1
+                continue
+            write_text(out / PLAN_FOLDER / f"{scene:0{digits}d}.json", plan.model_dump_json() + "\n")
+            report.planned += 1
+            report.objects.append(len(plan.objects))
+            break
+        else:
+            message = f"none of {request.preset.placement.attempts} plans found place for all objects"
+            report.failed.append(Answer(kind="failed", scene=scene, error=message))
+        progress(report.planned + len(report.failed), len(mine), "")
+    return report
+
+
+def _failure(answer: Answer) -> str:
+    log = "".join(f"\n      {line}" for line in answer.log.strip().splitlines()[-12:])
+    return f"\n  scene {answer.scene}: {answer.error}{log}"
+
+
 def _carry_out(
     orders: Sequence[Order],
     workers: int | None,
@@ -157,8 +211,8 @@ def _carry_out(
         report.add(answer)
         if answer.kind == "disk":
             raise WorkError(
-                f"a file cannot be written: {answer.error}. Make room and run the same command again: it goes "
-                f"on after the {report.kept + report.made} scenes that are complete"
+                f"a file cannot be written: {answer.error}. Make room and run the same command again: it "
+                f"goes on after the {report.kept + report.made} scenes that are complete"
             )
         if answer.kind == "died":
             logger.warning("scene %d: %s; the scene is tried once more", answer.scene, answer.error)
@@ -262,7 +316,9 @@ def make_card(request: GenerationRequest, stock: Stock) -> DatasetCard:
         "split": request.split,
         "splits": {
             "scenes": "train and test share no scene",
-            "shapes": "train and test draw from the same shapes" if shared else "train and test share no shape",
+            "shapes": "train and test draw from the same shapes"
+            if shared
+            else "train and test share no shape",
         },
         "conventions": CONVENTIONS,
         "preset": preset.name,
@@ -299,7 +355,8 @@ def _versions() -> dict[str, str]:
 def _asset_uses(stock: Stock) -> Iterator[AssetUse]:
     """Assets with their licences: files one by one, procedural ones by family, since they have no author."""
     procedural: Counter[tuple[str, str, str]] = Counter()
-    for asset in (*stock.shapes, *stock.floors, *stock.walls):
+    assets: tuple[ShapeAsset | SurfaceAsset, ...] = (*stock.shapes, *stock.floors, *stock.walls)
+    for asset in assets:
         if asset.kind == "procedural":
             procedural[asset.source, asset.family, asset.licence] += 1
         else:
@@ -339,4 +396,12 @@ def write_preview(out: Path, request: GenerationRequest) -> Path:
     return path
 
 
-__all__ = ["CARD_NAME", "Report", "command_line", "generate", "make_card", "pending_scenes", "prepare_folder"]
+__all__ = [
+    "CARD_NAME",
+    "Report",
+    "command_line",
+    "generate_dataset",
+    "make_card",
+    "pending_scenes",
+    "prepare_folder",
+]

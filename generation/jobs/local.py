@@ -224,7 +224,7 @@ class _Seat:
             if self._dismissed.is_set():
                 self._let_go()
                 raise WorkerDied("dismissed")
-        return self._worker  # type: ignore[return-value]
+        return self._worker
 
     def _let_go(self) -> None:
         with self._lock:

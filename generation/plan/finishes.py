@@ -124,7 +124,7 @@ def _furniture(hue: float, rng: np.random.Generator) -> dict[str, Finish]:
 
 def _one_colour(colour: Colour, rng: np.random.Generator) -> dict[str, Finish]:
     finish = _finish(colour, rng, (0.4, 0.6))
-    return {role: finish for role in ROLES}
+    return dict.fromkeys(ROLES, finish)
 
 
 def _clevr(rng: np.random.Generator) -> dict[str, Finish]:
@@ -132,7 +132,7 @@ def _clevr(rng: np.random.Generator) -> dict[str, Finish]:
     colour = colours[int(rng.integers(len(colours)))]
     metal = bool(rng.integers(2))
     finish = Finish(colour=colour, roughness=0.2 if metal else 0.7, metallic=1.0 if metal else 0.0)
-    return {role: finish for role in ROLES}
+    return dict.fromkeys(ROLES, finish)
 
 
 def _finish(

@@ -1,6 +1,7 @@
 """A scene as data, and how one is planned from a request, a stock of assets and the scene's number."""
 
 from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
@@ -238,5 +239,3 @@ def _draw_scale(preset: Preset, extent: Extent, rng: np.random.Generator) -> flo
     if rules.sizes is not None:
         return float(rng.choice(rules.sizes)) / float(extent.size[2])
     return float(rng.uniform(*rules.diagonal))
-
-

@@ -2,7 +2,7 @@
 
 import importlib.resources
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -24,7 +24,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @model_validator(mode="after")
-    def _ranges_rise(self) -> Self:
+    def _ranges_rise(self) -> "_Part":
         for name, value in self:
             is_range = isinstance(value, tuple) and len(value) == 2 and name not in ("sizes", "lamps")
             if is_range and value[0] > value[1]:
@@ -139,18 +139,19 @@ class Preset(_Part):
     render: RenderRules
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _fits(self) -> "Preset":
         if self.near >= self.far:
             raise ValueError(f"near must be below far, found {self.near} and {self.far}")
         if self.placement.spread > self.obj_scale:
             raise ValueError(
-                f"placement.spread must not exceed obj_scale, found {self.placement.spread} and {self.obj_scale}"
+                f"placement.spread must not exceed obj_scale, found {self.placement.spread} "
+                f"and {self.obj_scale}"
             )
         lowest = self.cameras.distance[0]
         if lowest <= self.obj_scale * 2**0.5:
             raise ValueError(
-                f"cameras.distance must keep cameras outside the locality box (over {self.obj_scale * 2**0.5:.2f}), "
-                f"found {lowest}"
+                "cameras.distance must keep cameras outside the locality box "
+                f"(over {self.obj_scale * 2**0.5:.2f}), found {lowest}"
             )
         return self
 
@@ -173,7 +174,8 @@ def load_preset(name: str) -> Preset:
         source = Path(name)
     else:
         raise InputError(
-            f"--preset {name}: expected one of {', '.join(preset_names())}, or the path of a .yaml file of yours"
+            f"--preset {name}: expected one of {', '.join(preset_names())}, "
+            "or the path of a .yaml file of yours"
         )
     try:
         content = yaml.safe_load(source.read_text(encoding="utf-8"))

@@ -1,16 +1,21 @@
-"""What the user asked for: one dataset, as data. Every scene's plan follows from it and the scene's number."""
+"""What the user asked for: one dataset, as data. A scene's plan follows from it and the scene's number."""
 
 import math
-from typing import Literal, Self
+from collections.abc import Sequence
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from generation.plan.preset import Preset, Split
+from generation.plan.preset import Preset, Split, load_preset
 from objnerf.dataset.cameras import Intrinsics
+from objnerf.dataset.card import describe_validation_error
 from objnerf.errors import InputError
 
 PassName = Literal["depth", "mask", "normal", "albedo", "amodal"]
 DEFAULT_PASSES: tuple[PassName, ...] = ("depth", "mask")
+
+#: Width and height of a picture when none is asked for.
+DEFAULT_SIZE = (192, 144)
 
 #: One seed is one 32-bit word of entropy, so that no two (seed, scene, …) tuples collide.
 MAX_SEED = 2**32 - 1
@@ -35,7 +40,7 @@ class GenerationRequest(BaseModel):
     manipulations: bool = False
 
     @model_validator(mode="after")
-    def _passes_are_different(self) -> Self:
+    def _passes_are_different(self) -> "GenerationRequest":
         if len(set(self.passes)) != len(self.passes):
             raise ValueError(f"every pass is named once, found {list(self.passes)}")
         return self
@@ -69,7 +74,50 @@ class GenerationRequest(BaseModel):
             floor = min(floor, diagonal * math.cos(elevation) + height * math.sin(elevation))
         if not math.isfinite(floor):
             raise InputError(
-                f"--size {self.width}x{self.height}: with the preset's cameras such pictures show the horizon; "
-                "use a wider size, or a higher elevation in a copy of the preset"
+                f"--size {self.width}x{self.height}: with the preset's cameras such pictures show the "
+                "horizon; use a wider size, or a higher elevation in a copy of the preset"
             )
         return max(self.preset.far, float(math.ceil(floor)))
+
+
+def build_request(
+    preset: str,
+    *,
+    split: Split = "train",
+    seed: int = 0,
+    scenes: int | None = None,
+    views: int | None = None,
+    size: tuple[int, int] = DEFAULT_SIZE,
+    samples: int | None = None,
+    shapes: int | None = None,
+    backgrounds: int | None = None,
+    passes: Sequence[str] = DEFAULT_PASSES,
+    manipulations: bool = False,
+) -> GenerationRequest:
+    """A request with the preset's own values wherever None is given.
+
+    Args:
+        preset: a name, or the path of a YAML file.
+        size: width and height in pixels.
+    Raises:
+        InputError: a value can't be used.
+    """
+    rules = load_preset(preset)
+    values = {
+        "preset": rules,
+        "split": split,
+        "seed": seed,
+        "scenes": getattr(rules.scenes, split) if scenes is None else scenes,
+        "views": rules.views if views is None else views,
+        "width": size[0],
+        "height": size[1],
+        "samples": rules.render.samples if samples is None else samples,
+        "shapes": rules.objects.shapes if shapes is None else shapes,
+        "backgrounds": rules.room.backgrounds if backgrounds is None else backgrounds,
+        "passes": tuple(passes),
+        "manipulations": manipulations,
+    }
+    try:
+        return GenerationRequest.model_validate(values)
+    except ValidationError as error:
+        raise InputError(describe_validation_error(error)) from error

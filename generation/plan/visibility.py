@@ -89,9 +89,7 @@ def count_pixels(
     return np.stack([np.bincount(view.ravel(), minlength=objects + 1)[1 : objects + 1] for view in labels])
 
 
-def _inside(
-    corners: Float[np.ndarray, "n 3 2"], points: Float[np.ndarray, "n 2"]
-) -> Bool[np.ndarray, " n"]:
+def _inside(corners: Float[np.ndarray, "n 3 2"], points: Float[np.ndarray, "n 2"]) -> Bool[np.ndarray, " n"]:
     """Does each triangle, of either winding, hold its point?"""
     sides = []
     for i in range(3):

@@ -20,7 +20,11 @@ _FORMAT_FLOAT3 = 3
 
 def _library_path() -> Path:
     home = Path(bpy.utils.resource_path("LOCAL")).parent
-    patterns = ("lib/libOpenImageDenoise.so.2*", "lib/libOpenImageDenoise.2*.dylib", "**/OpenImageDenoise.dll")
+    patterns = (
+        "lib/libOpenImageDenoise.so.2*",
+        "lib/libOpenImageDenoise.2*.dylib",
+        "**/OpenImageDenoise.dll",
+    )
     for pattern in patterns:
         for path in sorted(home.glob(pattern)):
             return path

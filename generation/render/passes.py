@@ -20,7 +20,7 @@ _BUNDLED = os.path.join(bpy.utils.system_resource("PYTHON"), "lib", f"python3.{s
 if _BUNDLED not in sys.path:
     # At the end: Blender's own copies must not hide ours.
     sys.path.append(os.path.join(_BUNDLED, "site-packages"))
-import OpenImageIO as oiio  # noqa: E402  (comes with bpy, found through the line above)
+import OpenImageIO as oiio  # type: ignore[import-not-found]  # noqa: E402  (comes with bpy)
 
 
 @dataclass(frozen=True)

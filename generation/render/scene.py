@@ -202,7 +202,13 @@ def _add_object(scene: bpy.types.Scene, plan: ObjectPlan, mesh: ShapeMesh) -> No
             )
     uv = None if mesh.uv is None else mesh.uv.reshape(-1, 2)
     item = _add_mesh(
-        scene, f"object{plan.label}", mesh.vertices, mesh.faces, materials, uv=uv, part_of_face=mesh.part_of_face
+        scene,
+        f"object{plan.label}",
+        mesh.vertices,
+        mesh.faces,
+        materials,
+        uv=uv,
+        part_of_face=mesh.part_of_face,
     )
     item.data.shade_smooth()
     item.data.set_sharp_from_angle(angle=np.radians(SMOOTH_ANGLE_DEG))
@@ -263,5 +269,3 @@ def _wall_pixels(asset: WallAsset, roots: Roots) -> np.ndarray:
 
 def _square(pixels: bytes) -> np.ndarray:
     return np.frombuffer(pixels, dtype=np.uint8).reshape(_TEXTURE_SIZE, _TEXTURE_SIZE, 3)
-
-

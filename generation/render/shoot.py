@@ -137,9 +137,7 @@ class Studio:
         for view, pose in enumerate(poses):
             point_camera(scene, pose)
             # Another pattern a view, or all views would share one noise.
-            passes.append(
-                render_colour(scene, self._folder, plan.render.samples, plan.render.seed + view)
-            )
+            passes.append(render_colour(scene, self._folder, plan.render.samples, plan.render.seed + view))
         clock.lap("colour")
         images = [self._develop(plan, taken) for taken in passes]
         clock.lap("denoise")

@@ -62,7 +62,9 @@ class _Server:
                 shot = self._studio.make(self._setup.request, order.scene)
             write_scene(self._setup.out, shot, self._digits)
         except OSError as error:
-            return Answer(kind="disk", scene=order.scene, error=f"{error.filename or ''}: {error.strerror or error}")
+            return Answer(
+                kind="disk", scene=order.scene, error=f"{error.filename or ''}: {error.strerror or error}"
+            )
         except ObjnerfError as error:
             return Answer(kind="failed", scene=order.scene, error=str(error))
         except Exception as error:

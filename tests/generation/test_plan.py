@@ -1,0 +1,250 @@
+"""Laws of scene plans: pure, seeded, and keeping every promise of the preset."""
+
+import itertools
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import shapely
+
+from generation.plan.cameras import max_views, plan_cameras
+from generation.plan.placement import Placed, PlacementError, place, placed_footprint
+from generation.plan.plan import ScenePlan, plan_scene
+from generation.plan.preset import load_preset, preset_names
+from generation.plan.request import build_request
+from generation.plan.seeds import Stream, stream_rng
+from objnerf.dataset.cameras import distance_elevation, lookat_focus
+from objnerf.dataset.card import SceneCard
+from objnerf.errors import InputError
+
+
+def plans(setting: Callable, preset: str, count: int = 12, **values: object) -> list[ScenePlan]:
+    request, stock = setting(preset, scenes=count, **values)
+    found = []
+    for scene in range(count):
+        for attempt in range(request.preset.placement.attempts):
+            try:
+                found.append(plan_scene(request, stock, scene, attempt))
+                break
+            except PlacementError:
+                continue
+    assert len(found) == count
+    return found
+
+
+def footprint(setting_stock: object, item: object) -> np.ndarray:
+    extent = setting_stock.catalogue.extent(item.shape)  # type: ignore[attr-defined]
+    x, y, _ = item.position  # type: ignore[attr-defined]
+    return placed_footprint(extent.footprint, Placed(x, y, item.yaw), item.scale)  # type: ignore[attr-defined]
+
+
+def test_a_plan_is_a_pure_function_of_its_arguments(setting):
+    request, stock = setting()
+    again = setting()[1]
+    for scene in range(4):
+        first = plan_scene(request, stock, scene)
+        assert plan_scene(request, again, scene).model_dump_json() == first.model_dump_json()
+
+
+def test_a_plan_survives_json_and_is_a_scene_card(setting):
+    request, stock = setting()
+    plan = plan_scene(request, stock, 0)
+    text = plan.model_dump_json()
+    assert ScenePlan.model_validate_json(text) == plan
+    card = SceneCard.model_validate_json(text)
+    assert [view.stem for view in card.views] == [f"0000{i}_sc0000_img{i}" for i in range(4)]
+    assert card.objects[0].label == 1
+    assert np.array_equal(card.views[2].matrix(), plan.views[2].matrix())
+
+
+def test_another_seed_scene_attempt_or_split_is_another_plan(setting):
+    texts = set()
+    for values in ({"seed": 0}, {"seed": 1}, {"seed": 0, "split": "test"}):
+        request, stock = setting("clevr-567", shapes=3, **values)
+        for scene, attempt in ((0, 0), (0, 1), (1, 0)):
+            poses = [view.world_from_camera for view in plan_scene(request, stock, scene, attempt).views]
+            texts.add(str(poses))
+    assert len(texts) == 9
+
+
+def test_streams_are_independent_of_each_other():
+    draws = {
+        tuple(stream_rng(0, 0, stream, split, 0).integers(2**62, size=2).tolist())
+        for stream in Stream
+        for split in ("train", "test")
+    }
+    assert len(draws) == 2 * len(Stream)
+
+
+@pytest.mark.parametrize("preset", ["room-diverse", "room-chair", "clevr-567"])
+def test_objects_keep_their_distance_and_stay_in_the_box(setting, preset):
+    values = {"room-diverse": {}, "room-chair": {"shapes": 1}, "clevr-567": {"shapes": 3}}[preset]
+    request, stock = setting(preset, **values)
+    rules = request.preset
+    for plan in plans(setting, preset, **values):
+        assert rules.objects.count[0] <= len(plan.objects) <= rules.objects.count[1]
+        assert [item.label for item in plan.objects] == list(range(1, len(plan.objects) + 1))
+        corners = [footprint(stock, item) for item in plan.objects]
+        for a, b in itertools.combinations(corners, 2):
+            assert shapely.Polygon(a).distance(shapely.Polygon(b)) >= rules.placement.gap - 1e-9
+        assert max(np.abs(c).max() for c in corners) <= rules.obj_scale
+        for item in plan.objects:
+            assert stock.catalogue.extent(item.shape).size[2] * item.scale <= rules.obj_scale
+            assert item.position[2] == 0.0
+
+
+def test_cameras_look_at_the_origin_from_the_shell_and_stand_apart(setting):
+    rules = load_preset("room-diverse").cameras
+    for plan in plans(setting, "room-diverse"):
+        poses = np.stack([view.matrix() for view in plan.views])
+        assert np.linalg.norm(lookat_focus(poses)) < 1e-6
+        for pose in poses:
+            distance, elevation = distance_elevation(pose)
+            assert rules.distance[0] - 1e-6 <= distance <= rules.distance[1] + 1e-6
+            assert rules.elevation[0] - 1e-6 <= elevation <= rules.elevation[1] + 1e-6
+        cosines = (poses[:, :3, 2] @ poses[:, :3, 2].T)[np.triu_indices(4, 1)]
+        assert np.degrees(np.arccos(cosines.max())) >= rules.min_angle - 1e-6
+
+
+def test_views_that_do_not_fit_are_refused_and_those_that_fit_are_found():
+    # At elevation 43° two axes 15° apart differ by 2·asin(sin 7.5° / cos 43°) = 20.56° of azimuth:
+    # 360 / 20.56 = 17.5, so 17 views fit.
+    rules = load_preset("room-diverse").cameras
+    assert max_views(rules) == 17
+    rng = np.random.default_rng(0)
+    assert plan_cameras(rules, 13, rng).shape == (13, 4, 4)
+
+
+def test_walls_hold_the_box_and_every_camera(setting):
+    for plan in plans(setting, "room-diverse"):
+        assert len(plan.room.walls) == 4
+        for wall, following in zip(plan.room.walls, [*plan.room.walls[1:], plan.room.walls[0]], strict=True):
+            assert wall.end == following.start
+        inside = shapely.Polygon([wall.start for wall in plan.room.walls])
+        assert inside.exterior.is_ccw
+        box = shapely.box(-4.5, -4.5, 4.5, 4.5)
+        assert inside.contains(box)
+        assert inside.exterior.distance(box) >= 0.399
+        for view in plan.views:
+            eye = shapely.Point(view.matrix()[:2, 3])
+            assert inside.contains(eye)
+            assert inside.exterior.distance(eye) >= 0.399
+
+
+def test_a_room_of_one_shape_has_one_shape_and_different_colours(setting):
+    for plan in plans(setting, "room-chair", shapes=1):
+        assert len({item.asset for item in plan.objects}) == 1
+        assert len({item.finishes["wood"].colour for item in plan.objects}) == len(plan.objects)
+
+
+def test_primitives_come_in_two_heights(setting):
+    request, stock = setting("clevr-567", shapes=3)
+    heights = {
+        round(float(stock.catalogue.extent(item.shape).size[2] * item.scale), 5)
+        for plan in plans(setting, "clevr-567", shapes=3)
+        for item in plan.objects
+    }
+    assert heights == set(request.preset.objects.sizes)
+
+
+def test_the_lens_is_the_presets_at_any_size():
+    reference = build_request("room-diverse", size=(320, 240)).intrinsics
+    assert reference.fx == reference.fy == 350.0
+    for size in ((192, 144), (96, 72), (64, 48)):
+        ratio = build_request("room-diverse", size=size).intrinsics.focal_ratio
+        assert ratio == pytest.approx((350 / 320, 350 / 240), rel=1e-12)
+    square = build_request("room-diverse", size=(128, 128)).intrinsics
+    assert square.focal_ratio == (350 / 320, 350 / 320)
+    tall = build_request("room-diverse", size=(48, 64)).intrinsics
+    assert tall.fx == tall.fy == 70.0
+
+
+def test_depth_bound_by_hand():
+    # Height 12.6 sin 36° = 7.4061; half field of view 0.5 · 240/350 = 0.34286;
+    # slope sin 36° - 0.34286 cos 36° = 0.58779 - 0.27738 = 0.31041; 7.4061 / 0.31041 = 23.86 → 24 < 25.
+    request = build_request("clevr-567")
+    assert request.preset.far == 25.0
+    assert request.far == 25.0
+    lowered = request.preset.model_copy(update={"far": 10.0})
+    assert request.model_copy(update={"preset": lowered}).far == 24.0
+
+
+def test_pictures_that_show_the_horizon_are_refused():
+    # At 15° above the ground a picture reaches tan⁻¹(240/350 / 2) = 18.9° upwards of the axis: over the horizon.
+    request = build_request("clevr-567")
+    cameras = request.preset.cameras.model_copy(update={"elevation": (15.0, 20.0)})
+    low = request.model_copy(update={"preset": request.preset.model_copy(update={"cameras": cameras})})
+    with pytest.raises(InputError, match="horizon"):
+        _ = low.far
+
+
+def test_five_thousand_scenes_are_planned_in_a_minute(setting):
+    request, stock = setting("room-diverse", scenes=5000, shapes=60)
+    start = time.process_time()
+    for scene in range(100):
+        try:
+            plan_scene(request, stock, scene)
+        except PlacementError:
+            continue
+    assert (time.process_time() - start) / 100 < 60 / 5000 * 2, "twice the time, for a busy machine"
+
+
+def test_place_gives_up_when_there_is_no_room(setting):
+    request, stock = setting("room-diverse")
+    extent = stock.catalogue.extent(stock.shapes[0])
+    with pytest.raises(PlacementError, match="no place for object"):
+        place(request.preset.placement, 4.5, [extent] * 40, [4.0] * 40, np.random.default_rng(0))
+
+
+def test_an_object_higher_than_the_box_is_no_place(setting):
+    request, stock = setting("room-diverse")
+    extent = stock.catalogue.extent(stock.shapes[0])
+    with pytest.raises(PlacementError, match="higher"):
+        place(request.preset.placement, 4.5, [extent], [100.0], np.random.default_rng(0))
+
+
+def test_presets_are_those_of_the_documentation():
+    assert preset_names() == ["clevr-567", "room-chair", "room-diverse"]
+    counts = {name: load_preset(name).scenes for name in preset_names()}
+    assert (counts["room-diverse"].train, counts["room-diverse"].test) == (5000, 500)
+    assert {(counts[n].train, counts[n].test) for n in ("clevr-567", "room-chair")} == {(1000, 500)}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("views: 4", "no such key"),
+        ("obj_scale: -1", "greater than 0"),
+        ("  tries: many", "integer"),
+        ("  count: [4, 2]", "least, greatest"),
+    ],
+)
+def test_a_broken_preset_is_refused_with_its_key(tmp_path, change, words):
+    import importlib.resources
+
+    text = (importlib.resources.files("generation.plan") / "presets" / "room-diverse.yaml").read_text()
+    key = change.split(":")[0]
+    lines = [change if line.split(":")[0] == key else line for line in text.splitlines()]
+    if words == "no such key":
+        lines.append("veiws: 4")
+        words = "veiws"
+    path = tmp_path / "mine.yaml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(InputError, match=words) as refused:
+        load_preset(str(path))
+    assert "mine.yaml" in str(refused.value)
+
+
+def test_an_unknown_preset_names_the_known_ones():
+    with pytest.raises(InputError, match="clevr-567, room-chair, room-diverse"):
+        load_preset("room-divers")
+
+
+def test_values_out_of_range_are_input_errors():
+    with pytest.raises(InputError, match="seed"):
+        build_request("room-diverse", seed=-1)
+    with pytest.raises(InputError, match="passes"):
+        build_request("room-diverse", passes=["depht"])
+    with pytest.raises(InputError, match="once"):
+        build_request("room-diverse", passes=["depth", "depth"])
