@@ -25,6 +25,17 @@ _FABRICS = (
     (0.78, 0.55, 0.50),
     (0.70, 0.67, 0.60),
 )
+_PAINTS = (
+    (0.92, 0.90, 0.85),
+    (0.30, 0.36, 0.42),
+    (0.55, 0.66, 0.62),
+    (0.84, 0.72, 0.48),
+    (0.62, 0.30, 0.28),
+    (0.40, 0.52, 0.68),
+    (0.72, 0.62, 0.66),
+    (0.22, 0.24, 0.26),
+    (0.50, 0.58, 0.40),
+)
 
 
 def draw_shape(
@@ -136,7 +147,7 @@ def role_colours(mesh: ShapeMesh, key: str) -> list[tuple[float, float, float]]:
         "accent": _FABRICS[(digest[1] + 1 + digest[2] % (len(_FABRICS) - 1)) % len(_FABRICS)],
         "metal": (grey, grey, grey * 1.03),
         "plastic": _FABRICS[digest[4] % len(_FABRICS)],
-        "paint": tuple(0.35 + 0.6 * value / 255 for value in digest[5:8]),  # type: ignore[dict-item]
+        "paint": _PAINTS[digest[5] % len(_PAINTS)],
         "linen": (0.93, 0.91, 0.87),
         "shade": (0.96, 0.90, 0.76),
     }

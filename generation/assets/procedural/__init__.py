@@ -5,14 +5,23 @@ closed parts of them. The fields travel in a scene's JSON, so a shape can be mad
 """
 
 from dataclasses import fields
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 
 from generation.assets.mesh import ShapeMesh
+from generation.assets.procedural.bed import Bed
+from generation.assets.procedural.bench import Bench
+from generation.assets.procedural.cabinet import Cabinet
 from generation.assets.procedural.chair import Chair
+from generation.assets.procedural.desk import Desk
+from generation.assets.procedural.lamp import Lamp
 from generation.assets.procedural.primitives import Cube, Cylinder, Sphere
+from generation.assets.procedural.shelf import Shelf
+from generation.assets.procedural.sofa import Sofa
 from generation.assets.procedural.solids import Part, assemble
+from generation.assets.procedural.stool import Stool
+from generation.assets.procedural.table import Table
 from objnerf.errors import InputError
 
 
@@ -20,7 +29,7 @@ class Family(Protocol):
     """What a family offers."""
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> Self:
+    def draw(cls, rng: np.random.Generator) -> "Family":
         """Parameters of one shape."""
         ...
 
@@ -31,6 +40,15 @@ class Family(Protocol):
 
 FAMILIES: dict[str, type[Family]] = {
     "chair": Chair,
+    "table": Table,
+    "stool": Stool,
+    "sofa": Sofa,
+    "lamp": Lamp,
+    "shelf": Shelf,
+    "bed": Bed,
+    "cabinet": Cabinet,
+    "desk": Desk,
+    "bench": Bench,
     "cube": Cube,
     "sphere": Sphere,
     "cylinder": Cylinder,

@@ -71,8 +71,8 @@ def cushion(
     size: Vector,
     radius: float,
     crown: float = 0.0,
-    segments: int = 3,
-    cells: int = 6,
+    segments: int = 2,
+    cells: int = 5,
 ) -> Part:
     """Box with round edges, whose top and bottom swell by `crown` in the middle.
 

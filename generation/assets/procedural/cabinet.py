@@ -1,0 +1,244 @@
+"""Cabinets: sideboards, chests of drawers, wardrobes, bedside tables, display cabinets."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from generation.assets.procedural.legs import corners, legs
+from generation.assets.procedural.solids import Part, beam, box, frustum, lathe, rounded_rectangle, slab
+
+LAYOUTS = ("drawers", "doors", "mixed", "open-middle", "wardrobe", "glass", "sliding", "hutch")
+HANDLES = ("knob", "bar", "long", "groove", "cup")
+FEET = ("plinth", "tapered", "splayed", "square", "turned", "hairpin", "cabriole", "frame", "none")
+
+
+@dataclass(frozen=True)
+class Cabinet:
+    """One cabinet, lengths in centimetres.
+
+    Attributes:
+        layout: one of LAYOUTS.
+        handle: one of HANDLES.
+        feet: one of FEET.
+        width: along x.
+        depth: front to back.
+        height: of the body.
+        columns: doors or columns of drawers.
+        rows: rows of drawers.
+        feet_height: height of the feet.
+        overhang: how far the top stands out.
+        top_thickness: of the top.
+        roundness: radius of the body's upright edges.
+        relief: depth of the frame on each front, 0 for flat ones.
+        cornice: height of a moulding on top, 0 for none.
+        role: what the body is made of.
+        front_role: what the fronts are made of.
+        handle_role: what the handles are made of.
+    """
+
+    layout: str
+    handle: str
+    feet: str
+    width: float
+    depth: float
+    height: float
+    columns: int
+    rows: int
+    feet_height: float
+    overhang: float
+    top_thickness: float
+    roundness: float
+    relief: float
+    cornice: float
+    role: str
+    front_role: str
+    handle_role: str
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> "Cabinet":
+        """Choose a cabinet: bedside, chest, sideboard, wardrobe."""
+        layout = str(rng.choice(LAYOUTS))
+        use = "wardrobe" if layout in ("wardrobe", "hutch") else str(rng.choice(["bedside", "chest", "sideboard", "tall"]))
+        width, height = {
+            "bedside": (rng.uniform(38, 58), rng.uniform(36, 60)),
+            "chest": (rng.uniform(70, 110), rng.uniform(70, 115)),
+            "sideboard": (rng.uniform(120, 190), rng.uniform(50, 82)),
+            "tall": (rng.uniform(40, 70), rng.uniform(110, 165)),
+            "wardrobe": (rng.uniform(80, 150), rng.uniform(140, 200)),
+        }[use]
+        body = str(rng.choice(["wood", "wood", "paint"]))
+        return cls(
+            layout=layout,
+            handle=str(rng.choice(HANDLES)),
+            feet=str(rng.choice(FEET)),
+            width=float(width),
+            depth=float(rng.uniform(34, 58)),
+            height=float(height),
+            columns=max(1, round(float(width) / float(rng.uniform(36, 62)))),
+            rows=max(1, round(float(height) / float(rng.uniform(17, 34)))),
+            feet_height=float(rng.uniform(6, 26)),
+            overhang=float(rng.choice([0.0, 1.0, 3.0])),
+            top_thickness=float(rng.uniform(1.5, 4.5)),
+            roundness=float(rng.choice([0.0, 0.0, 0.0, 6.0, 14.0])),
+            relief=float(rng.choice([0.0, 0.0, 1.2])),
+            cornice=float(rng.uniform(4, 9)) if use == "wardrobe" and rng.random() < 0.6 else 0.0,
+            role=body,
+            front_role=str(rng.choice([body, body, "paint", "accent"])) if body == "wood" else body,
+            handle_role=str(rng.choice(["metal", "metal", "wood"])),
+        )
+
+    def build(self) -> list[Part]:
+        """Closed parts."""
+        bottom = 0.0 if self.feet == "none" else self.feet_height
+        top = bottom + self.height
+        outline = rounded_rectangle(self.width, self.depth, self.roundness)
+        parts = []
+        open_bays = self.layout in ("open-middle", "glass", "hutch")
+        if open_bays:
+            parts += self._carcass(bottom, top)
+        else:
+            parts.append(slab(self.role, outline, bottom, top, bevel=0.4))
+        lid = rounded_rectangle(self.width + 2 * self.overhang, self.depth + 2 * self.overhang, self.roundness)
+        parts.append(slab(self.role, lid, top - 0.2, top + self.top_thickness, bevel=0.4 * self.top_thickness))
+        parts += self._fronts(bottom, top)
+        if self.cornice:
+            wide = rounded_rectangle(self.width + 7, self.depth + 5, 0.0)
+            parts.append(slab(self.role, wide, top + 1, top + self.cornice, bevel=0.5, under=3.0))
+        return [*parts, *self._feet(bottom)]
+
+    def _carcass(self, bottom: float, top: float) -> list[Part]:
+        board, middle = 2.2, (bottom + top) / 2
+        parts = [
+            box(self.role, (side * (self.width - board) / 2, 0, middle), (board, self.depth, self.height), 0.2)
+            for side in (-1, 1)
+        ]
+        parts.append(box(self.role, (0, 0, bottom + board / 2), (self.width - 1, self.depth - 0.4, board)))
+        parts.append(box(self.role, (0, 0, top - board / 2), (self.width - 1, self.depth - 0.4, board)))
+        parts.append(box(self.role, (0, self.depth / 2 - 0.8, middle), (self.width - 1, 1.2, self.height - 1)))
+        return parts
+
+    def _fronts(self, bottom: float, top: float) -> list[Part]:
+        left, right = -self.width / 2 + 1.2 + 0.6 * self.roundness, self.width / 2 - 1.2 - 0.6 * self.roundness
+        low, high = bottom + 1.5, top - 1.5
+        column_edges = np.linspace(left, right, self.columns + 1)
+        parts: list[Part] = []
+        pairs = list(zip(column_edges[:-1], column_edges[1:], strict=True))
+        if self.layout == "drawers":
+            return self._drawers(left, right, low, high)
+        if self.layout == "mixed":
+            split = low + 0.68 * (high - low)
+            parts += self._drawers(left, right, split, high, rows=1)
+            for index, (a, b) in enumerate(pairs):
+                parts += self._door(a, b, low, split, index)
+            return parts
+        if self.layout == "wardrobe":
+            split = low + (0.24 if self.rows % 2 else 0.0) * (high - low)
+            if split > low:
+                parts += self._drawers(left, right, low, split, rows=1)
+            for index, (a, b) in enumerate(pairs):
+                parts += self._door(a, b, split, high, index)
+            return parts
+        if self.layout == "sliding":
+            wide = (right - left) / 2
+            parts += self._door(left, left + wide + 2, low, high, 0)
+            return parts + [part.moved(y=-1.6) for part in self._door(right - wide - 2, right, low, high, 1)]
+        if self.layout == "open-middle":
+            third = (right - left) * 0.3
+            parts += self._door(left, left + third, low, high, 0)
+            parts += self._door(right - third, right, low, high, 1)
+            for x in (left + third, right - third):
+                parts.append(box(self.role, (x, 0, (low + high) / 2), (2.0, self.depth - 1, high - low)))
+            for row in range(1, max(2, self.rows // 2 + 1)):
+                z = low + (high - low) * row / max(2, self.rows // 2 + 1)
+                parts.append(box(self.role, (0, 1, z), (right - left - 2 * third, self.depth - 4, 1.8)))
+            return parts
+        if self.layout == "hutch":
+            split = low + 0.45 * (high - low)
+            parts.append(box(self.role, (0, -0.05 * self.depth, split), (self.width + 2, self.depth * 1.1, 2.6), 0.5))
+            for index, (a, b) in enumerate(pairs):
+                parts += self._door(a, b, low, split - 1.5, index)
+            for row in range(1, 3):
+                z = split + (high - split) * row / 3
+                parts.append(box(self.role, (0, 3, z), (self.width - 3, self.depth - 8, 1.6)))
+            return parts
+        # glass doors: frames without panes, shelves behind
+        for row in range(1, max(2, self.rows // 2 + 1)):
+            z = low + (high - low) * row / max(2, self.rows // 2 + 1)
+            parts.append(box(self.role, (0, 1, z), (self.width - 3, self.depth - 5, 1.6)))
+        y = -self.depth / 2
+        for index, (a, b) in enumerate(pairs):
+            width, tall = float(b - a) - 0.6, high - low
+            x, z = float(a + b) / 2, (low + high) / 2
+            for side in (-1, 1):
+                parts.append(box(self.front_role, (x + side * (width / 2 - 2), y, z), (4, 2, tall), 0.3))
+                parts.append(box(self.front_role, (x, y, z + side * (tall / 2 - 2)), (width, 2, 4), 0.3))
+            parts.append(box(self.front_role, (x, y, z), (1.2, 1.2, tall)))
+            parts += self._pull(x + (1 if index % 2 == 0 else -1) * (width / 2 - 2), z, tall, upright=True)
+        return parts
+
+    def _drawers(self, left: float, right: float, low: float, high: float, rows: int | None = None) -> list[Part]:
+        parts = []
+        count = rows or self.rows
+        # the lower the drawer the higher its front, as in a chest; one fast row stays as it is
+        weights = np.linspace(1.25, 0.85, count)
+        edges = low + np.concatenate([[0], np.cumsum(weights) / weights.sum()]) * (high - low)
+        columns = self.columns if rows else max(1, self.columns - 1)
+        steps = np.linspace(left, right, columns + 1)
+        for a, b in zip(edges[:-1], edges[1:], strict=True):
+            for c, d in zip(steps[:-1], steps[1:], strict=True):
+                x, z = float(c + d) / 2, float(a + b) / 2
+                parts += self._front(x, z, float(d - c) - 1.0, float(b - a) - 1.0)
+                parts += self._pull(x, z, float(d - c), upright=False)
+        return parts
+
+    def _door(self, a: float, b: float, low: float, high: float, index: int) -> list[Part]:
+        x, z = float(a + b) / 2, (low + high) / 2
+        width, tall = float(b - a) - 0.7, high - low - 0.7
+        # neighbours open away from each other
+        side = 1 if index % 2 == 0 else -1
+        return [*self._front(x, z, width, tall), *self._pull(x + side * (width / 2 - 4), z, tall, upright=True)]
+
+    def _front(self, x: float, z: float, width: float, tall: float) -> list[Part]:
+        y = -self.depth / 2
+        parts = [box(self.front_role, (x, y - 0.4, z), (width, 2.0, tall), 0.4)]
+        if self.relief and width > 18 and tall > 12:
+            for side in (-1, 1):
+                parts.append(box(self.front_role, (x + side * (width / 2 - 2.6), y - 1.6, z), (5, 1.6, tall), 0.4))
+                parts.append(box(self.front_role, (x, y - 1.6, z + side * (tall / 2 - 2.6)), (width, 1.6, 5), 0.4))
+        return parts
+
+    def _pull(self, x: float, z: float, length: float, upright: bool) -> list[Part]:
+        y = -self.depth / 2 - 1.4 - (1.2 if self.relief else 0.0)
+        if self.handle == "groove":
+            return []
+        if self.handle == "knob":
+            ball = [(0.0, 0.0), (0.7, 0.0), (0.7, 1.2), (1.7, 2.2), (1.5, 3.3), (0.0, 3.7)]
+            return [lathe(self.handle_role, ball, sides=14).turned("x", 90).moved(x, y + 0.3, z)]
+        if self.handle == "cup":
+            return [box(self.handle_role, (x, y - 0.6, z), (7.5, 2.4, 2.6), 0.9)]
+        span = 0.5 * min(length, 30.0) if self.handle == "bar" else 0.72 * length
+        ends = [(x, y - 1.8, z - span / 2), (x, y - 1.8, z + span / 2)]
+        if not upright:
+            ends = [(x - span / 2, y - 1.8, z), (x + span / 2, y - 1.8, z)]
+        parts = [frustum(self.handle_role, ends[0], ends[1], 0.75, sides=10)]
+        for end in ends:
+            inward = (end[0] + 0.1 * (x - end[0]), end[1], end[2] + 0.1 * (z - end[2]))
+            parts.append(beam(self.handle_role, inward, (inward[0], y + 0.8, inward[2]), (1.0, 1.0)))
+        return parts
+
+    def _feet(self, bottom: float) -> list[Part]:
+        x, y = self.width / 2 - 4.5 - 0.3 * self.roundness, self.depth / 2 - 4.5 - 0.3 * self.roundness
+        if self.feet == "none":
+            return []
+        if self.feet == "plinth":
+            return [box(self.role, (0, 1, bottom / 2), (2 * x + 3, 2 * y + 3, bottom + 0.4))]
+        if self.feet == "frame":
+            parts = [box("metal", (*corner, bottom / 2), (2.4, 2.4, bottom + 0.2)) for corner in corners(x, y)]
+            for side in (-1, 1):
+                parts.append(box("metal", (side * x, 0, 1.2), (2.4, 2 * y, 2.4)))
+                parts.append(box("metal", (side * x, 0, bottom - 1), (2.4, 2 * y, 2.4)))
+                parts.append(box("metal", (0, side * y, bottom - 1), (2 * x, 2.4, 2.4)))
+            return parts
+        splay = min(0.35 * bottom, 6.0) if self.feet == "splayed" else 0.0
+        heads = corners(x - splay, y - splay)
+        return legs(self.role if self.role == "wood" else "wood", self.feet, heads, bottom + 0.6, 4.6, splay)

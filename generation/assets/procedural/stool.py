@@ -1,0 +1,210 @@
+"""Stools: three and four legs, bar stools with a foot ring, swivel stools, folding stools, poufs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from generation.assets.procedural.legs import LEG_STYLES, legs, pedestal, sled, splay_of, star_base
+from generation.assets.procedural.solids import (
+    Part,
+    beam,
+    cushion,
+    frustum,
+    lathe,
+    panel,
+    slab,
+    superellipse,
+    tube,
+)
+
+SEATS = ("board", "padded", "saddle", "thick", "dish")
+BASES = ("three", "three", "four", "four", "four", "swivel", "star", "hoops", "cross", "pouf", "drum")
+
+
+@dataclass(frozen=True)
+class Stool:
+    """One stool, lengths in centimetres.
+
+    Attributes:
+        seat: one of SEATS.
+        base: one of BASES.
+        leg_style: of three- and four-legged stools.
+        width: of the seat.
+        depth: of the seat.
+        roundness: exponent of the seat's outline.
+        height: of the sitting surface.
+        padding: thickness of the seat.
+        leg: thickness of a leg.
+        splay: how far the feet stand out.
+        ring: height of the foot ring as a share, 0 for none.
+        low_back: height of a low back, 0 for none.
+        role: what the frame is made of.
+    """
+
+    seat: str
+    base: str
+    leg_style: str
+    width: float
+    depth: float
+    roundness: float
+    height: float
+    padding: float
+    leg: float
+    splay: float
+    ring: float
+    low_back: float
+    role: str
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> "Stool":
+        """Choose a stool, low or high."""
+        high = bool(rng.random() < 0.45)
+        width = float(rng.uniform(28, 46))
+        base = str(rng.choice(BASES))
+        if base == "pouf":
+            width *= 1.5
+        return cls(
+            seat=str(rng.choice(SEATS)),
+            base=base,
+            leg_style=str(rng.choice([style for style in LEG_STYLES if style != "cabriole"])),
+            width=width,
+            depth=float(width * rng.choice([1.0, 1.0, rng.uniform(0.65, 0.95)])),
+            roundness=float(rng.choice([2.0, 2.0, 3.5, 10.0])),
+            height=float(rng.uniform(60, 80) if high and base != "pouf" else rng.uniform(30, 50)),
+            padding=float(rng.uniform(3, 11)),
+            leg=float(rng.uniform(2.5, 5.0)),
+            splay=float(rng.uniform(2, 11)),
+            ring=float(rng.uniform(0.22, 0.45)) if high or rng.random() < 0.4 else 0.0,
+            low_back=float(rng.uniform(12, 26)) if high and rng.random() < 0.35 else 0.0,
+            role=str(rng.choice(["wood", "wood", "metal", "paint"])),
+        )
+
+    def build(self) -> list[Part]:
+        """Closed parts."""
+        if self.base == "pouf":
+            return self._pouf()
+        thickness = self.padding if self.seat in ("padded", "thick") else 3.2
+        under = self.height - thickness
+        parts = [*self._seat(under), *self._base(under + 0.8)]
+        if self.low_back:
+            parts += self._back()
+        return parts
+
+    def _seat(self, under: float) -> list[Part]:
+        outline = superellipse(self.width, self.depth, self.roundness)
+        board = "wood" if self.role == "metal" else self.role
+        if self.seat == "padded":
+            parts = [slab("fabric", outline, under, self.height, bevel=0.45 * self.padding)]
+            return [*parts, slab(board, outline * 0.96, under - 1.5, under + 0.5)]
+        if self.seat == "thick":
+            return [slab(board, outline, under, self.height, bevel=0.3 * self.padding, under=0.15 * self.width)]
+        if self.seat == "saddle":
+            across = np.linspace(-1, 1, 13)
+            rows = np.linspace(-1, 1, 9)
+            grid = np.array(
+                [[(a * self.width / 2, -r * self.depth / 2, under + 1.6 + 3.5 * a**2 - r**2) for a in across] for r in rows]
+            )
+            return [panel(board, grid[::-1], 3.0)]
+        if self.seat == "dish":
+            rings = [(0.25, -0.4), (0.8, -0.4), (1.0, 1.8), (1.0, 3.2), (0.94, 3.4), (0.6, 2.0), (0.2, 1.6)]
+            levels = [np.column_stack([outline * share, np.full(len(outline), under + z)]) for share, z in rings]
+            from generation.assets.procedural.solids import loft
+
+            return [loft("plastic" if self.role == "metal" else board, np.stack(levels))]
+        return [slab(board, outline, under, self.height, bevel=1.0)]
+
+    def _base(self, top: float) -> list[Part]:
+        inside = 0.36 if self.roundness < 3 else 0.42
+        x, y = inside * self.width, inside * self.depth
+        frame = self.role
+        if self.base in ("three", "four"):
+            count = 3 if self.base == "three" else 4
+            angles = (np.arange(count) + 0.5) * 2 * np.pi / count + (np.pi / 2 if count == 3 else 0)
+            reach = 1.0 if count == 3 else np.sqrt(2)
+            heads = [(x * reach * np.cos(a), y * reach * np.sin(a)) for a in angles]
+            style = self.leg_style
+            parts = []
+            for head, angle in zip(heads, angles, strict=True):
+                # each leg is splayed in its own direction, so it is made alone and its foot moved
+                out = splay_of(style, self.splay) + 1.0
+                foot = np.array([head[0] + out * np.cos(angle), head[1] + out * np.sin(angle), 0])
+                straight = legs(frame, style, [head], top, self.leg)
+                for part in straight:
+                    shear = (1 - part.vertices[:, 2:] / top) * (foot - [head[0], head[1], 0])
+                    vertices = part.vertices + shear
+                    parts.append(Part(part.role, vertices - [0, 0, min(vertices[:, 2].min(), 0)], part.faces))
+            if self.ring:
+                share = self.ring
+                out = (splay_of(style, self.splay) + 1.0) * (1 - share)
+                ring = [
+                    (h[0] + out * np.cos(a), h[1] + out * np.sin(a), share * top)
+                    for h, a in zip(heads, angles, strict=True)
+                ]
+                if self.role == "metal":
+                    radius_x = np.hypot(*ring[0][:2])
+                    turn = np.linspace(0, 2 * np.pi, 28, endpoint=False)
+                    stretch = y / x if count == 4 else 1.0
+                    loop = np.column_stack(
+                        [radius_x * np.cos(turn), radius_x * stretch * np.sin(turn), np.full(28, share * top)]
+                    )
+                    parts.append(tube("metal", loop, 1.0, sides=8, closed=True))
+                else:
+                    for here, following in zip(ring, [*ring[1:], ring[0]], strict=True):
+                        parts.append(frustum(frame, here, following, 0.3 * self.leg, sides=10))
+            return parts
+        if self.base == "swivel":
+            parts = [pedestal("metal", top, 0.45 * self.width + 0.4 * self.splay, 4.5, 0.35)]
+            if self.ring:
+                turn = np.linspace(0, 2 * np.pi, 28, endpoint=False)
+                radius = 0.38 * self.width
+                loop = np.column_stack([radius * np.cos(turn), radius * np.sin(turn), np.full(28, self.ring * top)])
+                parts.append(tube("metal", loop, 1.1, sides=8, closed=True))
+                parts.append(frustum("metal", (-radius, 0, self.ring * top), (radius, 0, self.ring * top), 0.9))
+            return parts
+        if self.base == "star":
+            return star_base(top, 0.5 * self.width + 0.5 * self.splay, 5 if self.leg > 3.5 else 4, self.leg > 3)
+        if self.base == "hoops":
+            return sled(x, y, top, 0.6 * self.leg, lean=0.5 * self.splay, role=frame)
+        if self.base == "cross":
+            parts = []
+            for side in (-1, 1):
+                for foot in (-1, 1):
+                    start, end = (side * x, foot * (y + self.splay), 0), (side * x * 0.96, -foot * y, top)
+                    parts.append(beam(frame, start, end, (0.7 * self.leg, self.leg)))
+            parts.append(frustum(frame, (-x, 0, 0.5 * top), (x, 0, 0.5 * top), 0.3 * self.leg))
+            return parts
+        waist = 0.3 * self.width * (0.6 + 0.05 * self.splay)
+        profile = [(0.0, 0.0), (0.44 * self.width, 0.0), (0.44 * self.width, 1.0), (waist, 0.5 * top)]
+        return [lathe(frame, [*profile, (0.42 * self.width, top - 1), (0.42 * self.width, top), (0, top)], sides=32)]
+
+    def _back(self) -> list[Part]:
+        depth, half = 0.42 * self.depth, 0.42 * self.width
+        top = self.height + self.low_back
+        role = "fabric" if self.seat == "padded" else ("wood" if self.role == "metal" else self.role)
+        across = np.linspace(-1, 1, 11)
+        rows = (top - 0.45 * self.low_back, top)
+        grid = np.array([[(half * a, depth + 2 - 5 * a**2 + 0.1 * (z - self.height), z) for a in across] for z in rows])
+        posts = [
+            frustum(self.role, (side * 0.6 * half, depth - 1, self.height - 2), (side * 0.6 * half, depth + 1.5, top - 3), 1.1)
+            for side in (-1, 1)
+        ]
+        return [*posts, panel(role, grid, 2.2)]
+
+    def _pouf(self) -> list[Part]:
+        size = (self.width, self.depth, self.height)
+        if self.roundness > 3:
+            soft = cushion("fabric", (0, 0, self.height / 2), size, 0.8 * self.padding, crown=0.3 * self.padding)
+            return [soft.moved(z=-float(soft.vertices[:, 2].min()))]
+        angles = np.linspace(-np.pi / 2, np.pi / 2, 15)
+        bulge = 0.12 + 0.02 * self.padding
+        profile = [
+            (
+                float(self.width / 2 * (1 - bulge + bulge * np.cos(a)) * min(1.0, np.cos(a) * 2.2)),
+                float(self.height * (0.5 + 0.5 * np.sin(a))),
+            )
+            for a in angles
+        ]
+        profile[0], profile[-1] = (0.0, 0.0), (0.0, self.height)
+        seam = [(self.width / 2 * 0.995, 0.48 * self.height), (self.width / 2 * 1.02, 0.5 * self.height)]
+        band = [(0.0, seam[0][1]), seam[0], seam[1], (seam[0][0], 0.52 * self.height), (0.0, 0.52 * self.height)]
+        return [lathe("fabric", profile, sides=36), lathe("accent", band, sides=36)]
