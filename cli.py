@@ -183,8 +183,8 @@ def evaluate(
     if json_path is not None:
         write_json(json_path, result.as_dict())
     if html_path is not None:
-        settings = evaluation.render_settings(opened.config.recipe, seed=seed)
-        shown = [scores.scene for scores in result.scenes[:GALLERY_SCENES]]
+        settings = evaluation.gallery_settings(opened.config.recipe, seed=seed)
+        shown = result.scene_ids[:GALLERY_SCENES]
         write_page(
             html_path, result, [scene_gallery(opened.model, found.scenes[id], settings) for id in shown]
         )
@@ -362,7 +362,7 @@ def train(
     from objnerf.training.loop import train as train_model
     from objnerf.training.processes import stopped_by_signal
 
-    with progress_bar("training", "steps") as progress, stopped_by_signal() as stop:
+    with stopped_by_signal() as stop:
         outcome = train_model(
             dataset,
             out,
@@ -372,7 +372,7 @@ def train(
             max_steps=max_steps,
             max_minutes=max_minutes,
             command=sys.argv,
-            progress=progress,
+            bar=progress_bar,
             stop=stop,
         )
     quality = "" if outcome.psnr is None else f", PSNR {outcome.psnr:.1f} dB on held-out views"
@@ -446,6 +446,124 @@ def _refuse_unsound(dataset: Path, **settings: Any) -> None:
         )
     for finding in report.warnings:
         click.secho(f"warning: {finding.id}: {finding.message}", fg="yellow", err=True)
+
+
+@main.command()
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=2),
+    default=11.0,
+    show_default=True,
+    help="For everything; training gets what the other steps leave.",
+)
+@click.option("--scenes", type=click.IntRange(min=8), default=24, show_default=True, help="To generate.")
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write the results as one PNG; the README's picture was made so.",
+)
+def demo(out: Path, minutes: float, scenes: int, picture: Path | None) -> None:
+    """All of it, on the embedded assets: generate, validate, train, evaluate, and one page to look at.
+
+    Run again, it goes on where it stopped.
+    """
+    import validate as validator
+    from generation.jobs import generate_dataset
+    from generation.plan.request import build_request
+    from objnerf.console import progress_bar
+    from objnerf.dataset import open_dataset
+    from objnerf.errors import WorkError
+    from objnerf.evaluation.clock import DemoClock
+
+    dataset, run = out / "dataset", out / "training"
+    clock = DemoClock(out / "demo.json", minutes)
+    held_out = max(2, scenes // 6)
+
+    _announce(1, f"{scenes} rooms are generated with Blender", clock.left)
+    with clock.step("generate"), progress_bar("rendering", "scenes") as progress:
+        request = build_request(
+            "room-diverse", scenes=scenes, size=(128, 96), samples=16, shapes=60, backgrounds=6
+        )
+        made = generate_dataset(request, dataset, progress=progress)
+    made.raise_failures()
+
+    _announce(2, "the validator looks at them", clock.left)
+    with clock.step("validate"):
+        verdict = validator.run(dataset)
+    click.echo(verdict.text())
+    if not verdict.ok:
+        raise WorkError(
+            f"the validator finds {dataset} unsound, which is a defect of objnerf; please report it"
+        )
+
+    # torch takes seconds to load: not before it is needed.
+    import numpy as np
+
+    from objnerf.dataset.files import write_image, write_text
+    from objnerf.evaluation import evaluate as evaluation
+    from objnerf.evaluation.demo import Step, demo_page, demo_summary
+    from objnerf.evaluation.gallery import gallery_sheet, scene_gallery
+    from objnerf.evaluation.report import write_json
+    from objnerf.training.checkpoints import checkpoint_path, read_state
+    from objnerf.training.loop import train as train_model
+    from objnerf.training.processes import stopped_by_signal
+    from objnerf.training.recipe import resolve_recipe
+
+    _announce(3, "a small model learns from their pictures", clock.left)
+    last = checkpoint_path(run, "last")
+    trained = read_state(last).seconds / 60 if last.is_file() else 0.0
+    left = clock.training_minutes() - trained
+    if left > 0.1:
+        recipe, _ = resolve_recipe(
+            dataset, "tiny", run, {}, (f"held_out.scenes={held_out}",), resume=(run / "config.yaml").is_file()
+        )
+        with clock.step("train"), progress_bar("training", "steps") as progress, stopped_by_signal() as stop:
+            outcome = train_model(
+                dataset,
+                run,
+                recipe,
+                resume=(run / "config.yaml").is_file(),
+                max_minutes=left,
+                command=sys.argv,
+                progress=progress,
+                stop=stop,
+            )
+        if outcome.reason == "stopped":
+            raise KeyboardInterrupt
+    else:
+        click.echo(f"it has already learned for {trained:.1f} minutes")
+
+    _announce(4, "the model is tried on rooms that it has not seen", clock.left)
+    with clock.step("evaluate"):
+        opened = evaluation.open_run(run, "cpu")
+        found = open_dataset(dataset)
+        with progress_bar("evaluating", "scenes") as progress:
+            result = evaluation.evaluate_run(opened, found, progress=progress)
+    click.echo(result.text())
+
+    _announce(5, "the page is written", clock.left)
+    with clock.step("report"):
+        settings = evaluation.gallery_settings(opened.config.recipe)
+        galleries = [scene_gallery(opened.model, found.scenes[id], settings) for id in result.scene_ids[:4]]
+        if picture is not None:
+            write_image(picture, np.asarray(gallery_sheet(galleries)))
+        card = found.card()
+        steps = (
+            Step("generate", clock.seconds["generate"], f"{card.command if card else ''} --out {dataset}"),
+            Step("validate", clock.seconds["validate"], f"objnerf validate {dataset}"),
+            Step("train", clock.seconds.get("train", 0.0), f"objnerf train {dataset} --out {run}"),
+            Step("evaluate", clock.seconds["evaluate"], f"objnerf evaluate {run} {dataset}"),
+        )
+        write_text(out / "report.html", demo_page(found, verdict.as_dict(), run, result, galleries, steps))
+        write_json(out / "report.json", demo_summary(verdict.as_dict(), run, result, steps))
+    click.secho(f"{out / 'report.html'}: open it in a browser", bold=True)
+
+
+def _announce(step: int, text: str, left: str) -> None:
+    """Head one of the demo's steps."""
+    click.secho(f"[{step}/5] {text}", bold=True, err=True, nl=False)
+    click.secho(f"  ({left})", dim=True, err=True)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,9 @@ SCORES_VERSION = 1
 
 #: File in a run folder that keeps the scores of single scenes, one JSON object a line.
 SCORES_FILE = Path("evaluation") / "scenes.jsonl"
+
+#: Samples a ray that pictures for people get at most; more changes nothing that is seen.
+GALLERY_SAMPLES = 96
 
 #: Segmentation of the input view and of the novel ones; then pictures of the novel views and of the input
 #: view; then segmentation as the reference computes it.
@@ -87,6 +90,11 @@ class Evaluation:
     scenes: tuple[SceneScores, ...]
     settings: dict[str, Any]
     figures: tuple[str, ...] = FIGURES
+
+    @property
+    def scene_ids(self) -> list[int]:
+        """The scenes, in the order of the evaluation."""
+        return [scores.scene for scores in self.scenes]
 
     @property
     def mean(self) -> dict[str, float | None]:
@@ -167,6 +175,14 @@ def render_settings(recipe: Recipe, *, seed: int = 0) -> RenderSettings:
         chunk_rays=recipe.sampling.chunk,
         seed=seed,
     )
+
+
+def gallery_settings(recipe: Recipe, *, seed: int = 0, width: int = 96) -> RenderSettings:
+    """How pictures for people are rendered: like the evaluated views, but at least ``width`` pixels wide."""
+    settings = render_settings(recipe, seed=seed)
+    factor = max(1, -(-width // settings.size[0]))
+    size = (settings.size[0] * factor, settings.size[1] * factor)
+    return replace(settings, size=size, samples=min(settings.samples, GALLERY_SAMPLES))
 
 
 def scenes_to_evaluate(config: RunConfig, dataset: Dataset) -> tuple[list[int], str]:

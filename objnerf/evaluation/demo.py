@@ -1,0 +1,210 @@
+"""The demo's page and its figures."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from objnerf.console import format_seconds
+from objnerf.dataset.index import Dataset
+from objnerf.evaluation.evaluate import Evaluation
+from objnerf.evaluation.gallery import SceneGallery
+from objnerf.evaluation.report import environment, gallery_content, headline_tiles, inline, tables
+from objnerf.pictures.sheets import contact_sheet
+
+#: Scenes on the page's contact sheet, and scenes whose cameras it draws.
+SHEET_SCENES = 36
+CAMERA_SCENES = 6
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of the demo."""
+
+    name: str
+    seconds: float
+    command: str
+    """What does the same from a shell."""
+
+
+def demo_page(
+    dataset: Dataset,
+    verdict: Mapping[str, Any],
+    run: Path,
+    evaluation: Evaluation,
+    galleries: Sequence[SceneGallery],
+    steps: Sequence[Step],
+) -> str:
+    """The page of the demo: the whole way from scenes to figures, in one file that works offline.
+
+    Args:
+        dataset: that was generated.
+        verdict: the validator's report, as in its JSON.
+        run: the run folder, for its ``metrics.jsonl``.
+        evaluation: on held-out scenes.
+        galleries: pictures of some of these.
+        steps: what was done, in order.
+    """
+    from markupsafe import Markup
+
+    from objnerf.pictures.html import cameras_div, plotly_script
+    from objnerf.pictures.rig import read_rig
+
+    views = max(len(scene.views) for scene in dataset.scenes.values())
+    rig = read_rig(dataset, max_views=CAMERA_SCENES * views, thumbnails=32)
+    entries = read_metrics(run)
+    inputs = [scene.views[0] for scene in dataset.scenes.values()][:SHEET_SCENES]
+    size = inputs[0].image().shape
+    sheet = contact_sheet(
+        [view.image() for view in inputs],
+        [f"scene {view.scene}" for view in inputs],
+        columns=6,
+        cell_width=190,
+    )
+    seconds = sum(step.seconds for step in steps)
+    trained = evaluation.settings.get("step", 0)
+    return (
+        environment()
+        .get_template("demo.html.j2")
+        .render(
+            title="objnerf demo",
+            scripts=Markup(plotly_script()),
+            minutes=f"{seconds / 60:.0f}",
+            scene_count=len(dataset.scenes),
+            scene_count_evaluated=len(evaluation.scenes),
+            sections=(
+                *(("results", "Objects found"), ("figures", "Figures"), ("dataset", "Dataset")),
+                *(("cameras", "Cameras"), ("validation", "Verdict"), ("training", "Training")),
+                ("steps", "How it came about"),
+            ),
+            tiles=headline_tiles(evaluation),
+            galleries=[gallery_content(gallery) for gallery in galleries],
+            dataset_note=(
+                f"{len(dataset.scenes)} scenes of {views} views, {size[1]}×{size[0]} pixels, rendered by "
+                "Blender's Cycles; here is the input view of each. Masks, depth and the plan of every scene "
+                "lie beside them."
+            ),
+            sheet=inline(sheet),
+            cameras_note=f"{rig.summary}.",
+            cameras=Markup(cameras_div(rig)),
+            verdict=verdict,
+            training_note=(
+                f"{trained} steps of the recipe {evaluation.settings.get('recipe')} in "
+                f"{format_seconds(entries.seconds)}; the held-out scenes are only looked at."
+            ),
+            curves=Markup(curves_div(entries)),
+            steps=[
+                {"name": step.name, "time": format_seconds(step.seconds), "command": step.command}
+                for step in steps
+            ],
+            machine=_machine(),
+            **tables(evaluation),
+        )
+    )
+
+
+def demo_summary(
+    verdict: Mapping[str, Any], run: Path, evaluation: Evaluation, steps: Sequence[Step]
+) -> dict[str, Any]:
+    """The page's content for programs: the verdict, the training, the figures, and what each step took."""
+    curves = read_metrics(run)
+    return {
+        "ok": bool(verdict["ok"]),
+        "validation": dict(verdict),
+        "training": {
+            "recipe": evaluation.settings.get("recipe"),
+            "steps": evaluation.settings.get("step"),
+            "seconds": curves.seconds,
+            "last": {name: values[-1][1] for name, values in curves.figures.items()},
+        },
+        "evaluation": evaluation.as_dict(),
+        "seconds": {step.name: round(step.seconds, 1) for step in steps},
+        "commands": [step.command for step in steps],
+    }
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What a run wrote down: figures by name, as (step, value) pairs in the order of steps."""
+
+    figures: dict[str, list[tuple[int, float]]]
+    seconds: float
+    """Time spent in training."""
+
+
+def read_metrics(run: Path) -> Curves:
+    """The numbers of a run's ``metrics.jsonl``; a file that is not there gives none."""
+    figures: dict[str, list[tuple[int, float]]] = {}
+    try:
+        lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            step = int(entry.pop("step"))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue  # half a line of a run that was killed
+        for name, value in entry.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                figures.setdefault(name, []).append((step, float(value)))
+    seconds = figures.get("seconds", [(0, 0.0)])[-1][1]
+    return Curves(figures, seconds)
+
+
+def curves_div(curves: Curves, *, div_id: str = "curves") -> str:
+    """Losses and PSNR over steps, as a fragment for a page that holds plotly's script."""
+    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
+
+    figure = make_subplots(rows=1, cols=2, subplot_titles=("loss", "PSNR, dB"), horizontal_spacing=0.08)
+    losses = [name for name in curves.figures if name.startswith("loss/")]
+    psnr = [name for name in ("psnr/train", "psnr/held_out") if name in curves.figures]
+    labels = {"psnr/train": "rays trained on", "psnr/held_out": "held-out views"}
+    for column, names in ((1, losses), (2, psnr)):
+        for name in names:
+            steps, values = zip(*curves.figures[name], strict=True)
+            figure.add_trace(
+                go.Scatter(
+                    x=steps,
+                    y=values,
+                    name=labels.get(name, name.removeprefix("loss/")),
+                    mode="lines+markers" if len(steps) < 12 else "lines",
+                    legend="legend" if column == 1 else "legend2",
+                ),
+                row=1,
+                col=column,
+            )
+    figure.update_xaxes(title_text="step")
+    figure.update_yaxes(type="log", row=1, col=1)
+    box = {"bgcolor": "rgba(255,255,255,0.85)", "yanchor": "top", "y": 0.98, "xanchor": "right"}
+    figure.update_layout(
+        template="plotly_white",
+        height=360,
+        margin={"l": 50, "r": 10, "t": 40, "b": 45},
+        legend={**box, "x": 0.455},
+        legend2={**box, "x": 0.995, "y": 0.02, "yanchor": "bottom"},
+        font={"family": "system-ui, sans-serif", "size": 12},
+    )
+    fragment: str = figure.to_html(
+        full_html=False,
+        include_plotlyjs=False,
+        div_id=div_id,
+        config={"displaylogo": False, "responsive": True},
+    )
+    return fragment
+
+
+def _machine() -> str:
+    """What this machine is, in a line."""
+    import platform
+
+    import psutil
+    import torch
+
+    memory = psutil.virtual_memory().total / 2**30
+    return (
+        f"Python {platform.python_version()}, torch {torch.__version__}, {platform.system()} "
+        f"{platform.machine()}, {psutil.cpu_count() or 1} CPU cores, {memory:.0f} GiB of memory."
+    )
