@@ -515,18 +515,19 @@ def demo(out: Path, minutes: float, scenes: int, picture: Path | None) -> None:
     trained = read_state(last).seconds / 60 if last.is_file() else 0.0
     left = clock.training_minutes() - trained
     if left > 0.1:
+        begun = (run / "config.yaml").is_file()
         recipe, _ = resolve_recipe(
-            dataset, "tiny", run, {}, (f"held_out.scenes={held_out}",), resume=(run / "config.yaml").is_file()
+            dataset, None if begun else "tiny", run, {}, (f"held_out.scenes={held_out}",), resume=begun
         )
-        with clock.step("train"), progress_bar("training", "steps") as progress, stopped_by_signal() as stop:
+        with clock.step("train"), stopped_by_signal() as stop:
             outcome = train_model(
                 dataset,
                 run,
                 recipe,
-                resume=(run / "config.yaml").is_file(),
+                resume=begun,
                 max_minutes=left,
                 command=sys.argv,
-                progress=progress,
+                bar=progress_bar,
                 stop=stop,
             )
         if outcome.reason == "stopped":

@@ -16,6 +16,12 @@ def no_progress(done: int, total: int, note: str) -> None:
 
 
 @contextmanager
+def no_bar(description: str, unit: str = "it") -> Iterator[Progress]:
+    """Like ``progress_bar``, but shows nothing."""
+    yield no_progress
+
+
+@contextmanager
 def progress_bar(description: str, unit: str = "it") -> Iterator[Progress]:
     """Yield a ``Progress`` that shows share, rate and time left on standard error.
 

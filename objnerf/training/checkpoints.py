@@ -36,6 +36,8 @@ class RunState:
     """Restarts after a collapse."""
     ticks: int = 0
     """Ticks of the learning-rate schedule."""
+    discriminator_ticks: int = 0
+    """The same for the discriminator: its steps."""
     seconds: float = 0.0
     """Time spent in training, over all sessions."""
     psnr: float | None = None

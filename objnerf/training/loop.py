@@ -9,16 +9,16 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from objnerf.console import Progress, no_progress
+from objnerf.console import Progress, no_bar
 from objnerf.dataset.index import open_dataset
 from objnerf.errors import WorkError
 from objnerf.models import SceneCode, SceneModel, build_model
@@ -32,6 +32,14 @@ from objnerf.training.checkpoints import (
     save_checkpoint,
     scene_geometry,
 )
+from objnerf.training.losses import (
+    PerceptualDistance,
+    as_pictures,
+    generator_loss,
+    make_discriminator,
+    make_perceptual,
+)
+from objnerf.training.losses import discriminator_step as move_discriminator
 from objnerf.training.previews import look
 from objnerf.training.processes import Processes, join_processes
 from objnerf.training.recipe import Recipe
@@ -65,7 +73,7 @@ def train(
     max_steps: int | None = None,
     max_minutes: float | None = None,
     command: Sequence[str] = (),
-    progress: Progress = no_progress,
+    bar: Callable[[str, str], AbstractContextManager[Progress]] = no_bar,
     stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Train a scene model and leave everything about it in a run folder.
@@ -79,7 +87,8 @@ def train(
         max_steps: stop after this many steps of the run, earlier calls included.
         max_minutes: stop this many minutes after the call, whatever the step.
         command: what the user typed, to be written down.
-        progress: told the step, the number of steps and a note.
+        bar: given what is being done and its unit, opens something that is told (done, total, note); such
+            as ``console.progress_bar``.
         stop: asked after each step; true ends the call as a limit does.
     Raises:
         InputError: dataset, folder or checkpoint cannot be used.
@@ -96,9 +105,10 @@ def train(
         )
 
         sizes = [recipe.input_size, *(stage.size for stage in recipe.stages)]
-        scenes = data.load_scenes(
-            dataset, train_ids, sizes, processes.device, min_views=recipe.batch.views, progress=progress
-        )
+        with bar("reading pictures", "views") as reading:
+            scenes = data.load_scenes(
+                dataset, train_ids, sizes, processes.device, min_views=recipe.batch.views, progress=reading
+            )
         shown_ids = (held_out_ids or train_ids)[: recipe.evaluation.scenes]
         shown = data.load_scenes(
             dataset, shown_ids, [recipe.input_size, recipe.evaluation.size], processes.device
@@ -108,18 +118,19 @@ def train(
         end = last_step if max_steps is None else min(last_step, max_steps)
 
         state = RunState()
-        model = make_model(recipe, state.attempt, processes.device)
-        learners = {"model": Learner(model, make_optimiser(recipe, model))}
+        bench = set_up(recipe, state.attempt, scenes, processes)
+        if bench.perceptual is not None:
+            run.record_perceptual(bench.perceptual.name)
         if run.checkpoint is not None:
-            state = load_checkpoint(run.checkpoint, learners)
+            state = load_checkpoint(run.checkpoint, bench.learners)
             run.forget_after(state.step)
-        forward = make_forward(recipe, model, processes)
         _log.info(
             "recipe %s: %d scenes to train on, %d held out; steps %d to %d, %d scenes each, on %s",
             *(recipe.name, len(train_ids), len(held_out_ids), state.step, end),
             *(schedule.scenes_per_step(recipe, processes.count), processes.description),
         )
 
+        progress = stack.enter_context(bar("training", "steps"))
         every = recipe.evaluation.every
         earlier = state.seconds
         begun = logged = time.monotonic()
@@ -128,16 +139,17 @@ def train(
         note = ""
         while state.step < end:
             moment = schedule.moment_at(recipe, state.step, epoch_steps)
-            rate = recipe.optimiser.lr * schedule.learning_rate_factor(recipe.schedule, state.ticks)
             if moment.generator:
-                optimiser = learners["model"].optimiser
-                step_figures = model_step(
-                    recipe, moment, state, rate, scenes, model, optimiser, forward, processes
-                )
-                interval.append(step_figures)
-            ticks = schedule.ticks_after(recipe.schedule, state.ticks, moment, state.step, epoch_steps)
-            seconds = earlier + time.monotonic() - begun
-            state = replace(state, step=state.step + 1, ticks=ticks, seconds=seconds)
+                interval.append(model_step(bench, moment, state))
+            if moment.discriminator:
+                interval.append(discriminator_step(bench, moment, state))
+            state = replace(
+                state,
+                step=state.step + 1,
+                ticks=schedule.ticks_after(recipe.schedule, state.ticks, moment, state.step, epoch_steps),
+                discriminator_ticks=state.discriminator_ticks + int(moment.discriminator),
+                seconds=earlier + time.monotonic() - begun,
+            )
 
             # Several processes can only stop together, and to agree costs a message.
             over = max_minutes is not None and time.monotonic() - called > 60 * max_minutes
@@ -151,7 +163,7 @@ def train(
                 now = time.monotonic()
                 figures = mean_figures(interval, processes)
                 check_finite(figures, state, out)
-                figures |= {"learning_rate": rate, "step_seconds": (now - logged) / len(interval)}
+                figures["step_seconds"] = (now - logged) / len(interval)
                 run.figures(
                     state.step,
                     {
@@ -162,20 +174,21 @@ def train(
                         "seconds": round(state.seconds, 3),
                     },
                 )
-                note = f"{moment.stage.name}, PSNR {figures['psnr/train']:.1f}"
+                if "psnr/train" in figures:
+                    note = f"{moment.stage.name}, PSNR {figures['psnr/train']:.1f}"
                 interval, logged = [], now
             if looks and processes.main:
-                seen = look(model, shown, recipe, locality=moment.locality)
+                seen = look(bench.model, shown, recipe, locality=moment.locality)
                 run.picture(state.step, seen.picture)
                 if held_out_ids and seen.psnr is not None:
                     run.figures(state.step, {"psnr/held_out": seen.psnr, "attempt": state.attempt})
                     best = state.best_psnr is None or seen.psnr > state.best_psnr
                     state = replace(state, psnr=seen.psnr, best_psnr=seen.psnr if best else state.best_psnr)
                     if best:
-                        save_checkpoint(checkpoint_path(out, "best"), state, learners)
+                        save_checkpoint(checkpoint_path(out, "best"), state, bench.learners)
                 logged = time.monotonic()
             if saves and processes.main:
-                save_checkpoint(checkpoint_path(out, "last"), state, learners)
+                save_checkpoint(checkpoint_path(out, "last"), state, bench.learners)
             progress(state.step, expected_end(state.step, end, begun, called, max_minutes), note)
             if stops:
                 reason = f"--max-minutes {max_minutes:g}" if over else "stopped"
@@ -228,32 +241,65 @@ class SelfTaught(Protocol):
         ...
 
 
-def make_model(recipe: Recipe, attempt: int, device: torch.device) -> SceneModel:
-    """The model, initialised from the recipe's seed and the attempt, alike on every device."""
+@dataclass(frozen=True)
+class Bench:
+    """What the steps of a run work with."""
+
+    recipe: Recipe
+    attempt: int
+    scenes: data.Scenes
+    processes: Processes
+    model: SceneModel
+    forward: nn.Module
+    """``TrainingForward`` of the model, compiled and shared between processes as asked."""
+    perceptual: PerceptualDistance | None
+    discriminator: nn.Module | None
+    """Shared between processes; the network itself is its learner's."""
+    learners: dict[str, Learner]
+    """``model`` and, with an adversarial loss, ``discriminator``: what a checkpoint holds."""
+
+
+def set_up(recipe: Recipe, attempt: int, scenes: data.Scenes, processes: Processes) -> Bench:
+    """Networks and optimisers, initialised from the recipe's seed and the attempt, alike in all processes."""
     torch.manual_seed(data.derive_seed(recipe.seed, attempt, data.INIT))
-    return build_model(recipe.model, scene_geometry(recipe)).to(device)
-
-
-def make_optimiser(recipe: Recipe, model: SceneModel) -> torch.optim.Optimizer:
-    """Adam as the recipe sets it; its learning rate is set in every step."""
+    model = build_model(recipe.model, scene_geometry(recipe)).to(processes.device)
+    forward: nn.Module = TrainingForward(model, recipe)
+    if recipe.compile:
+        forward.compile()
     settings = recipe.optimiser
-    parameters = list(model.parameters())
-    return torch.optim.Adam(
-        parameters,
+    optimiser = torch.optim.Adam(
+        model.parameters(),
         lr=settings.lr,
         betas=settings.betas,
         eps=settings.eps,
         weight_decay=settings.weight_decay,
-        fused=parameters[0].device.type in {"cpu", "cuda"},
+        fused=processes.device.type in {"cpu", "cuda"},
     )
-
-
-def make_forward(recipe: Recipe, model: SceneModel, processes: Processes) -> nn.Module:
-    """The step's forward pass, compiled and shared between processes as asked."""
-    forward: nn.Module = TrainingForward(model, recipe)
-    if recipe.compile:
-        forward.compile()
-    return processes.wrap(forward)
+    learners = {"model": Learner(model, optimiser)}
+    discriminator = None
+    if recipe.adversarial is not None:
+        stage = recipe.stages[0]
+        side = stage.patch if stage.supervision == "patches" else stage.size[0]
+        network = make_discriminator(recipe.adversarial, side).to(processes.device)
+        verdicts = torch.optim.Adam(
+            network.parameters(), lr=recipe.adversarial.lr, betas=recipe.adversarial.betas
+        )
+        learners["discriminator"] = Learner(network, verdicts)
+        discriminator = processes.wrap(network)
+    perceptual = None
+    if recipe.perceptual is not None:
+        perceptual = make_perceptual(recipe.perceptual).to(processes.device)
+    return Bench(
+        recipe=recipe,
+        attempt=attempt,
+        scenes=scenes,
+        processes=processes,
+        model=model,
+        forward=processes.wrap(forward),
+        perceptual=perceptual,
+        discriminator=discriminator,
+        learners=learners,
+    )
 
 
 def set_precision(recipe: Recipe) -> None:
@@ -262,59 +308,116 @@ def set_precision(recipe: Recipe) -> None:
     torch.backends.cudnn.allow_tf32 = recipe.precision == "tf32"
 
 
-def model_step(
-    recipe: Recipe,
-    moment: Moment,
-    state: RunState,
-    rate: float,
-    scenes: data.Scenes,
-    model: SceneModel,
-    optimiser: torch.optim.Optimizer,
-    forward: nn.Module,
-    processes: Processes,
-) -> dict[str, Tensor]:
+def draw(bench: Bench, moment: Moment, step: int, part: int) -> tuple[data.Batch, torch.Generator]:
+    """This process's scenes and rays in a part of a step, and the source of the model's own noise."""
+    recipe, processes = bench.recipe, bench.processes
+    # Scenes are dealt out by step, part and process, so that the same ones are seen together however many
+    # processes share the work.
+    turn = (step * recipe.batch.accumulate + part) * processes.count + processes.rank
+    model = bench.model
+    batch = data.draw_batch(
+        bench.scenes,
+        recipe,
+        moment.stage,
+        turn * recipe.batch.scenes,
+        attempt=bench.attempt,
+        token_pixels=model.token_pixels(*moment.stage.size) if isinstance(model, SelfTaught) else None,
+    )
+    seed = data.derive_seed(recipe.seed, bench.attempt, data.NOISE, turn)
+    return batch, torch.Generator(processes.device).manual_seed(seed)
+
+
+def model_step(bench: Bench, moment: Moment, state: RunState) -> dict[str, Tensor]:
     """Move the scene model by one step.
 
     Returns:
-        Figures of the step, detached: ``loss/…`` as they were added up, ``error/…`` and ``slots/…`` beside.
+        Figures of the step, detached: ``loss/…`` as they were added up, and what is watched beside them.
     """
+    recipe = bench.recipe
     parts = recipe.batch.accumulate
+    optimiser = bench.learners["model"].optimiser
     figures: dict[str, Tensor] = {}
-    model.train()
+    bench.model.train()
     optimiser.zero_grad(set_to_none=True)
     for part in range(parts):
-        # Dealt out by step, part and process, so that the same scenes are seen together however many
-        # processes share the work.
-        turn = (state.step * parts + part) * processes.count + processes.rank
-        tokens = model.token_pixels(*moment.stage.size) if isinstance(model, SelfTaught) else None
-        batch = data.draw_batch(
-            scenes,
-            recipe,
-            moment.stage,
-            turn * recipe.batch.scenes,
-            attempt=state.attempt,
-            token_pixels=tokens,
-        )
-        seed = data.derive_seed(recipe.seed, state.attempt, data.NOISE, turn)
-        noise = torch.Generator(processes.device).manual_seed(seed)
-        with nullcontext() if part == parts - 1 else processes.without_sync(forward):
-            code, rendering = forward(batch, moment.locality, noise)
-            losses = {"colour": recipe.losses.colour * 4 * (rendering.rgb - batch.colours).square().mean()}
-            if batch.tokens is not None and isinstance(model, SelfTaught):
-                losses |= model.own_losses(code, batch.tokens, rendering)
-            total = torch.stack(list(losses.values())).sum()
-            (total / parts).backward()
-        with torch.no_grad():
-            seen = {f"loss/{name}": value.detach() for name, value in losses.items()}
-            seen["error/colour"] = (rendering.rgb - batch.colours).square().mean()
-            seen["opacity/foreground"] = rendering.slot_opacity[..., 1:].sum(-1).mean()
-            for name, value in seen.items():
-                figures[name] = figures.get(name, 0) + value / parts
-    figures["gradient"] = nn.utils.clip_grad_norm_(model.parameters(), recipe.optimiser.clip or math.inf)
+        batch, noise = draw(bench, moment, state.step, part)
+        last = part == parts - 1
+        with nullcontext() if last else bench.processes.without_sync(bench.forward):
+            code, rendering = bench.forward(batch, moment.locality, noise)
+            error = (rendering.rgb - batch.colours).square().mean()
+            losses = losses_of_step(bench, moment, batch, code, rendering, error)
+            (torch.stack(list(losses.values())).sum() / parts).backward()
+        seen = {f"loss/{name}": value.detach() for name, value in losses.items()}
+        seen["error/colour"] = error.detach()
+        seen["opacity/foreground"] = rendering.slot_opacity.detach()[..., 1:].sum(dim=-1).mean()
+        for name, value in seen.items():
+            figures[name] = figures.get(name, 0) + value / parts
+    figures["gradient"] = nn.utils.clip_grad_norm_(
+        bench.model.parameters(), recipe.optimiser.clip or math.inf
+    )
+    rate = recipe.optimiser.lr * schedule.learning_rate_factor(recipe.schedule, state.ticks)
+    set_rate(optimiser, rate)
+    optimiser.step()
+    return {**figures, "learning_rate": torch.tensor(rate, device=bench.processes.device)}
+
+
+def losses_of_step(
+    bench: Bench,
+    moment: Moment,
+    batch: data.Batch,
+    code: SceneCode,
+    rendering: Rendering,
+    error: Float[Tensor, ""],
+) -> dict[str, Tensor]:
+    """Weighted parts of the scene model's loss, by name; ``error`` is that of colours in [0, 1]."""
+    recipe = bench.recipe
+    # Images in [-1, 1], as in the reference, are four times as far apart.
+    losses = {"colour": 4 * recipe.losses.colour * error}
+    if batch.tokens is not None and isinstance(bench.model, SelfTaught):
+        losses |= bench.model.own_losses(code, batch.tokens, rendering)
+    if batch.grid is None:
+        return losses
+    _, height, width = batch.grid
+    if moment.perceptual and recipe.perceptual is not None and bench.perceptual is not None:
+        rendered = as_pictures(rendering.rgb, height, width)
+        distance = bench.perceptual(rendered, as_pictures(batch.colours, height, width))
+        losses["perceptual"] = recipe.perceptual.weight * distance
+    if moment.adversarial and recipe.adversarial is not None:
+        network = bench.learners["discriminator"].network.requires_grad_(False)
+        scores = network(as_pictures(rendering.rgb, height, width) * 2 - 1)
+        losses["adversarial"] = recipe.adversarial.weight * generator_loss(scores)
+    return losses
+
+
+def discriminator_step(bench: Bench, moment: Moment, state: RunState) -> dict[str, Tensor]:
+    """Move the discriminator by one step; the scene model only renders."""
+    recipe = bench.recipe
+    batch, noise = draw(bench, moment, state.step, part=0)
+    if batch.grid is None or recipe.adversarial is None or bench.discriminator is None:
+        raise ValueError("a discriminator judges whole pictures, but the stage draws single rays")
+    with torch.no_grad():
+        _, rendering = bench.forward(batch, moment.locality, noise)
+    _, height, width = batch.grid
+    network, optimiser = bench.learners["discriminator"].network, bench.learners["discriminator"].optimiser
+    network.requires_grad_(True)
+    # Its learning rate has a schedule of its own, over its own steps.
+    rate = recipe.adversarial.lr * schedule.learning_rate_factor(recipe.schedule, state.discriminator_ticks)
+    set_rate(optimiser, rate)
+    figures = move_discriminator(
+        bench.discriminator,
+        optimiser,
+        as_pictures(batch.colours, height, width) * 2 - 1,
+        as_pictures(rendering.rgb, height, width) * 2 - 1,
+        recipe.adversarial,
+        state.step,
+    )
+    return {f"discriminator/{name}": value for name, value in figures.items()}
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of the next step."""
     for group in optimiser.param_groups:
         group["lr"] = rate
-    optimiser.step()
-    return figures
 
 
 def mean_figures(interval: Sequence[Mapping[str, Tensor]], processes: Processes) -> dict[str, float]:
@@ -326,8 +429,8 @@ def mean_figures(interval: Sequence[Mapping[str, Tensor]], processes: Processes)
     ]
     values = processes.mean(torch.stack(means)).tolist()
     figures = dict(zip(names, values, strict=True))
-    error = figures.get("error/colour", math.nan)
-    figures["psnr/train"] = -10 * math.log10(error) if error > 0 else 100.0 if error == 0 else math.nan
+    if "error/colour" in figures:
+        figures["psnr/train"] = -10 * math.log10(max(figures["error/colour"], 1e-10))
     return figures
 
 

@@ -309,6 +309,9 @@ class RunConfig(Section):
     objnerf_version: str
     recipe: Recipe
     dataset: DatasetFacts
+    perceptual_features: Literal["vgg16", "gradient-pyramid"] | None = Field(
+        None, description="what the perceptual loss rests on; the stand-in where VGG16's weights are missing"
+    )
 
 
 def recipe_names() -> list[str]:
@@ -471,7 +474,7 @@ def _read(source: str) -> tuple[dict[str, Any], str]:
         content = {}
     if not isinstance(content, dict):
         raise InputError(f"{where} must be a mapping of keys to values, found a {type(content).__name__}")
-    if set(content) == {"format_version", "objnerf_version", "recipe", "dataset"}:
+    if {"format_version", "recipe", "dataset"} <= set(content):
         content = content["recipe"]  # a run's config.yaml is a recipe, too: `--recipe runs/a/config.yaml`
     return _numbers(content), where
 

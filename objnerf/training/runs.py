@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -46,8 +46,9 @@ _MAY_CHANGE = ("name", "summary", "saving", "evaluation", "monitor")
 class RunFolder:
     """Writes a run's figures and pictures; in all processes but the main one it writes nothing."""
 
-    def __init__(self, path: Path, checkpoint: Path | None, writes: bool) -> None:
+    def __init__(self, path: Path, config: RunConfig, checkpoint: Path | None, writes: bool) -> None:
         self.path = path
+        self.config = config
         self.checkpoint = checkpoint
         self.writes = writes
         self._board: Any = None
@@ -62,6 +63,22 @@ class RunFolder:
         """Finish what TensorBoard has not written yet."""
         if self._board is not None:
             self._board.close()
+
+    def record_perceptual(self, features: Literal["vgg16", "gradient-pyramid"]) -> None:
+        """Say in the configuration which features the perceptual loss rests on.
+
+        Raises:
+            InputError: the run was begun with others, so its loss would change halfway.
+        """
+        before = self.config.perceptual_features
+        if before is not None and before != features:
+            raise InputError(
+                f"{self.path}: the run was begun with the perceptual features {before}, here there are only "
+                f"{features}; give the weights with --set perceptual.weights=FILE, or begin a new run"
+            )
+        self.config = self.config.model_copy(update={"perceptual_features": features})
+        if self.writes:
+            write_text(self.path / "config.yaml", dump_yaml(self.config))
 
     def figures(self, step: int, figures: Mapping[str, float | int | str | None]) -> None:
         """Add a line to ``metrics.jsonl`` and its numbers to TensorBoard."""
@@ -124,10 +141,12 @@ def open_run(
         held_out_scenes=tuple(held_out_scenes),
     )
     config = RunConfig(objnerf_version=__version__, recipe=recipe, dataset=facts)
-    _check_folder(out, config, resume)
+    before = _check_folder(out, config, resume)
+    if before is not None:
+        config = config.model_copy(update={"perceptual_features": before.perceptual_features})
     processes.wait()  # nobody writes before everybody has looked
     checkpoint = checkpoint_path(out, "last")
-    folder = RunFolder(out, checkpoint if resume and checkpoint.is_file() else None, processes.main)
+    folder = RunFolder(out, config, checkpoint if resume and checkpoint.is_file() else None, processes.main)
     with ExitStack() as stack:
         if processes.main:
             (out / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -140,11 +159,12 @@ def open_run(
         yield folder
 
 
-def _check_folder(out: Path, config: RunConfig, resume: bool) -> None:
+def _check_folder(out: Path, config: RunConfig, resume: bool) -> RunConfig | None:
+    """The configuration of the run to go on with; None where there is none yet."""
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: expected a folder for the run, found a file")
     if not out.exists() or not any(out.iterdir()):
-        return
+        return None
     if not (out / "config.yaml").is_file():
         raise InputError(f"--out {out}: the folder is not empty and holds no run; choose another one")
     if not resume:
@@ -165,6 +185,7 @@ def _check_folder(out: Path, config: RunConfig, resume: bool) -> None:
             f"--out {out}: the run there was trained on {len(before.dataset.train_scenes)} scenes of "
             f"{before.dataset.path}, the dataset given now has others; give the same one"
         )
+    return before
 
 
 def _differences(before: Any, now: Any, key: str = "", skip: Sequence[str] = ()) -> list[str]:
