@@ -1,0 +1,1 @@
+"""The checks, one file a theme; ``registry.all_checks`` lists them."""

@@ -1,0 +1,367 @@
+"""Checks on single matrices, and on the convention that all of them were written in."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from validate.checks.registry import check
+from validate.diagnosis import Convention, common_layouts
+from validate.findings import Finding
+from validate.geometry import rolls
+from validate.survey import Fault, Survey
+
+_POSE = "_RT.txt"
+
+
+def _with_fault(survey: Survey, *faults: Fault) -> np.ndarray:
+    return np.flatnonzero(np.isin(survey.poses.fault, faults))
+
+
+@check("POSE-READ", "E", "a pose file holds numbers")
+def pose_read(survey: Survey) -> Iterator[Finding]:
+    views = _with_fault(survey, Fault.UNREAD)
+    if len(views):
+        yield survey.on_views(
+            "POSE-READ",
+            "E",
+            views,
+            f"the pose is no matrix of numbers: {survey.poses.text[int(views[0])].unread}; expected 4 rows "
+            "of 4 "
+            "numbers separated by spaces",
+            "write the 4×4 camera-to-world matrix as plain text, a row a line",
+            suffix=_POSE,
+        )
+
+
+@check("POSE-SHAPE", "E", "a pose is a 4×4 matrix")
+def pose_shape(survey: Survey) -> Iterator[Finding]:
+    views = _with_fault(survey, Fault.SHAPE)
+    if len(views):
+        shape = survey.poses.text[int(views[0])].shape
+        cause = {
+            "3×4": "the last row 0 0 0 1 is left out",
+            "3×3": "only the rotation is there, the position is missing",
+            "1×16": "all numbers stand on one line",
+            "4×3": "the translation is missing, or the matrix is stored transposed",
+            "1×7": "probably a position and a quaternion",
+        }.get(shape or "", "the file may belong to something else")
+        yield survey.on_views(
+            "POSE-SHAPE",
+            "E",
+            views,
+            f"the pose is {shape}, expected 4×4; {cause}",
+            "write the whole 4×4 camera-to-world matrix",
+            suffix=_POSE,
+        )
+
+
+@check("POSE-FINITE", "E", "a pose holds neither nan nor inf")
+def pose_finite(survey: Survey) -> Iterator[Finding]:
+    views = _with_fault(survey, Fault.NOT_FINITE)
+    if len(views):
+        bad = survey.poses.stored[views[0]]
+        value = bad[~(np.abs(bad) < 1e12)].flat[0]
+        yield survey.on_views(
+            "POSE-FINITE",
+            "E",
+            views,
+            f"the pose holds {value:g}, expected finite numbers; often a look-at from straight above, or a "
+            "division "
+            "by zero when the pose was exported",
+            "export the pose again",
+            suffix=_POSE,
+        )
+
+
+@check("POSE-BOTTOM", "E", "the last row of a pose is 0 0 0 1", limits=("bottom_error",))
+def pose_bottom(survey: Survey) -> Iterator[Finding]:
+    views = _with_fault(survey, Fault.BOTTOM)
+    if len(views):
+        row = " ".join(f"{value:.4g}" for value in survey.poses.stored[views[0], 3])
+        yield survey.on_views(
+            "POSE-BOTTOM",
+            "E",
+            views,
+            f"the last row is {row}, expected 0 0 0 1; a projection matrix, or rows in another order",
+            "write a rigid camera-to-world matrix; where only the last row is wrong, --fix mends it",
+            suffix=_POSE,
+            mendable=True,
+        )
+
+
+@check("POSE-ORTHO", "E", "the rotation block is orthonormal", limits=("ortho_error",))
+def pose_ortho(survey: Survey) -> Iterator[Finding]:
+    views = _with_fault(survey, Fault.NOT_ROTATION)
+    if len(views):
+        worst = float(survey.poses.measure[views].max())
+        yield survey.on_views(
+            "POSE-ORTHO",
+            "E",
+            views,
+            f"the rotation block is not orthonormal: |RᵀR - 1| is up to {worst:.2g}, expected at most "
+            f"{survey.limits.ortho_error:g}; too few digits, averaged matrices, or a scaled object's matrix",
+            "export the pose with at least 6 digits and without scale or shear (--fix takes the nearest "
+            "rotation "
+            "where it is close)",
+            suffix=_POSE,
+            mendable=bool(survey.poses.valid[views].all()),
+        )
+
+
+@check("POSE-DET", "E", "the rotation block has determinant 1", limits=("det_error",))
+def pose_det(survey: Survey) -> Iterator[Finding]:
+    mirrored = _with_fault(survey, Fault.MIRRORED)
+    if len(mirrored):
+        yield survey.on_views(
+            "POSE-DET",
+            "E",
+            mirrored,
+            f"the rotation is mirrored: its determinant is {survey.poses.measure[mirrored[0]]:.3g}, expected "
+            "1; one "
+            "camera axis was flipped alone, or the world is left-handed",
+            "flip two camera axes, not one (OpenGL to OpenCV is diag(1, -1, -1)); --fix turns the flipped "
+            "axis back",
+            suffix=_POSE,
+            mendable=True,
+        )
+    scaled = _with_fault(survey, Fault.SCALED)
+    if len(scaled):
+        yield survey.on_views(
+            "POSE-DET",
+            "E",
+            scaled,
+            f"the rotation is scaled by {survey.poses.measure[scaled[0]]:.4g}, expected a determinant of 1; "
+            "the "
+            "camera or its parent has a scale",
+            "divide the 3×3 block by its scale (--fix does); check whether the positions are in the same "
+            "unit",
+            suffix=_POSE,
+            mendable=True,
+        )
+
+
+def _convention_groups(survey: Survey) -> list[tuple[Convention, list[int] | None]]:
+    """The dataset's convention (views None) where it is not the right one, and those of single views."""
+    diagnosis = survey.diagnosis
+    groups: list[tuple[Convention, list[int] | None]] = []
+    if diagnosis.known and not diagnosis.convention.is_right:
+        groups.append((diagnosis.convention, None))
+    for convention, views in common_layouts(diagnosis.single):
+        if not convention.is_right:
+            groups.append((convention, list(views)))
+        else:
+            # The dataset is in another convention and these few are right: they are the odd ones only after
+            # the dataset is mended, and the dataset's finding says how many it concerns.
+            continue
+    return groups
+
+
+def _on(
+    survey: Survey,
+    id: str,
+    views: list[int] | None,
+    message: str,
+    fix: str,
+    mendable: bool = True,
+    severity: str = "E",
+) -> Finding:
+    """A finding on single views, or one for the dataset as a whole."""
+    if views is None:
+        odd = set(survey.diagnosis.single) | set(survey.diagnosis.astray)
+        concerned = [int(view) for view in np.flatnonzero(survey.poses.valid) if int(view) not in odd]
+        return Finding(
+            id,
+            "E" if severity == "E" else "W",
+            message,
+            fix,
+            count=len(concerned),
+            total=len(survey.views),
+            examples=tuple(survey.views[view].stem + _POSE for view in concerned[:3]),
+            views=tuple(concerned[:8]),
+            mendable=mendable,
+        )
+    return survey.on_views(
+        id, "E" if severity == "E" else "W", views, message, fix, suffix=_POSE, mendable=mendable
+    )
+
+
+@check(
+    "POSE-AXES",
+    "E",
+    "cameras look along +z with y down (OpenCV), towards the scene",
+    limits=("off_axis_degrees",),
+)
+def pose_axes(survey: Survey) -> Iterator[Finding]:
+    for convention, views in _convention_groups(survey):
+        if convention.axes == 0 or convention.is_roll:
+            continue
+        if convention.is_opengl:
+            message = (
+                "cameras look away from the scene: the camera axes are OpenGL's or Blender's (x right, y up, "
+                "looking "
+                "along -z), expected OpenCV's (x right, y down, z forward)"
+            )
+            fix = "RT = RT @ diag(1, -1, -1, 1): flip the camera's y and z, not the world's (--fix does)"
+        else:
+            message = (
+                f"cameras look away from the scene: the camera axes are {convention.axis_words}, expected "
+                "OpenCV's "
+                "(x right, y down, z forward)"
+            )
+            fix = "reorder the camera's axes: multiply RT from the right (--fix does)"
+        yield _on(survey, "POSE-AXES", views, message, fix)
+
+
+@check("POSE-INVERTED", "E", "poses are camera-to-world, not world-to-camera")
+def pose_inverted(survey: Survey) -> Iterator[Finding]:
+    for convention, views in _convention_groups(survey):
+        if convention.layout == "inverted":
+            yield _on(
+                survey,
+                "POSE-INVERTED",
+                views,
+                "the matrix is world-to-camera (an extrinsic, as in COLMAP or OpenCV), expected "
+                "camera-to-world: its "
+                "inverse looks at the scene, the matrix does not",
+                "store the inverse of each matrix (--fix does)",
+            )
+
+
+@check("POSE-TRANSPOSED", "E", "the rotation is not transposed")
+def pose_transposed(survey: Survey) -> Iterator[Finding]:
+    whole = _with_fault(survey, Fault.WHOLE_TRANSPOSED)
+    if len(whole):
+        yield survey.on_views(
+            "POSE-TRANSPOSED",
+            "E",
+            whole,
+            "the whole 4×4 matrix is transposed: its translation stands in the last row; written by a "
+            "program that "
+            "multiplies row vectors, or in column order",
+            "transpose each matrix (--fix does)",
+            suffix=_POSE,
+            mendable=True,
+        )
+    for convention, views in _convention_groups(survey):
+        if convention.layout == "transposed":
+            yield _on(
+                survey,
+                "POSE-TRANSPOSED",
+                views,
+                "the 3×3 rotation is transposed beside a position that is right: half of an inversion",
+                "transpose the rotation block and leave the last column as it is (--fix does)",
+            )
+
+
+@check("POSE-UP", "E", "the world's up is z")
+def pose_up(survey: Survey) -> Iterator[Finding]:
+    convention = survey.diagnosis.convention
+    if survey.diagnosis.known and convention.up != "z":
+        turn = {
+            "y": "(x, y, z) → (x, -z, y)",
+            "-y": "(x, y, z) → (x, z, -y)",
+            "-z": "(x, y, z) → (x, -y, -z)",
+            "x": "(x, y, z) → (-z, y, x)",
+            "-x": "(x, y, z) → (z, y, -x)",
+        }[convention.up]
+        yield _on(
+            survey,
+            "POSE-UP",
+            None,
+            f"the world's up is {convention.up}, expected z with the ground at z = 0: cameras stand upright "
+            "only "
+            f"against {convention.up}",
+            f"turn the world, not the cameras: {turn} on positions and on every column of the rotations "
+            "(--fix does)",
+        )
+
+
+@check("POSE-ROLL", "W", "cameras are not rolled about their optical axis", limits=("roll_degrees",))
+def pose_roll(survey: Survey) -> Iterator[Finding]:
+    usable = np.flatnonzero(survey.diagnosis.usable)
+    if not len(usable):
+        return
+    roll = rolls(survey.diagnosis.poses[usable])
+    if survey.diagnosis.convention.is_roll:
+        # The diagnosis took the roll out of all poses alike.
+        held = math.degrees(math.atan2(*_roll_of(survey.diagnosis.convention)))
+        yield _on(
+            survey,
+            "POSE-ROLL",
+            None,
+            f"all cameras are rolled by about {held:.0f}°; expected upright ones",
+            "where the pictures stand upright, the camera axes are mislabelled: turn them (--fix does); "
+            "where they lie "
+            "on their side, turn pictures and poses",
+            severity="W",
+        )
+    rolled = usable[np.abs(roll) > survey.limits.roll_degrees]
+    if len(rolled):
+        amount = roll[np.abs(roll) > survey.limits.roll_degrees]
+        worst = float(amount[np.argmax(np.abs(amount))])
+        most = len(rolled) > 0.5 * len(usable)
+        yield survey.on_views(
+            "POSE-ROLL",
+            "W",
+            rolled,
+            f"the camera is rolled by up to {worst:.0f}° about its optical axis, expected under "
+            f"{survey.limits.roll_degrees:g}°"
+            + (
+                "; the world's up may not be z"
+                if most
+                else "; a wrong pose, unless the picture is tilted as well"
+            ),
+            "check the pose against its picture; poses are upright in this format",
+            suffix=_POSE,
+        )
+
+
+def _roll_of(convention: Convention) -> tuple[float, float]:
+    from validate.geometry import AXIS_CONVENTIONS
+
+    matrix = AXIS_CONVENTIONS[convention.axes]
+    return float(matrix[1, 0]), float(matrix[0, 0])
+
+
+def same_pose_pairs(survey: Survey) -> list[tuple[int, int]]:
+    """Pairs of views of one scene with the same pose, in rising order."""
+    views = np.flatnonzero(survey.poses.valid)
+    if len(views) < 2:
+        return []
+    tolerance = survey.limits.same_pose
+    scenes = survey.scene_index[views]
+    flat = survey.poses.rigid[views, :3].copy()
+    scale = np.zeros(survey.n_scenes)
+    np.maximum.at(scale, scenes, np.linalg.norm(flat[:, :, 3], axis=1))
+    flat[:, :, 3] /= np.maximum(scale[scenes], 1e-9)[:, None]
+    flat = flat.reshape(len(views), 12)
+    # Sorted along one random direction within each scene, equal poses are neighbours: nothing quadratic.
+    order = np.lexsort((flat @ _DIRECTION, scenes))
+    first, second = order[:-1], order[1:]
+    same = (scenes[first] == scenes[second]) & (np.abs(flat[first] - flat[second]).max(axis=1) < tolerance)
+    return sorted(
+        (int(views[min(a, b)]), int(views[max(a, b)])) for a, b in zip(first[same], second[same], strict=True)
+    )
+
+
+#: Any fixed direction without symmetries.
+_DIRECTION = np.sin(np.arange(1.0, 13.0) ** 2)
+
+
+@check("POSE-DUP", "E", "no two views of a scene have the same pose", limits=("same_pose",))
+def pose_dup(survey: Survey) -> Iterator[Finding]:
+    pairs = same_pose_pairs(survey)
+    if not pairs:
+        return
+    first, second = pairs[0]
+    yield survey.on_views(
+        "POSE-DUP",
+        "E",
+        sorted({second for _, second in pairs}),
+        f"the same pose twice in a scene: {survey.views[second].stem} has that of "
+        f"{survey.views[first].stem}; a pose "
+        "file was copied over another, or the camera did not move",
+        "export the poses of this scene again, or remove the repeated view",
+        suffix=_POSE,
+    )

@@ -1,0 +1,552 @@
+"""Figures on images, masks and depth maps: what the checks on pictures are computed from.
+
+Every file is opened once, by worker processes, a few scenes at a time; what comes back is a row of numbers a
+view, so that memory does not grow with the pictures. Nothing here judges.
+"""
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Shaped
+from PIL import Image
+
+from objnerf.console import Progress, no_progress
+from objnerf.dataset import names
+from objnerf.dataset.files import BACKGROUND_COLOUR, grey_levels
+from objnerf.dataset.index import View
+from objnerf.errors import WorkError
+from validate.crossview import DepthView, compare_depths
+from validate.reading import Unreadable, read_bytes
+from validate.settings import Limits, Settings
+
+#: Larger pictures are refused unopened: a few bytes of PNG can unfold to gigabytes.
+MAX_PIXELS = 1 << 26
+
+#: Mask colours that are kept a view; a mask with more is no instance mask.
+MAX_COLOURS = 24
+
+#: Depth maps are thinned to about this many values for the comparison between views.
+_DEPTH_LATTICE = 20_000
+
+#: Below this many views, starting processes takes longer than reading.
+_FEW_VIEWS = 192
+
+#: Views in one piece of work; scenes are not divided.
+_CHUNK_VIEWS = 64
+
+ABSENT, READ, BROKEN = 0, 1, 2
+
+#: One row a view.
+ROW = np.dtype(
+    [
+        ("image", "u1"),
+        ("width", "i4"),
+        ("height", "i4"),
+        ("bits", "u1"),
+        ("alpha", "u1"),
+        ("range", "i2"),
+        ("dark", "f4"),
+        ("bright", "f4"),
+        ("crc", "u4"),
+        ("mask", "u1"),
+        ("mask_width", "i4"),
+        ("mask_height", "i4"),
+        ("n_colours", "i4"),
+        ("colours", "u4", (MAX_COLOURS,)),
+        ("pixels", "i4", (MAX_COLOURS,)),
+        ("border", "u4"),
+        ("depth", "u1"),
+        ("depth_float32", "?"),
+        ("depth_dims", "i4", (4,)),
+        ("depth_finite", "f4"),
+        ("depth_positive", "f4"),
+        ("depth_low", "f4"),
+        ("depth_middle", "f4"),
+        ("depth_high", "f4"),
+        ("before_near", "f4"),
+        ("beyond_far", "f4"),
+        ("objects_seen", "i4"),
+        ("objects_inside", "i4"),
+        ("objects_extent", "f4"),
+        ("objects_near", "f4"),
+        ("objects_far", "f4"),
+        ("landed", "i4"),
+        ("agree", "i4"),
+        ("contradict", "i4"),
+        ("pair_agree", "f4"),
+        ("pair_contradict", "f4"),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What was read from pictures.
+
+    Attributes:
+        rows: one ``ROW`` a view; views that were not opened have 0 in ``image``, ``mask`` and ``depth``.
+        opened: views whose files were opened (all but for ``--sample``).
+        modes: Pillow's mode and format of images, as ``"RGB PNG"``.
+        problems: ``(view, kind)`` with kind ``image``, ``mask`` or ``depth`` to what is wrong, in words.
+    """
+
+    rows: Shaped[np.ndarray, "views"]
+    opened: Bool[np.ndarray, "views"]
+    modes: dict[int, str]
+    problems: dict[tuple[int, str], str]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A few scenes' worth of files to open."""
+
+    root: Path
+    indices: tuple[int, ...]
+    scenes: tuple[int, ...]
+    stems: tuple[str, ...]
+    has_mask: tuple[bool, ...]
+    has_depth: tuple[bool, ...]
+    poses: Float[np.ndarray, "views 4 4"]
+    settings: Settings
+    limits: Limits
+
+
+@dataclass
+class _Result:
+    indices: tuple[int, ...]
+    rows: Shaped[np.ndarray, "views"]
+    modes: dict[int, str] = field(default_factory=dict)
+    problems: dict[tuple[int, str], str] = field(default_factory=dict)
+
+
+def gather(
+    root: Path,
+    views: Sequence[View],
+    scene_index: Sequence[int] | np.ndarray,
+    opened: Bool[np.ndarray, "views"],
+    poses: Float[np.ndarray, "views 4 4"],
+    settings: Settings,
+    limits: Limits,
+    workers: int = 1,
+    progress: Progress = no_progress,
+) -> Pictures:
+    """Open the images, masks and depth maps of the chosen views.
+
+    Args:
+        poses: ``world_from_camera`` to compute with (OpenCV axes); nan where there is none.
+        workers: processes; with more than one, a script must call this under ``if __name__ == "__main__"``.
+    Raises:
+        WorkError: a worker process died.
+    """
+    rows = np.zeros(len(views), dtype=ROW)
+    modes: dict[int, str] = {}
+    problems: dict[tuple[int, str], str] = {}
+    total = int(opened.sum())
+    done = 0
+    tasks = _tasks(root, views, scene_index, opened, poses, settings, limits)
+    for result in _run(tasks, workers if total >= _FEW_VIEWS else 1):
+        rows[list(result.indices)] = result.rows
+        modes.update(result.modes)
+        problems.update(result.problems)
+        done += len(result.indices)
+        progress(done, total, "")
+    return Pictures(rows, opened, modes, problems)
+
+
+def _run(tasks: Iterator[_Task], workers: int) -> Iterator[_Result]:
+    if workers <= 1:
+        yield from map(_survey_chunk, tasks)
+        return
+    # Spawned, not forked: the caller may have threads (torch, a notebook), and forking those can hang.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        waiting = []
+        try:
+            for task in tasks:
+                waiting.append(pool.submit(_survey_chunk, task))
+                # Bounded look-ahead: neither tasks nor results pile up.
+                if len(waiting) >= 4 * workers:
+                    yield waiting.pop(0).result()
+            for future in waiting:
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise WorkError(
+                "a process that reads pictures died (killed for memory?); run again with --workers 1"
+            ) from error
+
+
+def _tasks(
+    root: Path,
+    views: Sequence[View],
+    scene_index: Sequence[int] | np.ndarray,
+    opened: Bool[np.ndarray, "views"],
+    poses: Float[np.ndarray, "views 4 4"],
+    settings: Settings,
+    limits: Limits,
+) -> Iterator[_Task]:
+    batch: list[int] = []
+    for position in np.flatnonzero(opened):
+        view = int(position)
+        if len(batch) >= _CHUNK_VIEWS and scene_index[view] != scene_index[batch[-1]]:
+            yield _task(root, views, scene_index, batch, poses, settings, limits)
+            batch = []
+        batch.append(view)
+    if batch:
+        yield _task(root, views, scene_index, batch, poses, settings, limits)
+
+
+def _task(
+    root: Path,
+    views: Sequence[View],
+    scene_index: Sequence[int] | np.ndarray,
+    batch: list[int],
+    poses: Float[np.ndarray, "views 4 4"],
+    settings: Settings,
+    limits: Limits,
+) -> _Task:
+    return _Task(
+        root=root,
+        indices=tuple(batch),
+        scenes=tuple(int(scene_index[view]) for view in batch),
+        stems=tuple(views[view].stem for view in batch),
+        has_mask=tuple(names.MASK_SUFFIX in views[view].companions for view in batch),
+        has_depth=tuple(names.DEPTH_SUFFIX in views[view].companions for view in batch),
+        poses=poses[batch],
+        settings=settings,
+        limits=limits,
+    )
+
+
+def _survey_chunk(task: _Task) -> _Result:
+    """Open the files of a few scenes and measure them."""
+    rows = np.zeros(len(task.indices), dtype=ROW)
+    result = _Result(task.indices, rows)
+    start = 0
+    while start < len(task.indices):
+        stop = start
+        while stop < len(task.indices) and task.scenes[stop] == task.scenes[start]:
+            stop += 1
+        _survey_scene(task, start, stop, result)
+        start = stop
+    return result
+
+
+def _survey_scene(task: _Task, start: int, stop: int, result: _Result) -> None:
+    depth_views: list[DepthView | None] = []
+    for position in range(start, stop):
+        row = result.rows[position]
+        view = task.indices[position]
+        base = f"{task.root}/{task.stems[position]}"
+        try:
+            mode = measure_image(decode_image(read_bytes(base + ".png")), row)
+            row["image"] = READ
+            if mode != "RGB PNG":
+                result.modes[view] = mode
+        except Unreadable as problem:
+            row["image"] = BROKEN
+            result.problems[view, "image"] = str(problem)
+        mask = None
+        if task.has_mask[position]:
+            try:
+                mask = measure_mask(decode_image(read_bytes(base + names.MASK_SUFFIX)), row)
+                row["mask"] = READ
+            except Unreadable as problem:
+                row["mask"] = BROKEN
+                result.problems[view, "mask"] = str(problem)
+        depth = None
+        if task.has_depth[position]:
+            try:
+                depth = decode_depth(read_bytes(base + names.DEPTH_SUFFIX), row)
+                row["depth"] = READ
+            except Unreadable as problem:
+                row["depth"] = BROKEN
+                result.problems[view, "depth"] = str(problem)
+        depth_views.append(None)
+        if depth is not None:
+            depth_views[-1] = measure_depth(depth, mask, task.poses[position], task.settings, row)
+    if sum(view is not None for view in depth_views) > 1:
+        compare_depths(depth_views, result.rows[start:stop], task.limits.depth_tolerance)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded picture, and what its file says that the pixels don't."""
+
+    image: Image.Image
+    format: str
+    bits: int
+
+
+def decode_image(content: bytes) -> Decoded:
+    """Decode a picture from the bytes of its file.
+
+    Raises:
+        Unreadable: empty, truncated, corrupted, too large, or no image.
+    """
+    if not content:
+        raise Unreadable("an empty file")
+    bits = 8
+    if content.startswith(b"\x89PNG\r\n\x1a\n"):
+        bits = _check_png(content)
+    try:
+        # Pillow only warns of large pictures in other formats; here they are refused.
+        with warnings.catch_warnings():
+            if bits == 0 or not content.startswith(b"\x89PNG"):
+                warnings.simplefilter("error")
+            image = Image.open(io.BytesIO(content))
+            if image.size[0] * image.size[1] > MAX_PIXELS:
+                raise Unreadable(f"{image.size[0]}×{image.size[1]} pixels, more than any loader takes")
+            image.load()
+    except Unreadable:
+        raise
+    except MemoryError as error:
+        raise Unreadable("it needs more memory than there is") from error
+    except Exception as error:
+        # Pillow's plug-ins raise whatever they stumble over on hostile bytes; all of it means the same.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if "cannot identify" in reason:
+            reason = "its bytes are in no image format"
+        raise Unreadable(f"it cannot be decoded ({reason[:120]})") from error
+    return Decoded(image, image.format or "unknown", bits)
+
+
+def _check_png(content: bytes) -> int:
+    """Walk a PNG's chunks: bit depth a channel, after checking size, checksums and the end.
+
+    Pillow does not verify the checksums of pixel data, so a flipped bit can pass as a strange picture.
+    """
+    if len(content) < 33 or content[12:16] != b"IHDR":
+        raise Unreadable("a truncated PNG: its header is cut off")
+    width, height, bits = struct.unpack(">IIB", content[16:25])
+    if width == 0 or height == 0 or width * height > MAX_PIXELS:
+        raise Unreadable(f"a PNG of {width}×{height} pixels")
+    position = 8
+    while position + 12 <= len(content):
+        (length,) = struct.unpack(">I", content[position : position + 4])
+        kind = content[position + 4 : position + 8]
+        end = position + 8 + length
+        if end + 4 > len(content):
+            break
+        (stored,) = struct.unpack(">I", content[end : end + 4])
+        if zlib.crc32(memoryview(content)[position + 4 : end]) != stored:
+            raise Unreadable(f"a damaged PNG: the checksum of its {kind.decode('latin-1')} chunk is wrong")
+        if kind == b"IEND":
+            return int(bits)
+        position = end + 4
+    raise Unreadable("a truncated PNG: it ends before its last chunk")
+
+
+def measure_image(decoded: Decoded, row: np.void) -> str:
+    """Fill in a row's figures on an image; its mode and format, as ``RGB PNG``."""
+    image = decoded.image
+    mode = f"{image.mode} {decoded.format}"
+    row["width"], row["height"] = image.size
+    row["bits"] = min(decoded.bits, 255) if decoded.bits != 8 or not image.mode.startswith("I;16") else 16
+    row["alpha"] = 255
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        row["alpha"] = rgba.getchannel("A").getextrema()[0]
+        if mode == "RGBA PNG" and row["alpha"] == 255:
+            mode = "RGB PNG"
+        image = rgba.convert("RGB")
+    elif image.mode.startswith(("I", "F")):
+        values = np.asarray(image).astype(np.float64)
+        low, high = float(values.min()), float(values.max())
+        row["range"] = 0 if high <= low else 255
+        row["crc"] = zlib.crc32(values.tobytes())
+        return mode
+    elif image.mode != "RGB":
+        image = image.convert("RGB")
+    extrema: Any = image.getextrema()
+    row["range"] = max(high - low for low, high in extrema)
+    histogram = np.array(image.histogram()).reshape(3, 256)
+    n = image.size[0] * image.size[1]
+    row["dark"] = histogram[:, :9].sum(axis=1).min() / n
+    row["bright"] = histogram[:, 250:].sum(axis=1).min() / n
+    raw = image.tobytes()
+    # Only finds suspects, which are then compared as a whole: a third of the picture is enough.
+    row["crc"] = zlib.crc32(memoryview(raw)[len(raw) // 3 : 2 * len(raw) // 3])
+    return mode
+
+
+def measure_mask(decoded: Decoded, row: np.void) -> Image.Image:
+    """Fill in a row's figures on a mask; the mask as RGB."""
+    image = decoded.image
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image).astype(np.int64)
+        image = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)).convert("RGB")
+    elif image.mode != "RGB":
+        image = image.convert("RGB")
+    row["mask_width"], row["mask_height"] = image.size
+    colours = _colours(image)
+    if colours is None:
+        row["n_colours"] = 1 << 16
+        return image
+    colours.sort(reverse=True)
+    row["n_colours"] = len(colours)
+    for slot, (pixels, packed) in enumerate(colours[:MAX_COLOURS]):
+        row["colours"][slot] = packed
+        row["pixels"][slot] = pixels
+    # What surrounds the picture is background, whatever its colour.
+    frame = _colours(image.crop((0, 0, image.size[0], 1)))
+    if frame:
+        row["border"] = max(frame)[1]
+    return image
+
+
+def _colours(image: Image.Image) -> list[tuple[int, int]] | None:
+    """``(pixels, 0xRRGGBB)`` of an RGB picture's colours; None when there are more than 65536."""
+    found: Any = image.getcolors(1 << 16)
+    return None if found is None else [(n, red << 16 | green << 8 | blue) for n, (red, green, blue) in found]
+
+
+def decode_depth(content: bytes, row: np.void) -> Float32[np.ndarray, "height width"] | None:
+    """Read a depth map; None when its shape is none of a depth map's (the row holds it).
+
+    Raises:
+        Unreadable: no array of numbers, or truncated.
+    """
+    if not content:
+        raise Unreadable("an empty file")
+    file = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(file)
+        read_header = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, fortran, dtype = read_header(file)
+    except Exception as error:
+        # The header is evaluated as Python literals; hostile ones fail in many ways.
+        raise Unreadable(f"it is no .npy file ({' '.join(str(error).split())[:80]})") from error
+    if dtype.kind not in "fiu" or dtype.itemsize > 16:
+        raise Unreadable(f"an array of {dtype}, expected float32")
+    count = 1
+    for size in shape:
+        count *= int(size)
+    start = file.tell()
+    if count * dtype.itemsize > len(content) - start:
+        raise Unreadable(
+            f"truncated: {len(content) - start} bytes of values, the header promises {count * dtype.itemsize}"
+        )
+    row["depth_float32"] = dtype == np.float32
+    dims = tuple(int(size) for size in shape[:3])
+    row["depth_dims"][0] = len(shape)
+    for slot, size in enumerate(dims):
+        row["depth_dims"][1 + slot] = min(size, 2**31 - 1)
+    if len(shape) == 3 and shape[2] == 1:
+        shape = shape[:2]
+    if len(shape) != 2 or count == 0:
+        return None
+    array = np.frombuffer(content, dtype=dtype, count=count, offset=start)
+    array = array.reshape(shape, order="F" if fortran else "C")
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32, copy=False)
+
+
+def measure_depth(
+    depth: Float32[np.ndarray, "height width"],
+    mask: Image.Image | None,
+    pose: Float[np.ndarray, "4 4"],
+    settings: Settings,
+    row: np.void,
+) -> DepthView | None:
+    """Fill in a row's figures on depth; the thinned depth map, for the comparison between views."""
+    height, width = depth.shape
+    # Whole depth maps for what must hold everywhere, a lattice for statistics.
+    low, high = float(depth.min()), float(depth.max())
+    lattice = max(1, int(np.ceil(np.sqrt(height * width / _DEPTH_LATTICE))))
+    rows, columns = np.arange(0, height, lattice), np.arange(0, width, lattice)
+    thinned = depth[::lattice, ::lattice] if lattice > 1 else depth
+    clean = np.isfinite(low) and np.isfinite(high) and low > 0
+    if clean:
+        row["depth_finite"] = row["depth_positive"] = 1.0
+    else:
+        finite = np.isfinite(depth)
+        row["depth_finite"] = finite.mean()
+        row["depth_positive"] = (depth[finite] > 0).mean() if finite.any() else 0.0
+    # At most about a thousand values, evenly spread.
+    step = max(1, int(np.sqrt(thinned.size / 1200)))
+    sample = thinned[::step, ::step].ravel()
+    if not clean:
+        sample = sample[np.isfinite(sample) & (sample > 0)]
+    if not len(sample):
+        return None
+    ordered = np.sort(sample)
+    last = len(ordered) - 1
+    row["depth_low"] = ordered[last // 200]
+    row["depth_middle"] = ordered[last // 2]
+    row["depth_high"] = ordered[last - last // 200]
+    row["before_near"] = np.searchsorted(ordered, settings.near) / len(ordered)
+    row["beyond_far"] = 1.0 - np.searchsorted(ordered, settings.far, side="right") / len(ordered)
+    if not np.isfinite(pose).all():
+        return None
+    focal = (settings.focal_ratio[0] * width, settings.focal_ratio[1] * height)
+    if mask is not None and mask.size == (width, height):
+        _measure_objects(
+            thinned[::step, ::step],
+            mask,
+            rows[::step],
+            columns[::step],
+            pose,
+            focal,
+            depth.shape,
+            row,
+            settings,
+        )
+    return DepthView(thinned, rows, columns, (width, height), focal, pose)
+
+
+def _measure_objects(
+    depth: Float32[np.ndarray, "rows columns"],
+    mask: Image.Image,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    pose: Float[np.ndarray, "4 4"],
+    focal: tuple[float, float],
+    shape: tuple[int, ...],
+    row: np.void,
+    settings: Settings,
+) -> None:
+    """Where the foreground's points lie, in the world, against the locality box."""
+    colours = np.asarray(mask)[rows[:, None], columns[None, :]]
+    foreground = _foreground(colours, row)
+    foreground &= np.isfinite(depth) & (depth > 0)
+    v, u = np.nonzero(foreground)
+    if not len(v):
+        return
+    z = depth[v, u].astype(np.float64)
+    points = np.stack(
+        [(columns[u] - (shape[1] - 1) / 2) / focal[0] * z, (rows[v] - (shape[0] - 1) / 2) / focal[1] * z, z],
+        axis=1,
+    )
+    reach = np.abs(points @ pose[:3, :3].T + pose[:3, 3]).max(axis=1)
+    row["objects_seen"] = len(z)
+    row["objects_inside"] = int((reach <= settings.obj_scale).sum())
+    ordered = np.sort(reach)
+    # A few pixels at outlines have the background's depth: leave out the last 2 %.
+    row["objects_extent"] = ordered[int(0.98 * (len(ordered) - 1))]
+    ordered = np.sort(z)
+    row["objects_near"], row["objects_far"] = (
+        ordered[int(0.01 * (len(z) - 1))],
+        ordered[int(0.98 * (len(z) - 1))],
+    )
+
+
+def _foreground(colours: np.ndarray, row: np.void) -> np.ndarray:
+    """Which pixels show objects: not the background colour, or else not the second lowest grey level."""
+    background = np.array(BACKGROUND_COLOUR, dtype=np.uint8)
+    packed = BACKGROUND_COLOUR[0] << 16 | BACKGROUND_COLOUR[1] << 8 | BACKGROUND_COLOUR[2]
+    if packed in row["colours"][: min(int(row["n_colours"]), MAX_COLOURS)]:
+        return (colours != background).any(axis=-1)
+    grey = grey_levels(colours)
+    levels = np.unique(grey)
+    return grey != levels[min(1, len(levels) - 1)]

@@ -1,0 +1,1 @@
+"""Reports: text for people, JSON for programs, one HTML page with pictures."""

@@ -1,0 +1,239 @@
+"""Validate a dataset: survey it, run the checks, and gather their findings into a report."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from objnerf.console import Progress, no_progress
+from objnerf.dataset.card import DatasetCard, read_card
+from objnerf.dataset.index import Dataset, View, scan_dataset
+from objnerf.errors import InputError
+from validate.checks.registry import Check, all_checks
+from validate.findings import Finding, Report
+from validate.pictures import gather
+from validate.settings import Limits, resolve_settings
+from validate.survey import Survey, diagnose_poses, find_centring, read_poses
+
+
+def run(
+    path: str | os.PathLike[str],
+    *,
+    quick: bool = False,
+    only: Iterable[str] = (),
+    skip: Iterable[str] = (),
+    near: float | None = None,
+    far: float | None = None,
+    nss_scale: float | None = None,
+    obj_scale: float | None = None,
+    focal_ratio: tuple[float, float] | None = None,
+    num_slots: int | None = None,
+    sample: int | None = None,
+    photo: bool = False,
+    limits: dict[str, float] | None = None,
+    workers: int = 1,
+    progress: Progress = no_progress,
+) -> Report:
+    """Validate a dataset folder.
+
+    Args:
+        path: the folder that holds the views.
+        quick: only the checks that need no picture: names, files, poses, centring, box.
+        only: ids of the checks to run (all when empty); a prefix such as ``POSE`` stands for all of its ids.
+        skip: ids, or prefixes of ids, to leave out.
+        near, far: planar depths between which a model will sample, world units.
+        nss_scale: what a model will divide world units by.
+        obj_scale: half side of the locality box, world units.
+        focal_ratio: (fx / width, fy / height).
+        num_slots: slots of the model, background included.
+        sample: open the pictures of this many scenes only, spread evenly; names and poses are all checked.
+        photo: also compare feature matches with the poses (needs the extra ``photo``).
+        limits: changed thresholds by name (see ``Limits``).
+        workers: processes that read pictures. With more than one, a script must call this under
+            ``if __name__ == "__main__"``, because the processes are spawned.
+        progress: called with (done, total, note) while pictures are read.
+    Returns:
+        The report; ``report.ok`` says whether there is no error.
+    Raises:
+        InputError: the folder is missing, empty or unreadable, or an argument makes no sense.
+    """
+    checks = choose_checks(only, skip, quick=quick, photo=photo)
+    survey = survey_dataset(
+        path,
+        {
+            "near": near,
+            "far": far,
+            "nss_scale": nss_scale,
+            "obj_scale": obj_scale,
+            "focal_ratio": focal_ratio,
+            "num_slots": num_slots,
+        },
+        Limits().with_changes(limits or {}),
+    )
+    if any(check.needs != "poses" for check in checks):
+        survey = open_pictures(survey, sample, workers, progress)
+    return judge(survey, checks, path)
+
+
+def choose_checks(only: Iterable[str], skip: Iterable[str], *, quick: bool, photo: bool) -> list[Check]:
+    """The checks to run, in order.
+
+    Raises:
+        InputError: an id or prefix names no check.
+    """
+    known = all_checks()
+    wanted, unwanted = _expand(only, known), _expand(skip, known)
+    chosen = []
+    for id, check in known.items():
+        if (wanted and id not in wanted) or id in unwanted:
+            continue
+        if quick and check.needs != "poses":
+            continue
+        if check.needs == "photo" and not photo and id not in wanted:
+            continue
+        chosen.append(check)
+    if not chosen:
+        raise InputError("no check is left to run; loosen --only and --skip")
+    return chosen
+
+
+def _expand(ids: Iterable[str], known: dict[str, Check]) -> set[str]:
+    expanded: set[str] = set()
+    for word in ids:
+        for part in word.replace(",", " ").split():
+            name = part.upper()
+            found = {id for id in known if id == name or id.startswith(name + "-")}
+            if not found:
+                raise InputError(f"no check is called {part!r}; there are {', '.join(known)}")
+            expanded |= found
+    return expanded
+
+
+def survey_dataset(path: str | os.PathLike[str], options: dict[str, Any], limits: Limits) -> Survey:
+    """Index a folder, read its poses and diagnose their convention.
+
+    Raises:
+        InputError: there is nothing to validate.
+    """
+    dataset = scan_dataset(path)
+    card, card_problem = _card(dataset.root)
+    settings = resolve_settings(card, options)
+    if not dataset.scenes:
+        _refuse_empty(dataset)
+    views, extras = _without_extra_passes(list(dataset.views()))
+    scene_of = np.array([view.scene for view in views], dtype=np.int64)
+    steps = np.flatnonzero(np.diff(scene_of)) + 1
+    scene_index = np.zeros(len(views), dtype=np.int64)
+    scene_index[steps] = 1
+    scene_index = np.cumsum(scene_index)
+    n_scenes = len(dataset.scenes)
+    poses = read_poses(views, limits)
+    diagnosis = diagnose_poses(poses, scene_index, n_scenes, limits)
+    return Survey(
+        dataset=dataset,
+        settings=settings,
+        limits=limits,
+        card=card,
+        card_problem=card_problem,
+        views=views,
+        scene_of=scene_of,
+        scene_index=scene_index,
+        poses=poses,
+        diagnosis=diagnosis,
+        centring=find_centring(diagnosis, scene_index, n_scenes, settings.obj_scale, limits),
+        extras=extras,
+    )
+
+
+def _without_extra_passes(views: list[View]) -> tuple[list[View], list[View]]:
+    """Take out pictures that are no views: without a pose, and called like another view plus a suffix.
+
+    ``x_sc0001_img0_normal.png`` beside ``x_sc0001_img0.png`` is an extra pass that belongs in a sub-folder.
+    """
+    stems = {view.stem for view in views}
+    kept, extras = [], []
+    for view in views:
+        beginnings = (view.stem[:cut] for cut in range(len(view.stem)) if view.stem[cut] == "_")
+        if view.pose_path is None and any(beginning in stems for beginning in beginnings):
+            extras.append(view)
+        else:
+            kept.append(view)
+    return kept, extras
+
+
+def open_pictures(survey: Survey, sample: int | None, workers: int, progress: Progress) -> Survey:
+    """The survey with its pictures: all of them, or those of ``sample`` scenes spread evenly.
+
+    Raises:
+        InputError: ``sample`` or ``workers`` is not positive.
+    """
+    if (sample is not None and sample < 1) or workers < 1:
+        raise InputError(f"sample and workers must be at least 1, got {sample} and {workers}")
+    opened = np.ones(len(survey.views), dtype=bool)
+    if sample is not None and sample < survey.n_scenes:
+        chosen = np.unique(np.linspace(0, survey.n_scenes - 1, sample).round().astype(int))
+        opened = np.isin(survey.scene_index, chosen)
+    pictures = gather(
+        survey.dataset.root,
+        survey.views,
+        survey.scene_index,
+        opened,
+        survey.world_poses,
+        survey.settings,
+        survey.limits,
+        workers,
+        progress,
+    )
+    return replace(survey, pictures=pictures)
+
+
+def _card(root: Path) -> tuple[DatasetCard | None, str | None]:
+    """``dataset.yaml`` if it can be read, and else why not."""
+    path = root / "dataset.yaml"
+    if path.exists() and not path.is_file():
+        return None, "no regular file"
+    try:
+        return read_card(root), None
+    except InputError as error:
+        return None, str(error)
+
+
+def _refuse_empty(dataset: Dataset) -> None:
+    """A folder with no view: a dataset whose names are all wrong can be reported on, nothing else can."""
+    if any(name.endswith("_RT.txt") for name in dataset.orphans):
+        return
+    if not (dataset.strays or dataset.others or dataset.orphans):
+        raise InputError(
+            f"{dataset.root}: the folder is empty; expected views named like 00011_sc0002_img3.png"
+        )
+    hint = "name the folder that holds the pictures themselves"
+    if {"transforms.json", "transforms_train.json", "sparse", "cameras.txt", "cameras.bin"} & set(
+        dataset.others
+    ):
+        hint = "this looks like another format: objnerf convert turns it into this one"
+    found = f"{len(dataset.strays)} PNG files without a scene id" if dataset.strays else "none"
+    raise InputError(
+        f"{dataset.root}: expected views named like 00011_sc0002_img3.png, found {found}; {hint}"
+    )
+
+
+def judge(survey: Survey, checks: list[Check], path: str | os.PathLike[str]) -> Report:
+    """Run the checks and put their findings in order: errors first, each kind in the order of the checks."""
+    findings: list[Finding] = []
+    for check in checks:
+        findings.extend(check.function(survey))
+    findings.sort(key=lambda finding: finding.severity != "E")
+    used = sorted({name for check in checks for name in check.limits})
+    all_limits = survey.limits.as_dict()
+    return Report(
+        dataset=str(path),
+        scenes=survey.n_scenes,
+        n_views=len(survey.views),
+        findings=tuple(findings),
+        checked=tuple(check.id for check in checks),
+        settings=survey.settings.as_dict(),
+        limits={name: all_limits[name] for name in used},
+    )

@@ -1,0 +1,356 @@
+"""Everything that the checks look at, gathered from the files once.
+
+Checks are functions of a ``Survey`` and open no files themselves (but for the few that re-read a handful of
+suspects), so that a dataset is read once however many checks there are.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from objnerf.dataset.card import DatasetCard
+from objnerf.dataset.index import Dataset, View
+from validate.diagnosis import Diagnosis, diagnose, mirror_axis
+from validate.findings import Finding, Severity
+from validate.geometry import scene_focuses
+from validate.pictures import Pictures
+from validate.reading import MatrixText, read_matrix_text
+from validate.settings import Limits, Settings
+
+#: Largest |RᵀR - 1| whose nearest rotation is still taken for the one that was meant.
+_HOPELESS_ORTHO = 0.2
+
+
+class Fault(IntEnum):
+    """What is wrong with a pose file, before anything is known about the scene."""
+
+    NONE = 0
+    MISSING = 1
+    UNREAD = 2
+    SHAPE = 3
+    NOT_FINITE = 4
+    BOTTOM = 5
+    WHOLE_TRANSPOSED = 6
+    SCALED = 7
+    MIRRORED = 8
+    NOT_ROTATION = 9
+
+
+@dataclass(frozen=True)
+class Poses:
+    """The pose files as they are, and as they are once single-file faults are mended.
+
+    Attributes:
+        stored: the matrices in the files; nan where there is none to be had.
+        fault: a ``Fault`` for each view.
+        measure: the figure behind the fault (scale, deviation).
+        text: what reading the file gave, for the views whose text is no 4×4 matrix.
+        rigid: rigid matrices in the stored convention: scale, mirroring and last row mended.
+        valid: where ``rigid`` can be worked on.
+    """
+
+    stored: Float[np.ndarray, "views 4 4"]
+    fault: Int[np.ndarray, "views"]
+    measure: Float[np.ndarray, "views"]
+    text: dict[int, MatrixText]
+    rigid: Float[np.ndarray, "views 4 4"]
+    valid: Bool[np.ndarray, "views"]
+
+
+@dataclass(frozen=True)
+class Centring:
+    """Where the cameras look.
+
+    Attributes:
+        focus: least-squares focus of each scene (nan with fewer than two usable views).
+        excess: the part of it that the estimate's condition cannot explain away.
+        share: |excess| / obj_scale.
+        together: the point that the dataset as a whole is off by; None when it is centred, or when only
+            single scenes are off.
+        subtract: what to subtract from the camera positions of each scene.
+    """
+
+    focus: Float[np.ndarray, "scenes 3"]
+    excess: Float[np.ndarray, "scenes 3"]
+    share: Float[np.ndarray, "scenes"]
+    together: Float[np.ndarray, "3"] | None
+    subtract: Float[np.ndarray, "scenes 3"]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A dataset as the checks see it.
+
+    Attributes:
+        dataset: the index of its names.
+        card: ``dataset.yaml``; None when there is none or it cannot be read (see ``card_problem``).
+        views: all views, scene by scene.
+        scene_of: scene id of each view.
+        scene_index: the same as 0 … n_scenes - 1.
+        poses: the pose files.
+        diagnosis: the convention of the poses; ``diagnosis.poses`` are the ones to compute with.
+        centring: where the cameras look, and what to subtract so that it is the origin.
+        extras: pictures that are no views though they are called like one (extra passes); not in ``views``.
+        pictures: figures on images, masks and depth; None when only the cheap checks run.
+    """
+
+    dataset: Dataset
+    settings: Settings
+    limits: Limits
+    card: DatasetCard | None
+    card_problem: str | None
+    views: Sequence[View]
+    scene_of: Int[np.ndarray, "views"]
+    scene_index: Int[np.ndarray, "views"]
+    poses: Poses
+    diagnosis: Diagnosis
+    centring: Centring
+    extras: Sequence[View] = ()
+    pictures: Pictures | None = None
+    azimuths: dict[int, MatrixText] = field(default_factory=dict)
+
+    @property
+    def n_scenes(self) -> int:
+        return len(self.dataset.scenes)
+
+    @cached_property
+    def world_poses(self) -> Float[np.ndarray, "views 4 4"]:
+        """``world_from_camera`` with every mistake mended that was found, off-centre worlds included; nan
+        where there is no usable pose. What the checks after the diagnosis compute with."""
+        poses = self.diagnosis.poses.copy()
+        poses[:, :3, 3] -= self.centring.subtract[self.scene_index]
+        return poses
+
+    def scene_views(self) -> list[np.ndarray]:
+        """Indices of the views of each scene, in the order of ``scene_index``."""
+        return np.split(np.arange(len(self.views)), np.flatnonzero(np.diff(self.scene_index)) + 1)
+
+    def on_views(
+        self,
+        id: str,
+        severity: Severity,
+        views: Sequence[int] | np.ndarray,
+        message: str,
+        fix: str,
+        suffix: str = ".png",
+        mendable: bool = False,
+    ) -> Finding:
+        """A finding on some views, folded; ``suffix`` names the file of theirs that it is about."""
+        indices = [int(view) for view in views]
+        scenes = {int(self.scene_of[view]) for view in indices}
+        paths = [f"{self.views[view].stem}{suffix}" for view in indices[:3]]
+        return Finding(
+            id,
+            severity,
+            message,
+            fix,
+            path=paths[0],
+            scene=scenes.pop() if len(scenes) == 1 else None,
+            count=len(indices),
+            total=len(self.views),
+            examples=tuple(paths),
+            views=tuple(indices[:200]),
+            mendable=mendable,
+        )
+
+    def on_scenes(
+        self,
+        id: str,
+        severity: Severity,
+        scenes: Sequence[int],
+        message: str,
+        fix: str,
+        mendable: bool = False,
+    ) -> Finding:
+        """A finding on some scenes (ids), folded."""
+        ids = [int(scene) for scene in scenes]
+        first = [
+            self.dataset.scenes[scene].views[0].stem + ".png"
+            for scene in ids[:3]
+            if scene in self.dataset.scenes
+        ]
+        chosen = np.flatnonzero(np.isin(self.scene_of, ids[:50]))
+        return Finding(
+            id,
+            severity,
+            message,
+            fix,
+            path=first[0] if first else None,
+            scene=ids[0] if len(ids) == 1 else None,
+            count=len(ids),
+            total=self.n_scenes,
+            unit="scenes",
+            examples=tuple(first),
+            views=tuple(int(view) for view in chosen[:200]),
+            mendable=mendable,
+        )
+
+
+def read_poses(views: Sequence[View], limits: Limits) -> Poses:
+    """Read every ``_RT.txt`` and sort out what is wrong with single files."""
+    n = len(views)
+    stored = np.full((n, 4, 4), np.nan)
+    fault = np.zeros(n, dtype=np.int64)
+    text: dict[int, MatrixText] = {}
+    for index, view in enumerate(views):
+        path = view.pose_path
+        if path is None:
+            fault[index] = Fault.MISSING
+            continue
+        matrix = read_matrix_text(path, 4, 4)
+        if matrix.values is not None:
+            stored[index] = matrix.values
+        else:
+            text[index] = matrix
+            fault[index] = Fault.SHAPE if matrix.shape else Fault.UNREAD
+    return sort_faults(stored, fault, text, limits)
+
+
+def sort_faults(
+    stored: Float[np.ndarray, "views 4 4"],
+    fault: Int[np.ndarray, "views"],
+    text: dict[int, MatrixText],
+    limits: Limits,
+) -> Poses:
+    """Find the matrices that are no rigid poses, and mend those whose meaning is plain."""
+    fault = fault.copy()
+    measure = np.zeros(len(stored))
+    rigid = stored.copy()
+    read = fault == Fault.NONE
+    finite = np.isfinite(stored).all(axis=(1, 2))
+    # Numbers that overflow when squared are no poses either.
+    with np.errstate(invalid="ignore"):
+        sane = finite & (np.abs(stored) < 1e12).all(axis=(1, 2))
+    fault[read & ~sane] = Fault.NOT_FINITE
+    good = read & sane
+
+    last_row = np.abs(stored[:, 3] - [0.0, 0.0, 0.0, 1.0]).max(axis=1)
+    last_column = np.abs(stored[:, :, 3] - [0.0, 0.0, 0.0, 1.0]).max(axis=1)
+    with np.errstate(invalid="ignore"):
+        bottom = good & (last_row > limits.bottom_error)
+        whole = bottom & (last_column <= limits.bottom_error)
+    fault[bottom] = Fault.BOTTOM
+    measure[bottom] = last_row[bottom]
+    fault[whole] = Fault.WHOLE_TRANSPOSED
+    rigid[whole] = np.swapaxes(stored[whole], 1, 2)
+    rigid[bottom, 3] = [0.0, 0.0, 0.0, 1.0]
+    valid = good & ~(bottom & ~whole & (last_row > 1e6))
+
+    rotations = np.where(good[:, None, None], rigid[:, :3, :3], np.eye(3))
+    gram = np.swapaxes(rotations, 1, 2) @ rotations
+    deviation = np.abs(gram - np.eye(3)).max(axis=(1, 2))
+    determinant = np.linalg.det(rotations)
+    scale = np.cbrt(np.abs(determinant))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shape_deviation = np.abs(gram / scale[:, None, None] ** 2 - np.eye(3)).max(axis=(1, 2))
+    shape_deviation = np.where(np.isfinite(shape_deviation), shape_deviation, np.inf)
+    skewed = good & (shape_deviation > limits.ortho_error)
+    scaled = good & ~skewed & (np.abs(scale - 1.0) > limits.det_error)
+    # Between the two limits a matrix is a little of both; the entries decide.
+    skewed |= (
+        good & ~skewed & ~scaled & (deviation > limits.ortho_error) & (shape_deviation > 0.5 * deviation)
+    )
+    mirrored = good & ~skewed & (determinant < 0)
+    free = fault == Fault.NONE
+    fault[free & skewed] = Fault.NOT_ROTATION
+    measure[free & skewed] = deviation[free & skewed]
+    fault[free & scaled] = Fault.SCALED
+    measure[free & scaled] = scale[free & scaled]
+    fault[free & mirrored] = Fault.MIRRORED
+    measure[free & mirrored] = determinant[free & mirrored]
+    valid &= ~(skewed & ~(deviation < _HOPELESS_ORTHO))
+
+    work = np.flatnonzero(valid & (skewed | scaled | mirrored))
+    for view in work:
+        rotation = rigid[view, :3, :3]
+        if skewed[view]:
+            left, _, right = np.linalg.svd(rotation)
+            rotation = left @ right
+        else:
+            rotation = rotation / scale[view]
+        if np.linalg.det(rotation) < 0:
+            rotation = rotation.copy()
+            rotation[:, mirror_axis(rotation, rigid[view, :3, 3])] *= -1
+        rigid[view, :3, :3] = rotation
+    rigid[~valid] = np.nan
+    return Poses(stored, fault, measure, text, rigid, valid)
+
+
+def find_centring(
+    diagnosis: Diagnosis,
+    scene_index: Int[np.ndarray, "views"],
+    n_scenes: int,
+    obj_scale: float,
+    limits: Limits,
+) -> Centring:
+    """Where the cameras of each scene look, and how far from the origin beyond doubt.
+
+    Along a direction in which the optical axes hardly differ (a narrow arc sees its own depth badly) the
+    focus is uncertain by the look-at jitter over the square root of the normal matrix's eigenvalue; three
+    times that, less what a wide rig has anyway, is taken off.
+    """
+    usable = diagnosis.usable
+    poses, index = diagnosis.poses[usable], scene_index[usable]
+    focus, normal, residual = scene_focuses(poses, index, n_scenes)
+    count = np.bincount(index, minlength=n_scenes)
+    values, vectors = np.linalg.eigh(normal)
+    jitter = limits.centre_jitter * obj_scale
+    sigma = np.maximum(np.nan_to_num(residual), jitter)
+    wide = 1.0 / np.sqrt(0.3 * np.maximum(count, 1))
+    uncertain = 1.0 / np.sqrt(np.maximum(values, 1e-12))
+    allowed = 3.0 * sigma[:, None] * np.maximum(uncertain - wide[:, None], 0.0)
+    # A rig with more jitter than usual has a less certain focus in every direction.
+    allowed += 2.0 * (sigma - jitter)[:, None] * np.minimum(uncertain, wide[:, None])
+    along = np.einsum("sij,si->sj", vectors, np.nan_to_num(focus))
+    reduced = np.sign(along) * np.maximum(np.abs(along) - allowed, 0.0)
+    excess = np.einsum("sij,sj->si", vectors, reduced)
+    excess[np.isnan(focus).any(axis=1)] = np.nan
+    share = np.linalg.norm(excess, axis=1) / obj_scale
+    off = np.nan_to_num(share) > limits.centre_warn
+
+    subtract = np.zeros((n_scenes, 3))
+    together = None
+    if diagnosis.known and off.any():
+        offset = np.median(excess[off], axis=0)
+        measured = np.isfinite(share)
+        if off.sum() > 0.5 * measured.sum() and np.linalg.norm(offset) > limits.centre_warn * obj_scale:
+            together = _common_focus(poses, index, focus, off)
+            subtract[:] = together
+        else:
+            subtract[off] = focus[off]
+    return Centring(focus, excess, share, together, subtract)
+
+
+def _common_focus(
+    poses: Float[np.ndarray, "views 4 4"],
+    index: Int[np.ndarray, "views"],
+    focus: Float[np.ndarray, "scenes 3"],
+    off: Bool[np.ndarray, "scenes"],
+) -> Float[np.ndarray, "3"]:
+    """Focus of all views at once, of the scenes near the median one: sharper than any scene's own."""
+    median = np.median(focus[off], axis=0)
+    spread = np.linalg.norm(focus - median, axis=1)
+    typical = 3.0 * float(np.nanmedian(spread)) + 1e-6
+    near = off & (spread <= typical)
+    chosen = near[index]
+    if chosen.sum() < 2:
+        return median
+    pooled, _, _ = scene_focuses(poses[chosen], np.zeros(int(chosen.sum()), dtype=np.int64), 1)
+    return pooled[0] if np.isfinite(pooled).all() else median
+
+
+def diagnose_poses(
+    poses: Poses, scene_index: Int[np.ndarray, "views"], n_scenes: int, limits: Limits
+) -> Diagnosis:
+    """The convention of the poses that can be worked on."""
+    return diagnose(poses.rigid, poses.valid, scene_index, n_scenes, limits.off_axis_degrees)
+
+
+def most_common(values: Sequence[object]) -> object:
+    """The most frequent value; the first of them in a tie."""
+    return Counter(values).most_common(1)[0][0]
