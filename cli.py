@@ -567,5 +567,44 @@ def _announce(step: int, text: str, left: str) -> None:
     click.secho(f"  ({left})", dim=True, err=True)
 
 
+@main.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("destination", type=click.Path(path_type=Path))
+@click.option("--from", "source_format", metavar="FORMAT", help="Format of SOURCE; recognised when left out.")
+@click.option(
+    "--to",
+    "target_format",
+    metavar="FORMAT",
+    help="Format of DESTINATION; our own when left out and SOURCE is in another one.",
+)
+def convert(source: Path, destination: Path, source_format: str | None, target_format: str | None) -> None:
+    """Convert SOURCE to the new folder DESTINATION, to or from other projects' formats.
+
+    FORMAT is one of objnerf (ours), nerfstudio, instant-ngp (transforms.json), colmap, colmap-binary,
+    obsurf, uocf, webdataset.
+    """
+    from objnerf.console import progress_bar
+    from objnerf.dataset import convert as conversion
+
+    with progress_bar("converting", unit="views") as report:
+        done = conversion.convert(
+            source,
+            destination,
+            source_format=source_format,
+            target_format=target_format,
+            progress=lambda views, total: report(views, total, ""),
+        )
+    click.echo(
+        f"{destination}: {done.views} views of {done.scenes} scenes, from {done.source_format} to "
+        f"{done.target_format}"
+    )
+    for note in done.notes:
+        click.echo(f"note: {note}")
+    for item in done.left_out:
+        click.echo(f"left out, {done.target_format} has no place for it: {item}")
+    if done.target_format == "objnerf":
+        click.echo(f"next: objnerf validate {destination}")
+
+
 if __name__ == "__main__":
     main()

@@ -1,0 +1,136 @@
+"""Convert between our dataset format and those of other projects (docs/convert.md).
+
+Every format is read into the same value, ``PosedScenes``, and written from it; poses keep their world.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from objnerf.dataset.convert import colmap, native, obsurf, shards, transforms_json, uocf
+from objnerf.dataset.convert.posed import PosedScenes, Progress, atomic_folder, no_progress
+from objnerf.errors import InputError
+
+#: How each source format is read. Two names of one reader are two flavours of writing.
+_READERS: dict[str, Callable[[Path], PosedScenes]] = {
+    "objnerf": native.read,
+    "nerfstudio": transforms_json.read,
+    "instant-ngp": transforms_json.read,
+    "colmap": colmap.read,
+    "colmap-binary": colmap.read,
+    "obsurf": obsurf.read,
+    "uocf": uocf.read,
+    "webdataset": shards.read,
+}
+_WRITERS: dict[str, Callable[[PosedScenes, Path, Progress], list[str]]] = {
+    "objnerf": native.write,
+    "nerfstudio": transforms_json.write_nerfstudio,
+    "instant-ngp": transforms_json.write_instant_ngp,
+    "colmap": colmap.write_text_model,
+    "colmap-binary": colmap.write_binary_model,
+    "obsurf": obsurf.write,
+    "uocf": uocf.write,
+    "webdataset": shards.write,
+}
+#: In this order a folder is asked what it is: what lies in the folder itself counts before sub-folders, and
+#: the rarer sign before the commoner one.
+_SIGNS: tuple[tuple[str, Callable[[Path], bool]], ...] = (
+    ("webdataset", shards.recognise),
+    ("obsurf", obsurf.recognise),
+    ("nerfstudio", transforms_json.recognise),
+    ("colmap", colmap.recognise),
+    ("uocf", uocf.recognise),
+    ("objnerf", native.recognise),
+    ("nerfstudio", transforms_json.recognise_nested),
+    ("colmap", colmap.recognise_nested),
+)
+
+#: Names of the formats, as ``--from`` and ``--to`` take them.
+FORMATS = tuple(_READERS)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion did.
+
+    Attributes:
+        source_format: given or recognised.
+        target_format: given or concluded.
+        scenes: how many were written.
+        views: how many were written.
+        notes: what the user should know about how the source was read.
+        left_out: what the target has no place for.
+    """
+
+    source_format: str
+    target_format: str
+    scenes: int
+    views: int
+    notes: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def recognise(source: Path) -> str:
+    """The format of a folder (or of a tar file).
+
+    Raises:
+        InputError: nothing is there, or nothing that is known.
+    """
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder")
+    if source.is_file():
+        if shards.recognise(source):
+            return "webdataset"
+        raise InputError(f"{source}: expected a folder (or a WebDataset shard, .tar), found a file")
+    for name, sign in _SIGNS:
+        if sign(source):
+            return name
+    raise InputError(
+        f"{source}: expected a dataset in one of the formats {', '.join(FORMATS)}, found none of their signs "
+        "(docs/convert.md lists them); name the folder itself, or say --from"
+    )
+
+
+def convert(
+    source: Path,
+    destination: Path,
+    *,
+    source_format: str | None = None,
+    target_format: str | None = None,
+    progress: Progress = no_progress,
+) -> Conversion:
+    """Convert a dataset; the destination appears only when it is complete.
+
+    Args:
+        source: a folder, or a single WebDataset shard.
+        destination: a new or empty folder.
+        source_format: one of ``FORMATS``; recognised when left out.
+        target_format: one of ``FORMATS``; from a foreign format it is ours when left out.
+        progress: called after each view with how many are done and how many there are.
+    Raises:
+        InputError: the source cannot be read, or the target cannot represent it; nothing is left behind.
+    """
+    for name in (source_format, target_format):
+        if name is not None and name not in FORMATS:
+            raise InputError(f"{name!r} is no format; expected one of {', '.join(FORMATS)}")
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder")
+    source_format = source_format or recognise(source)
+    if target_format is None:
+        if source_format == "objnerf":
+            others = ", ".join(name for name in FORMATS if name != "objnerf")
+            raise InputError(
+                f"{source} is in our own format already; say with --to which of {others} is wanted"
+            )
+        target_format = "objnerf"
+    if destination.resolve() == source.resolve() or source.resolve() in destination.resolve().parents:
+        raise InputError(f"{destination}: expected a place outside the source {source}")
+    with atomic_folder(destination) as folder:
+        posed = _READERS[source_format](source)
+        left_out = _WRITERS[target_format](posed, folder, progress)
+    return Conversion(
+        source_format, target_format, len(posed.scenes), posed.n_views, posed.notes, tuple(left_out)
+    )
+
+
+__all__ = ["FORMATS", "Conversion", "convert", "recognise"]

@@ -1,0 +1,184 @@
+"""WebDataset shards: uncompressed tar files that are read from front to back.
+
+A sample is a view. Its key is the view's stem, and ``…_RT.txt`` becomes ``….rt.txt``, ``…_mask.png`` becomes
+``….mask.png``, and so on: WebDataset cuts a name at its first dot. The views of a scene follow one another
+and never part between two shards. ``dataset.yaml``, ``scenes/`` and the movements lie beside the shards.
+"""
+
+import io
+import re
+import tarfile
+import tempfile
+from pathlib import Path
+
+from objnerf.dataset import names
+from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO, Intrinsics
+from objnerf.dataset.convert.posed import (
+    Blob,
+    Companion,
+    PosedScenes,
+    PosedView,
+    Progress,
+    checked_pose,
+    grouped_by_name,
+    one_size,
+    put,
+    put_png,
+    stems_fit,
+)
+from objnerf.dataset.convert.sidecars import read_sidecars, write_sidecars
+from objnerf.dataset.files import read_matrix, write_matrix
+from objnerf.errors import InputError
+
+#: A shard is closed at the end of the scene that takes it over this size.
+SHARD_BYTES = 256 * 2**20
+
+_IMAGE_EXTENSIONS = ("png", "jpg", "jpeg")
+_EXTENSION_OF_SUFFIX = {suffix: suffix[1:].lower() for suffix in names.COMPANION_SUFFIXES}
+_SUFFIX_OF_EXTENSION = {extension: suffix for suffix, extension in _EXTENSION_OF_SUFFIX.items()}
+
+
+def recognise(folder: Path) -> bool:
+    """Whether the folder holds tar files, or is one."""
+    return bool(_shards(folder))
+
+
+def read(folder: Path) -> PosedScenes:
+    """Read shards; the pictures stay where they are until they are written.
+
+    Raises:
+        InputError: a damaged or compressed archive, or a sample without picture or pose.
+    """
+    views = []
+    for shard in _shards(folder):
+        for stem, members in _samples(shard).items():
+            views.append(_view(shard, stem, members))
+    stems = [view.stem for view in views]
+    if len(set(stems)) != len(stems):
+        twice = next(stem for stem in stems if stems.count(stem) > 1)
+        raise InputError(f"{folder}: expected every sample once, found {twice} in two shards")
+    if not views:
+        raise InputError(f"{folder}: expected samples in the shards, found none")
+    root = folder.parent if folder.is_file() else folder
+    card, scene_cards = read_sidecars(root)
+    scenes, keep = grouped_by_name(views, folder.stem)
+    size = one_size([view for scene in scenes for view in scene.views])
+    notes = []
+    if card is None or card.focal_ratio is None:
+        notes.append(
+            "no dataset.yaml says a focal ratio: a 35 mm lens on a 32 mm wide sensor, at 4:3, was assumed"
+        )
+    ratio = card.focal_ratio if card is not None and card.focal_ratio is not None else REFERENCE_FOCAL_RATIO
+    movements = {
+        scene: path
+        for path in sorted(root.glob("*_movement.txt"))
+        if (scene := names.parse_movement_name(path.name)) is not None
+    }
+    return PosedScenes(
+        scenes,
+        Intrinsics.from_focal_ratio(ratio, *size),
+        card=card,
+        scene_cards=scene_cards,
+        movements=movements,
+        keep_stems=keep and stems_fit(scenes),
+        notes=tuple(notes),
+    )
+
+
+def write(
+    posed: PosedScenes, folder: Path, progress: Progress, *, shard_bytes: int = SHARD_BYTES
+) -> list[str]:
+    """Write shards of whole scenes; everything of our format finds its place. Equal data gives equal bytes.
+
+    Args:
+        shard_bytes: a shard is closed at the end of the scene that takes it over this size.
+    """
+    n_scenes, done, shard = len(posed.scenes), 0, 0
+    scene = 0
+    while scene < n_scenes:
+        path = folder / f"shard-{shard:06d}.tar"
+        with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
+            while scene < n_scenes and archive.offset < shard_bytes:
+                for number, view in enumerate(posed.scenes[scene].views):
+                    stem = (
+                        view.stem if posed.keep_stems else names.make_view_stem(done, scene, number, n_scenes)
+                    )
+                    _add_sample(archive, stem, view)
+                    done += 1
+                    progress(done, posed.n_views)
+                scene += 1
+        shard += 1
+    write_sidecars(posed, folder)
+    for id_, movement in posed.movements.items():
+        Blob(movement).copy_to(folder / names.movement_name(id_))
+    return []
+
+
+def _add_sample(archive: tarfile.TarFile, stem: str, view: PosedView) -> None:
+    """Add all files of one view, in the order of their extensions."""
+    if "." in stem:
+        raise InputError(f"{stem}: WebDataset cuts a name at its first dot, so a view's name can't hold one")
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "file"
+        put_png(view.image, path)
+        contents = {"png": path.read_bytes()}
+        for suffix, companion in view.companions.items():
+            put(companion, path)
+            contents[_EXTENSION_OF_SUFFIX[suffix]] = path.read_bytes()
+        if names.POSE_SUFFIX not in view.companions:
+            write_matrix(path, view.world_from_camera)
+            contents[_EXTENSION_OF_SUFFIX[names.POSE_SUFFIX]] = path.read_bytes()
+    for extension in sorted(contents):
+        member = tarfile.TarInfo(f"{stem}.{extension}")
+        member.size = len(contents[extension])
+        member.mode = 0o644
+        archive.addfile(member, io.BytesIO(contents[extension]))
+
+
+def _shards(folder: Path) -> list[Path]:
+    """The tar files, in the order of their names."""
+    if folder.is_file():
+        return [folder] if folder.suffix == ".tar" else []
+    return sorted(path for path in folder.glob("*.tar") if not path.name.startswith(".tmp-"))
+
+
+def _samples(shard: Path) -> dict[str, dict[str, Blob]]:
+    """Samples of a shard: key to extension to bytes."""
+    samples: dict[str, dict[str, Blob]] = {}
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            for member in archive:
+                # WebDataset itself passes over names in double underscores.
+                if not member.isfile() or re.match(r"__[^/]*__($|/)", member.name):
+                    continue
+                key, _, extension = member.name.rpartition("/")[2].partition(".")
+                samples.setdefault(key, {})[extension.lower()] = Blob(shard, member.offset_data, member.size)
+                if member.offset_data + member.size > shard.stat().st_size:
+                    raise tarfile.ReadError("unexpected end of data")
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+        raise InputError(
+            f"{shard}: expected an uncompressed tar file, found something else or a damaged one ({error})"
+        ) from error
+    return samples
+
+
+def _view(shard: Path, stem: str, members: dict[str, Blob]) -> PosedView:
+    where = f"{shard}, sample {stem}"
+    image = next((members[extension] for extension in _IMAGE_EXTENSIONS if extension in members), None)
+    pose = members.get(_EXTENSION_OF_SUFFIX[names.POSE_SUFFIX])
+    if image is None or pose is None:
+        raise InputError(
+            f"{where}: expected a picture (.png) and a camera-to-world matrix (.rt.txt), found "
+            f"{', '.join('.' + extension for extension in sorted(members))}"
+        )
+    with pose.as_file() as path:
+        try:
+            world_from_camera = checked_pose(read_matrix(path), where)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
+    companions: dict[str, Companion] = {
+        _SUFFIX_OF_EXTENSION[extension]: blob
+        for extension, blob in members.items()
+        if extension in _SUFFIX_OF_EXTENSION
+    }
+    return PosedView(stem, image, world_from_camera, companions)

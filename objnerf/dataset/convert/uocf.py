@@ -1,0 +1,192 @@
+"""uOCF's folders: like ours, with the intrinsics beside every view.
+
+``{index:05d}_sc{scene:04d}_az{view:02d}.png``, ``…_RT.txt`` (camera-to-world, OpenCV axes, as here),
+``…_intrinsics.txt`` (a 3×3 or 4×4 matrix with fx / width and fy / height on the diagonal and the principal
+point's offset from the centre in half widths and half heights), ``…_mask.png`` (flat colours on black). Its
+depth maps are another network's guesses in no unit, and are not read.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from objnerf.dataset import names
+from objnerf.dataset.cameras import Intrinsics
+from objnerf.dataset.convert.masks import colours_of, mask_of, object_numbers, png_writer
+from objnerf.dataset.convert.posed import (
+    Blob,
+    Companion,
+    PosedScene,
+    PosedScenes,
+    PosedView,
+    Progress,
+    check_centre,
+    checked_pose,
+    counted,
+    one_intrinsics,
+    one_size,
+    put,
+    put_png,
+)
+from objnerf.dataset.convert.sidecars import left_out, read_sidecars, write_sidecars
+from objnerf.dataset.files import (
+    BACKGROUND_COLOUR,
+    OBJECT_COLOURS,
+    grey_levels,
+    read_mask,
+    read_matrix,
+    write_matrix,
+)
+from objnerf.dataset.index import View, scan_dataset
+from objnerf.errors import InputError
+
+_INTRINSICS = "_intrinsics.txt"
+_DEPTHS = ("_depth.pfm", "_depth.png")
+_CARRIED = {names.MASK_SUFFIX, names.DEPTH_SUFFIX, names.AZIMUTH_SUFFIX, names.POSE_SUFFIX}
+
+
+def recognise(folder: Path) -> bool:
+    """Whether views with intrinsics beside them lie in the folder."""
+    dataset = scan_dataset(folder)
+    others = set(dataset.others)
+    return any(f"{view.stem}{_INTRINSICS}" in others for view in dataset.views())
+
+
+def read(folder: Path) -> PosedScenes:
+    """Read such a folder; the scenes are told apart by the ids in the names, and numbered from 0.
+
+    Raises:
+        InputError: a view without pose or intrinsics, several cameras, or a principal point off the centre.
+    """
+    dataset = scan_dataset(folder)
+    notes = []
+    found: list[tuple[str, Intrinsics]] = []
+    scenes = []
+    strays_as_depth = {f"{view.stem}{suffix}" for view in dataset.views() for suffix in _DEPTHS}
+    for scene in dataset.scenes.values():
+        # Depth pictures carry a view's name and one word more, and would be taken for views.
+        members = [view for view in scene.views if f"{view.stem}.png" not in strays_as_depth]
+        masks = _palette_masks(members)
+        views = []
+        for view in members:
+            size = one_size([PosedView(view.stem, Blob(view.image_path), np.eye(4))])
+            found.append((view.stem, _intrinsics(folder / f"{view.stem}{_INTRINSICS}", size)))
+            companions: dict[str, Companion] = {
+                suffix: Blob(view.root / f"{view.stem}{suffix}")
+                for suffix in sorted(view.companions & _CARRIED)
+            }
+            if view.stem in masks:
+                companions[names.MASK_SUFFIX] = masks[view.stem]
+            pose = checked_pose(view.pose(), str(view.pose_path))
+            views.append(PosedView(view.stem, Blob(view.image_path), pose, companions))
+        scenes.append(PosedScene(f"sc{scene.id:04d}", tuple(views)))
+    if not found:
+        raise InputError(f"{folder}: expected views named like 00000_sc0000_az00.png, found none")
+    ids = list(dataset.scenes)
+    if ids != list(range(len(ids))):
+        notes.append(f"the scenes {ids[0]} to {ids[-1]} were numbered anew, from 0")
+    if any(name.endswith(_DEPTHS) for name in (*dataset.others, *dataset.strays)) or any(
+        f"{view.stem}.png" in strays_as_depth for view in dataset.views()
+    ):
+        notes.append("depth as .pfm or .png was left out: its unit is not known")
+    intrinsics = one_intrinsics(found)
+    one_size([view for scene in scenes for view in scene.views], (intrinsics.width, intrinsics.height))
+    card, scene_cards = read_sidecars(folder)
+    return PosedScenes(tuple(scenes), intrinsics, card=card, scene_cards=scene_cards, notes=tuple(notes))
+
+
+def write(posed: PosedScenes, folder: Path, progress: Progress) -> list[str]:
+    """Write such a folder; returns what had to be left out.
+
+    Raises:
+        InputError: more scenes or views than its names have digits for.
+    """
+    if len(posed.scenes) > 10_000 or max(len(scene.views) for scene in posed.scenes) > 100:
+        raise InputError(
+            "uOCF's names have four digits for the scene and two for the view, which this dataset of "
+            f"{len(posed.scenes)} scenes needs more of; convert it in parts"
+        )
+    intrinsics = np.diag([*posed.intrinsics.focal_ratio, 1.0])
+    black: dict[str, Companion] = {}
+    for index, scene, number, view in counted(posed, progress):
+        stem = f"{index:05d}_sc{scene:04d}_az{number:02d}"
+        if number == 0:
+            black = _black_masks(posed.scenes[scene])
+        put_png(view.image, folder / f"{stem}.png")
+        write_matrix(folder / f"{stem}{_INTRINSICS}", intrinsics)
+        if names.POSE_SUFFIX not in view.companions:
+            write_matrix(folder / f"{stem}{names.POSE_SUFFIX}", view.world_from_camera)
+        for suffix in sorted(_CARRIED & view.companions.keys()):
+            companion = black[view.stem] if suffix == names.MASK_SUFFIX else view.companions[suffix]
+            put(companion, folder / f"{stem}{suffix}")
+    write_sidecars(posed, folder)
+    return left_out(posed, _CARRIED)
+
+
+def _intrinsics(path: Path, size: tuple[int, int]) -> Intrinsics:
+    """The camera of one view."""
+    if not path.is_file():
+        raise InputError(f"{path}: expected the view's intrinsics, found no such file")
+    matrix: Float[np.ndarray, "rows columns"] | None = None
+    for shape in ((3, 3), (4, 4), (3, 4)):
+        try:
+            matrix = read_matrix(path, shape)
+            break
+        except InputError:
+            continue
+    if matrix is None or not np.isfinite(matrix).all():
+        raise InputError(f"{path}: expected a 3x3 or 4x4 matrix of finite numbers, found something else")
+    width, height = size
+    if not (matrix[0, 0] > 0 and matrix[1, 1] > 0):
+        raise InputError(
+            f"{path}: expected fx / width and fy / height on the diagonal, found {np.diag(matrix)}"
+        )
+    if abs(matrix[0, 1]) > 1e-6 or abs(matrix[1, 0]) > 1e-6:
+        raise InputError(f"{path}: skewed pixels have no place in our format")
+    check_centre(matrix[0, 2] * width / 2, matrix[1, 2] * height / 2, str(path))
+    return Intrinsics.from_focal_ratio((float(matrix[0, 0]), float(matrix[1, 1])), width, height)
+
+
+def _palette_masks(views: list[View]) -> dict[str, Companion]:
+    """The masks of a scene in our colours, by stem: uOCF's background is the darkest colour.
+
+    Colours of our own palette stay as they are.
+    """
+    masks = {view.stem: read_mask(view.mask_path) for view in views if view.mask_path is not None}
+    if not masks:
+        return {}
+    colours = np.unique(
+        np.concatenate([np.unique(mask.reshape(-1, 3), axis=0) for mask in masks.values()]), axis=0
+    )
+    colours = colours[np.argsort(grey_levels(colours), kind="stable")]
+    if len(colours) > len(OBJECT_COLOURS) + 1:
+        raise InputError(
+            f"{views[0].mask_path}: expected masks of at most {len(OBJECT_COLOURS)} flat colours on black, "
+            f"found {len(colours)}; are their edges smoothed?"
+        )
+    darkest, objects = colours[0], [tuple(colour) for colour in colours[1:].tolist()]
+    ours = set(objects) <= set(OBJECT_COLOURS)
+    recoloured: dict[str, Companion] = {}
+    for stem, mask in masks.items():
+        numbers = np.zeros(mask.shape[:2], dtype=np.int64)
+        for number, colour in enumerate(objects, start=1):
+            place = OBJECT_COLOURS.index(colour) + 1 if ours else number
+            numbers[(mask == np.array(colour, np.uint8)).all(axis=-1)] = place
+        numbers[(mask == darkest).all(axis=-1)] = 0
+        recoloured[stem] = png_writer(colours_of(numbers, stem))
+    return recoloured
+
+
+def _black_masks(scene: PosedScene) -> dict[str, Companion]:
+    """The masks of a scene on black, by stem: uOCF takes the darkest colour for the background."""
+    masks = {view.stem: mask for view in scene.views if (mask := mask_of(view)) is not None}
+    if not masks:
+        return {}
+    numbered = object_numbers(list(masks.values()), scene.name)
+    black: dict[str, Companion] = {}
+    for stem, numbers in zip(masks, numbered, strict=True):
+        colours = colours_of(numbers, stem)
+        colours[(colours == np.array(BACKGROUND_COLOUR, np.uint8)).all(axis=-1)] = 0
+        black[stem] = png_writer(colours)
+    return black
