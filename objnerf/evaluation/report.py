@@ -137,7 +137,6 @@ def tables(evaluation: Evaluation) -> dict[str, Any]:
             }
             for key in evaluation.figures
         ],
-        "scene_count": len(evaluation.scenes),
         "keys": [key for key in evaluation.figures if count[key]],
         "scenes": [
             {
