@@ -1,0 +1,125 @@
+"""Checkpoints: what is saved comes back, and nothing that could run code is read."""
+
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from objnerf.errors import InputError
+from objnerf.training.checkpoints import (
+    Learner,
+    RunState,
+    checkpoint_path,
+    load_checkpoint,
+    load_run,
+    read_state,
+    save_checkpoint,
+)
+from objnerf.training.loop import train
+from objnerf.training.recipe import Recipe
+
+STATE = RunState(step=7, attempt=1, ticks=5, discriminator_ticks=2, seconds=1.5, psnr=20.25, best_psnr=21.0)
+
+
+def make_learner(seed: int) -> Learner:
+    torch.manual_seed(seed)
+    network = nn.Linear(3, 2)
+    return Learner(network, torch.optim.Adam(network.parameters(), lr=0.1, fused=True))
+
+
+def move(learner: Learner) -> None:
+    learner.optimiser.zero_grad()
+    learner.network(torch.ones(1, 3)).square().sum().backward()
+    learner.optimiser.step()
+
+
+def test_what_is_saved_comes_back(tmp_path: Path):
+    """Weights, moments and random numbers: the next step is the same one."""
+    path = tmp_path / "last.safetensors"
+    learner = make_learner(seed=0)
+    for _ in range(3):
+        move(learner)
+    save_checkpoint(path, STATE, {"model": learner})
+    random = torch.rand(4)
+    move(learner)
+
+    other = make_learner(seed=1)
+    assert load_checkpoint(path, {"model": other}) == STATE
+    assert torch.equal(torch.rand(4), random)
+    move(other)
+    assert torch.equal(other.network.weight, learner.network.weight)
+    assert read_state(path) == STATE
+    assert '"step": 7' in path.with_suffix(".json").read_text()
+
+
+class Evil:
+    """Leaves a trace when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("how", ["pickle", "torch", "old torch"])
+def test_pickled_code_is_refused_and_not_run(how: str, tmp_path: Path):
+    path, trace = tmp_path / "last.safetensors", tmp_path / "trace"
+    if how == "pickle":
+        path.write_bytes(pickle.dumps(Evil(trace)))
+    else:
+        torch.save(Evil(trace), path, _use_new_zipfile_serialization=how == "torch")
+    with pytest.raises(InputError, match="pickled checkpoint.*refused"):
+        load_checkpoint(path, {"model": make_learner(0)})
+    assert not trace.exists()
+
+
+def test_damaged_missing_and_foreign_files(tmp_path: Path):
+    path = tmp_path / "last.safetensors"
+    with pytest.raises(InputError, match="no checkpoint can be read"):
+        read_state(path)
+    learner = make_learner(0)
+    save_checkpoint(path, STATE, {"model": learner})
+    whole = path.read_bytes()
+    for length in (0, 5, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match="damaged"):
+            load_checkpoint(path, {"model": learner})
+    path.write_bytes(whole)
+    wide = nn.Linear(4, 2)
+    with pytest.raises(InputError, match="does not fit"):
+        load_checkpoint(path, {"model": Learner(wide, torch.optim.Adam(wide.parameters()))})
+
+
+def test_an_interrupted_writer_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "last.safetensors"
+    learner = make_learner(0)
+    save_checkpoint(path, STATE, {"model": learner})
+
+    def half(tensors: object, file: Path, metadata: object) -> None:
+        Path(file).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr("objnerf.training.checkpoints.save_file", half)
+    with pytest.raises(OSError, match="disk full"):
+        save_checkpoint(path, RunState(step=9), {"model": learner})
+    assert read_state(path) == STATE
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["last.json", "last.safetensors"]
+
+
+def test_a_run_folder_can_be_moved(coded: Path, small_recipe: Recipe, tmp_path: Path):
+    """A run loads from another place, and gives the very same pictures."""
+    train(coded, tmp_path / "run", small_recipe, max_steps=2)
+    shutil.move(tmp_path / "run", tmp_path / "moved")
+    model, recipe = load_run(tmp_path / "moved")
+    again, _ = load_run(tmp_path / "moved", which="best")
+    assert recipe == small_recipe
+    assert not model.training
+    for ours, theirs in zip(model.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)  # the best of one look is the last
+    checkpoint_path(tmp_path / "moved", "last").unlink()
+    with pytest.raises(InputError, match="no checkpoint"):
+        load_run(tmp_path / "moved")

@@ -1,0 +1,221 @@
+"""Pictures and rays: what is drawn belongs together, and depends on the seed and the step alone."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from objnerf.dataset.cameras import Intrinsics, project
+from objnerf.dataset.files import write_image
+from objnerf.dataset.index import open_dataset
+from objnerf.errors import InputError
+from objnerf.training import data
+from objnerf.training.data import (
+    Scenes,
+    draw_batch,
+    load_scenes,
+    resize_by_area,
+    scenes_of_step,
+    split_scenes,
+)
+from objnerf.training.recipe import HeldOut, Recipe, parse_recipe
+
+CPU = torch.device("cpu")
+SIZES = [(16, 16), (32, 24)]
+
+
+@pytest.fixture
+def scenes(coded: Path) -> Scenes:
+    return load_scenes(open_dataset(coded), range(6), SIZES, CPU)
+
+
+def test_area_means_by_hand():
+    """4 × 2 to 2 × 1: means of 2 × 2 pixels. (0+4+8+12)/4 = 6, (16+20+24+28)/4 = 22."""
+    image = np.array([[0, 4, 16, 20], [8, 12, 24, 28]], np.uint8)[..., None].repeat(3, axis=-1)
+    assert resize_by_area(image, (2, 1))[0, :, 0].tolist() == [6, 22]
+    assert resize_by_area(image, (4, 2)) is image
+    # 3 to 2 columns: a new pixel covers one and a half old ones. (2·0 + 30)/3 = 10, (30 + 2·60)/3 = 50.
+    row = np.array([[0, 30, 60]], np.uint8)[..., None].repeat(3, axis=-1)
+    assert resize_by_area(row, (2, 1))[0, :, 0].tolist() == [10, 50]
+
+
+def test_resizing_keeps_the_edges():
+    """A ramp stays the same ramp over the picture's extent: pixel centres move by half a pixel's difference.
+
+    Value at x (edges at -0.5 and 31.5) is 8 x; of 32 columns 8 remain, whose centres lie at 4 i + 1.5.
+    """
+    ramp = (8 * np.arange(32)).astype(np.uint8)[None, :, None].repeat(4, 0).repeat(3, -1)
+    assert resize_by_area(ramp, (8, 4))[0, :, 0].tolist() == [8 * (4 * i) + 12 for i in range(8)]
+
+
+@pytest.mark.parametrize("supervision", ["rays", "patches", "images"])
+def test_a_ray_has_the_colour_of_the_pixel_that_it_passes(
+    supervision: str, scenes: Scenes, coded: Path, small: dict[str, Any]
+):
+    """A point on each ray, projected into its view, lies on the pixel whose code the colour is."""
+    small["stages"][0] |= {"supervision": supervision, "patch": 5}
+    recipe = parse_recipe(small, where="x")
+    batch = draw_batch(scenes, recipe, recipe.stages[0], start=3)
+    codes = (batch.colours * 255).round().numpy()
+    views = list(open_dataset(coded).views())
+    intrinsics = Intrinsics.from_focal_ratio(recipe.scale.focal_ratio, 32, 24)
+    points = batch.origins + 7.5 * batch.directions
+    for scene in range(2):
+        for ray in range(0, codes.shape[1], 3):
+            column, row, index = codes[scene, ray] / [7, 9, 10]
+            pose = views[round(index)].pose()
+            pixel, depth = project(points[scene, ray].double().numpy(), intrinsics, pose)
+            assert pixel == pytest.approx([column, row], abs=1e-3)
+            assert depth == pytest.approx(7.5, abs=1e-4)
+    expected = {"rays": 16, "patches": 2 * 25, "images": 2 * 32 * 24}[supervision]
+    assert codes.shape[:2] == (2, expected)
+
+
+def test_the_input_view_comes_with_its_own_pose_and_scene(scenes: Scenes, coded: Path, small_recipe: Recipe):
+    batch = draw_batch(scenes, small_recipe, small_recipe.stages[0], start=0)
+    views = list(open_dataset(coded).views())
+    for scene in range(2):
+        blue = round(float((batch.images[scene, 2].mean() + 1) / 2 * 255))
+        assert batch.world_from_camera[scene].numpy() == pytest.approx(views[blue // 10].pose(), abs=1e-6)
+        rays_of = {round(value) // 30 for value in (batch.colours[scene, :, 2] * 255).tolist()}
+        assert rays_of == {blue // 30}  # every ray sees the scene of the input view
+
+
+def test_pictures_and_patches_are_whole(scenes: Scenes, small: dict[str, Any]):
+    """A patch is a window of the picture, at one place in all views; a picture is all of it."""
+    small["stages"][0] |= {"supervision": "patches", "patch": 5}
+    recipe = parse_recipe(small, where="x")
+    batch = draw_batch(scenes, recipe, recipe.stages[0], start=0)
+    assert batch.grid == (2, 5, 5)
+    codes = (batch.colours * 255).round().int().unflatten(1, batch.grid)
+    left, top = codes[0, 0, 0, 0, :2].tolist()
+    rows, columns = torch.meshgrid(torch.arange(5), torch.arange(5), indexing="ij")
+    for view in range(2):
+        assert torch.equal(codes[0, view, ..., 0], left + 7 * columns)
+        assert torch.equal(codes[0, view, ..., 1], top + 9 * rows)
+    small["stages"][0]["supervision"] = "images"
+    recipe = parse_recipe(small, where="x")
+    batch = draw_batch(scenes, recipe, recipe.stages[0], start=0)
+    assert batch.grid == (2, 24, 32)
+    assert (batch.colours[0].unflatten(0, batch.grid)[1, 3, 4, :2] * 255).round().tolist() == [28, 27]
+
+
+def test_token_rays_come_first_and_see_the_input_view(scenes: Scenes, small_recipe: Recipe):
+    pixels = torch.arange(0, 32 * 24, 7)
+    batch = draw_batch(scenes, small_recipe, small_recipe.stages[0], start=0, token_pixels=pixels)
+    assert batch.tokens is not None
+    assert batch.tokens.shape == (2, 4)  # a quarter of 16 rays
+    blue = ((batch.images[:, 2].mean(dim=(1, 2)) + 1) / 2 * 255).round()
+    codes = (batch.colours[:, :4] * 255).round()
+    assert torch.equal(codes[..., 2], blue[:, None].expand(2, 4))
+    assert torch.equal(codes[..., 1] / 9 * 32 + codes[..., 0] / 7, pixels[batch.tokens].float())
+
+
+def test_depths(scenes: Scenes, small: dict[str, Any]):
+    """Jittered: one in each sixth of 6 … 20; else evenly from 6 to 20, as the reference has it."""
+    recipe = parse_recipe(small, where="x")
+    depths = draw_batch(scenes, recipe, recipe.stages[0], start=0).depths
+    bins = ((depths - 6) / 14 * 6).floor()
+    assert torch.equal(bins, torch.arange(6.0).expand_as(bins))
+    assert depths.std(dim=(0, 1)).min() > 0.1
+    small["sampling"]["jitter"] = False
+    recipe = parse_recipe(small, where="x")
+    depths = draw_batch(scenes, recipe, recipe.stages[0], start=0).depths
+    assert depths[1, 7].tolist() == pytest.approx([6, 8.8, 11.6, 14.4, 17.2, 20])
+
+
+def test_a_step_is_drawn_from_seed_step_and_attempt(scenes: Scenes, small: dict[str, Any]):
+    recipe = parse_recipe(small, where="x")
+    stage = recipe.stages[0]
+    first = draw_batch(scenes, recipe, stage, start=4)
+    again = draw_batch(scenes, recipe, stage, start=4)
+    assert torch.equal(first.colours, again.colours)
+    assert torch.equal(first.depths, again.depths)
+    others = [
+        draw_batch(scenes, recipe, stage, start=6),
+        draw_batch(scenes, recipe, stage, start=4, attempt=1),
+        draw_batch(scenes, parse_recipe(small | {"seed": 1}, where="x"), stage, start=4),
+    ]
+    for other in others:
+        assert not torch.equal(first.directions, other.directions)
+
+
+def test_two_halves_are_one_batch(scenes: Scenes, small: dict[str, Any]):
+    small["batch"]["scenes"] = 4
+    whole_recipe = parse_recipe(small, where="x")
+    small["batch"]["scenes"] = 2
+    half_recipe = parse_recipe(small, where="x")
+    whole = draw_batch(scenes, whole_recipe, whole_recipe.stages[0], start=4)
+    halves = [draw_batch(scenes, half_recipe, half_recipe.stages[0], start=start) for start in (4, 6)]
+    for name in ("images", "world_from_camera", "origins", "directions", "depths", "colours"):
+        parts = torch.cat([getattr(half, name) for half in halves])
+        assert torch.equal(getattr(whole, name), parts)
+
+
+def test_an_epoch_shows_each_scene_once():
+    for epoch in range(3):
+        seen = [
+            scenes_of_step(7, start, 1, seed=0, attempt=0)[0] for start in range(7 * epoch, 7 * epoch + 7)
+        ]
+        assert sorted(seen) == list(range(7))
+    across = scenes_of_step(7, 5, 4, seed=0, attempt=0)
+    assert across[:2] == scenes_of_step(7, 5, 2, seed=0, attempt=0)
+    orders = {tuple(scenes_of_step(7, 7 * epoch, 7, seed=0, attempt=0)) for epoch in range(5)}
+    assert len(orders) > 1
+
+
+def test_the_last_scenes_are_held_out():
+    ids = tuple(range(100, 120))
+    train, held = split_scenes(ids, HeldOut(share=0.1))
+    assert (train, held) == (ids[:18], ids[18:])
+    assert split_scenes(ids, HeldOut(scenes=5))[1] == ids[15:]
+    assert split_scenes(ids, HeldOut(share=0.0)) == (ids, ())
+    assert split_scenes(ids[:3], HeldOut(share=0.1))[1] == ids[2:3]  # at least one
+    with pytest.raises(InputError, match="none is left to train on"):
+        split_scenes(ids, HeldOut(scenes=20))
+
+
+def test_too_few_views(coded: Path):
+    with pytest.raises(InputError, match=r"scene 0 .* has 3 views.*4 views.*--set batch.views=3"):
+        load_scenes(open_dataset(coded), range(6), SIZES, CPU, min_views=4)
+
+
+def test_many_views_are_decoded_once_and_mapped(
+    coded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_recipe: Recipe
+):
+    """From the cache, in memory or on disk, come the very batches that decoding gives."""
+    root = tmp_path / "dataset"
+    root.mkdir()
+    for file in coded.iterdir():
+        (root / file.name).write_bytes(file.read_bytes())
+    cache = tmp_path / "cache"
+    plain = load_scenes(open_dataset(root), range(6), SIZES, CPU)
+    monkeypatch.setattr(data, "CACHED_VIEWS", 1)
+    first = load_scenes(open_dataset(root), range(6), SIZES, CPU, cache=cache)
+    monkeypatch.setattr(data, "MEMORY_SHARE", 0.0)
+    monkeypatch.setattr(data, "_decode", None)  # decoding again would fail
+    mapped = load_scenes(open_dataset(root), range(6), SIZES, CPU, cache=cache)
+    batches = [draw_batch(found, small_recipe, small_recipe.stages[0], 5) for found in (plain, first, mapped)]
+    for batch in batches[1:]:
+        assert torch.equal(batch.images, batches[0].images)
+        assert torch.equal(batch.colours, batches[0].colours)
+        assert torch.equal(batch.origins, batches[0].origins)
+    monkeypatch.undo()
+
+    # A picture written anew is seen, and the old files go.
+    monkeypatch.setattr(data, "CACHED_VIEWS", 1)
+    view = next(open_dataset(root).views())
+    write_image(view.image_path, np.full((24, 32, 3), 99, np.uint8))
+    os.utime(view.image_path, ns=(1, 1))
+    fresh = load_scenes(open_dataset(root), range(6), SIZES, CPU, cache=cache)
+    assert int(fresh.pixels[(16, 16)][0].min()) == 99
+    assert len(list(cache.iterdir())) == 3  # two sizes and the poses
+
+
+def test_seeds_differ_by_every_word():
+    words = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 0, 0), (0, 0, 0, 1)]
+    assert len({data.derive_seed(*word) for word in words[:4] + words[5:]}) == 5
+    assert all(0 <= data.derive_seed(*word) < 2**63 for word in words)

@@ -1,0 +1,276 @@
+"""The loop: it learns, it can be killed and goes on exactly, and every option has an effect."""
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from objnerf.console import Progress
+from objnerf.dataset.files import read_image
+from objnerf.errors import InputError, WorkError
+from objnerf.training.checkpoints import load_run, read_state
+from objnerf.training.loop import train
+from objnerf.training.recipe import Recipe, load_recipe, parse_recipe, read_run_config
+from objnerf.training.schedule import learning_rate_factor
+
+
+def lines(run: Path, key: str) -> list[float]:
+    """Values of one figure in a run's metrics."""
+    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line[key] for line in found if key in line]
+
+
+def weights(run: Path) -> list[torch.Tensor]:
+    return list(load_run(run)[0].state_dict().values())
+
+
+def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def first_error(coded: Path, out: Path, content: dict[str, Any]) -> float:
+    train(coded, out, parse_recipe(content, where="x"), max_steps=1)
+    return lines(out, "error/colour")[0]
+
+
+def test_it_learns(coded: Path, small: dict[str, Any], tmp_path: Path):
+    """The coded pictures are smooth: a few steps more than halve the error."""
+    small["stages"][0]["until"] = 60
+    small["schedule"]["attn_decay_steps"] = 1000
+    outcome = train(coded, tmp_path / "run", parse_recipe(small, where="x"))
+    errors = lines(tmp_path / "run", "error/colour")
+    assert (outcome.step, outcome.reason, len(errors)) == (60, "finished", 60)
+    assert np.mean(errors[-10:]) < 0.5 * np.mean(errors[:10])
+    assert outcome.psnr == lines(tmp_path / "run", "psnr/held_out")[-1]
+
+
+class Killed(BaseException):
+    """Nothing catches it, so nothing is saved on the way out."""
+
+
+def test_killed_and_resumed_is_as_unbroken(coded: Path, small: dict[str, Any], tmp_path: Path):
+    """Killed after step 7, with its last checkpoint at step 6: the same weights and figures in the end."""
+    small["saving"]["checkpoint_every"] = 3
+    small["batch"]["accumulate"] = 2
+    recipe = parse_recipe(small, where="x")
+    train(coded, tmp_path / "unbroken", recipe)
+
+    @contextmanager
+    def killer(description: str, unit: str) -> Iterator[Progress]:
+        def report(done: int, total: int, note: str) -> None:
+            if unit == "steps" and done == 7:
+                raise Killed
+
+        yield report
+
+    with pytest.raises(Killed):
+        train(coded, tmp_path / "killed", recipe, bar=killer)
+    with (tmp_path / "killed" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 8, "err')  # what a process leaves that dies while it writes
+    torch.rand(3)  # another process would not have this one's random state either
+    assert read_state(tmp_path / "killed" / "checkpoints" / "last.safetensors").step == 6
+    outcome = train(coded, tmp_path / "killed", recipe, resume=True)
+    assert outcome.step == 12
+    assert same(weights(tmp_path / "killed"), weights(tmp_path / "unbroken"))
+    for key in ("step", "error/colour", "gradient", "learning_rate", "psnr/held_out"):
+        assert lines(tmp_path / "killed", key) == lines(tmp_path / "unbroken", key)
+    sessions = json.loads((tmp_path / "killed" / "environment.json").read_text())["sessions"]
+    assert len(sessions) == 2
+
+
+def test_a_stop_saves_and_goes_on(coded: Path, small_recipe: Recipe, tmp_path: Path):
+    train(coded, tmp_path / "unbroken", small_recipe)
+    asked = iter([False, False, True])
+    outcome = train(coded, tmp_path / "run", small_recipe, stop=lambda: next(asked))
+    assert (outcome.step, outcome.reason) == (3, "stopped")
+    train(coded, tmp_path / "run", small_recipe, resume=True)
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "unbroken"))
+    # Nothing is left to do: a third call changes nothing.
+    assert train(coded, tmp_path / "run", small_recipe, resume=True).step == 12
+
+
+def test_resuming_what_was_never_begun_begins(coded: Path, small_recipe: Recipe, tmp_path: Path):
+    assert train(coded, tmp_path / "run", small_recipe, resume=True, max_steps=2).step == 2
+
+
+def test_limits(coded: Path, small_recipe: Recipe, tmp_path: Path):
+    outcome = train(coded, tmp_path / "a", small_recipe, max_steps=3)
+    assert (outcome.step, outcome.reason) == (3, "--max-steps 3")
+    outcome = train(coded, tmp_path / "b", small_recipe, max_minutes=1e-9)
+    assert (outcome.step, outcome.reason) == (1, "--max-minutes 1e-09")
+    assert load_run(tmp_path / "b")[1] == small_recipe
+
+
+def test_another_run_is_never_overwritten(coded: Path, small: dict[str, Any], tmp_path: Path):
+    recipe = parse_recipe(small, where="x")
+    out = tmp_path / "run"
+    train(coded, out, recipe, max_steps=1)
+    with pytest.raises(InputError, match=r"holds a run already.*--resume"):
+        train(coded, out, recipe, max_steps=1)
+    small["optimiser"]["lr"] = 0.5
+    with pytest.raises(InputError, match=r"optimiser\.lr: 0\.01 -> 0\.5"):
+        train(coded, out, parse_recipe(small, where="x"), resume=True)
+    small["optimiser"]["lr"] = 0.01
+    small["held_out"]["scenes"] = 2
+    with pytest.raises(InputError, match=r"held_out\.scenes"):
+        train(coded, out, parse_recipe(small, where="x"), resume=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="not empty and holds no run"):
+        train(coded, tmp_path / "other", recipe)
+    with pytest.raises(InputError, match="found a file"):
+        train(coded, tmp_path / "other" / "thesis.tex", recipe)
+
+
+def test_what_is_only_watched_may_change(coded: Path, small: dict[str, Any], tmp_path: Path):
+    train(coded, tmp_path / "run", parse_recipe(small, where="x"), max_steps=1)
+    small["saving"]["log_every"] = 2
+    recipe = parse_recipe(small, where="x")
+    assert train(coded, tmp_path / "run", recipe, resume=True).step == 12
+    assert read_run_config(tmp_path / "run").recipe == recipe
+
+
+def test_the_run_folder(coded: Path, small: dict[str, Any], tmp_path: Path):
+    small["saving"]["tensorboard"] = True
+    run = tmp_path / "run"
+    train(coded, run, parse_recipe(small, where="x"), max_steps=2, command=["objnerf", "train"])
+    assert sorted(path.name for path in run.iterdir()) == [
+        "checkpoints",
+        "config.yaml",
+        "environment.json",
+        "metrics.jsonl",
+        "previews",
+        "tensorboard",
+        "train.log",
+    ]
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["dataset"]["train_scenes"] == [0, 1, 2, 3, 4]
+    assert config["dataset"]["held_out_scenes"] == [5]
+    assert config["dataset"]["image_size"] == [32, 24]
+    session = json.loads((run / "environment.json").read_text())["sessions"][0]
+    assert session["command"] == ["objnerf", "train"]
+    assert session["packages"]["torch"] == torch.__version__
+    assert "5 scenes to train on, 1 held out" in (run / "train.log").read_text()
+    # One row of six tiles of 16 × 12 pixels, eightfold, 4 pixels apart.
+    preview = read_image(run / "previews" / "step_000002.png")
+    assert preview.shape == (12 * 8, 6 * 16 * 8 + 5 * 4, 3)
+    events = next((run / "tensorboard").iterdir()).read_bytes()
+    assert b"loss/colour" in events
+    assert b"preview" in events
+
+
+def test_nothing_held_out(coded: Path, small: dict[str, Any], tmp_path: Path):
+    """Pictures show training scenes then, and no checkpoint is called the best."""
+    small["held_out"] = {"share": 0.0}
+    outcome = train(coded, tmp_path / "run", parse_recipe(small, where="x"), max_steps=1)
+    assert outcome.psnr is None
+    assert len(list((tmp_path / "run" / "previews").iterdir())) == 1
+    assert not (tmp_path / "run" / "checkpoints" / "best.safetensors").exists()
+
+
+def test_a_broken_loss_is_said_and_not_saved(coded: Path, small: dict[str, Any], tmp_path: Path):
+    small["optimiser"] = {"lr": 1e30}
+    small["schedule"]["warmup_steps"] = 0
+    small["saving"] = {"log_every": 100, "checkpoint_every": 1, "tensorboard": False}
+    with pytest.raises(WorkError, match=r"training broke down.*step \d+.*nan.*--lr"):
+        train(coded, tmp_path / "run", parse_recipe(small, where="x"))
+    last = tmp_path / "run" / "checkpoints" / "last.safetensors"
+    if last.exists():
+        assert all(value.isfinite().all() for value in weights(tmp_path / "run"))
+
+
+def test_learning_rate_warm_up_and_decay(coded: Path, small: dict[str, Any], tmp_path: Path):
+    """--lr, --warmup-steps and --attn-decay-steps: the rate of every step is the formula's."""
+    recipe = parse_recipe(small, where="x")
+    train(coded, tmp_path / "run", recipe)
+    expected = [recipe.optimiser.lr * learning_rate_factor(recipe.schedule, step) for step in range(12)]
+    assert lines(tmp_path / "run", "learning_rate") == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scale": {"near": 3.0}},
+        {"scale": {"far": 30.0}},
+        {"scale": {"nss_scale": 3.0}},
+        {"scale": {"obj_scale": 1.0}},
+        {"scale": {"focal_ratio": (0.8, 0.8)}},
+        {"seed": 1},
+        {"locality": {"until": 0}},
+        {"input_size": [8, 8]},
+        {"precision": "bf16"},
+    ],
+    ids=str,
+)
+def test_an_option_changes_the_first_step(
+    change: dict[str, Any], coded: Path, small: dict[str, Any], tmp_path: Path
+):
+    assert first_error(coded, tmp_path / "a", small) != first_error(coded, tmp_path / "b", small | change)
+
+
+@pytest.mark.parametrize("change", [{"num_slots": 4}, {"fixed_locality": True}, {"z_dim": 12}], ids=str)
+def test_a_model_option_changes_the_first_step(
+    change: dict[str, Any], coded: Path, small: dict[str, Any], tmp_path: Path
+):
+    other = small | {"model": small["model"] | change}
+    assert first_error(coded, tmp_path / "a", small) != first_error(coded, tmp_path / "b", other)
+
+
+def test_chunks_change_nothing(coded: Path, small: dict[str, Any], tmp_path: Path):
+    small["batch"]["scenes"] = 1
+    train(coded, tmp_path / "whole", parse_recipe(small, where="x"), max_steps=3)
+    small["sampling"]["training_chunk"] = 5
+    train(coded, tmp_path / "chunks", parse_recipe(small, where="x"), max_steps=3)
+    for one, other in zip(weights(tmp_path / "whole"), weights(tmp_path / "chunks"), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("name", ["uorf_clevr_567", "uorf_room_chair", "uorf_room_diverse"])
+def test_the_published_recipes_at_reduced_size(name: str, coded: Path, tmp_path: Path):
+    """Both stages, locality on and off, perceptual and (Room-Diverse) adversarial loss, in a few steps."""
+    overrides: list[tuple[str, Any]] = [
+        ("clock", "step"),
+        ("input_size", [16, 16]),
+        ("model.num_slots", 3),
+        ("stages.0", {"name": "coarse", "until": 4, "size": [8, 8], "supervision": "images"}),
+        ("stages.1", {"name": "fine", "until": 9, "size": [16, 16], "supervision": "patches", "patch": 8}),
+        ("batch.views", 2),
+        ("sampling.samples", 6),
+        ("sampling.training_chunk", 50),
+        ("locality.until", 3),
+        ("perceptual.start", 2),
+        ("evaluation.size", [8, 8]),
+        ("evaluation.samples", 6),
+        ("evaluation.scenes", 1),
+        ("saving", {"log_every": 1, "checkpoint_every": 100, "tensorboard": False}),
+    ]
+    gan = name == "uorf_room_diverse"
+    if gan:
+        overrides += [("adversarial.start", 3), ("adversarial.generator_after", 2), ("adversarial.width", 8)]
+        overrides += [("adversarial.r1_every", 2)]
+    recipe = load_recipe(name, overrides=overrides)
+    run = tmp_path / "run"
+    assert train(coded, run, recipe).step == 9
+    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    parts = {line["step"]: {key for key in line if key.startswith(("loss/", "disc"))} for line in found}
+    colour, picture = {"loss/colour"}, {"loss/colour", "loss/perceptual"}
+    if gan:
+        # Step 3 (the fourth) trains the discriminator alone, step 4 nothing, then the model's turns are even.
+        discriminator = {"discriminator/discriminator", "discriminator/r1"}
+        both = picture | {"loss/adversarial"}
+        assert [parts.get(step) for step in range(1, 10)] == [
+            *(colour, colour, picture, discriminator, None),
+            *(discriminator, both, discriminator, both),
+        ]
+    else:
+        assert [parts[step] for step in range(1, 10)] == [colour, colour, *[picture] * 7]
+    assert [line["stage"] for line in found if "stage" in line][-1] == "fine"
+    assert read_run_config(run).perceptual_features in {"gradient-pyramid", "vgg16"}
+    assert all(math.isfinite(value) for line in found for value in line.values() if isinstance(value, float))
