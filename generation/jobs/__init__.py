@@ -1,6 +1,6 @@
 """Which scenes are left to do, and who does them: worker processes of this machine, or Ray's."""
 
-from generation.jobs.dataset import Report, generate_dataset
+from generation.jobs.dataset import Report, generate_dataset, remake_scene
 from generation.jobs.orders import AssetFolders
 
-__all__ = ["AssetFolders", "Report", "generate_dataset"]
+__all__ = ["AssetFolders", "Report", "generate_dataset", "remake_scene"]

@@ -16,7 +16,7 @@ from generation.assets.catalogue import ShapeAsset, SurfaceAsset
 from generation.jobs.local import LocalWorker, Worker, work
 from generation.jobs.orders import Answer, AssetFolders, Order, WorkerSetup
 from generation.plan.cameras import check_views
-from generation.plan.plan import PlacementError, Stock, plan_scene
+from generation.plan.plan import PlacementError, ScenePlan, Stock, plan_scene
 from generation.plan.request import GenerationRequest
 from objnerf.dataset.card import (
     CARD_NAME,
@@ -24,6 +24,7 @@ from objnerf.dataset.card import (
     SCENE_FOLDER,
     AssetUse,
     DatasetCard,
+    describe_validation_error,
     read_card,
     scene_card_path,
     write_card,
@@ -126,6 +127,7 @@ def generate_dataset(
     start_worker: Callable[[WorkerSetup], Worker] = LocalWorker,
     plan_only: bool = False,
     overwrite: bool = False,
+    device: str = "cpu",
     progress: Progress = lambda done, total, note: None,
 ) -> Report:
     """Make a dataset, or what is left of one.
@@ -142,6 +144,7 @@ def generate_dataset(
         start_worker: makes a worker; Ray's instead of this machine's, for instance.
         plan_only: write plans, not yet judged by what their views show, and no pictures.
         overwrite: throw away another dataset of ours that is in the way.
+        device: what Cycles computes on; see `generation.render.devices`. Bytes are equal on CPUs only.
         progress: called after every scene.
     Raises:
         InputError: the request cannot be met, or `out` holds something else.
@@ -158,12 +161,41 @@ def generate_dataset(
     report = Report(kept=len(mine) - len(left))
     progress(report.kept, len(mine), "")
     if left:
-        setup = WorkerSetup(request=request, assets=assets, out=out.resolve())
+        setup = WorkerSetup(request=request, assets=assets, out=out.resolve(), device=device)
         orders = [Order(scene=scene) for scene in left]
         _carry_out(orders, workers, lambda: start_worker(setup), report, len(mine), progress)
     if not pending_scenes(out, request, range(request.scenes)):
         write_preview(out, request)
     return report
+
+
+def remake_scene(
+    path: Path,
+    out: Path,
+    assets: AssetFolders | None = None,
+    start_worker: Callable[[WorkerSetup], Worker] = LocalWorker,
+) -> ScenePlan:
+    """Make one scene again from its JSON alone, below `out`.
+
+    Args:
+        path: a `scenes/*.json` of a generated dataset, or one of `--plan-only`.
+        out: folder for the files; made when missing.
+    Raises:
+        InputError: the file is no plan.
+        WorkError: its views don't show what they must, or a file can't be written.
+    """
+    try:
+        plan = ScenePlan.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except ValidationError as error:
+        raise InputError(f"{path}: expected a scene's plan, {describe_validation_error(error)}") from error
+    setup = WorkerSetup(assets=assets or AssetFolders(), out=out.resolve())
+    report = Report()
+    order = Order(scene=plan.scene, plan=plan)
+    _carry_out([order], 1, lambda: start_worker(setup), report, 1, lambda done, total, note: None)
+    report.raise_failures()
+    return plan
 
 
 def plan_dataset(

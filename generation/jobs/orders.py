@@ -1,11 +1,12 @@
 """What master and workers say to each other: one JSON object a line."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from generation.assets.catalogue import Catalogue
+from generation.plan.plan import ScenePlan
 from generation.plan.request import GenerationRequest
 
 
@@ -31,18 +32,19 @@ class AssetFolders(_Message):
 
 
 class WorkerSetup(_Message):
-    """The first line to a worker: what every scene has in common."""
+    """The first line to a worker: what every scene has in common. Orders of plans need no request."""
 
-    request: GenerationRequest
+    request: GenerationRequest | None = None
     assets: AssetFolders
     out: Path
+    device: str = "cpu"
 
 
 class Order(_Message):
     """Make this scene; from its plan where one is given, else from the request."""
 
     scene: int
-    plan: dict[str, Any] | None = None
+    plan: ScenePlan | None = None
 
 
 class Answer(_Message):

@@ -56,22 +56,41 @@ def place(
         PlacementError: an object found no place, or is higher than the box.
     """
     spots: list[Placed] = []
-    standing: list[shapely.Polygon] = []
-    for number, (extent, scale) in enumerate(zip(extents, scales, strict=True), start=1):
-        if extent.size[2] * scale > obj_scale:
-            raise PlacementError(f"object {number} is higher than the locality box")
-        for _ in range(rules.tries):
-            x, y = rng.uniform(-rules.spread, rules.spread, 2)
-            # Rounded, so that the plan's JSON is short and says exactly what was tested.
-            spot = Placed(round(float(x), 6), round(float(y), 6), round(float(rng.uniform(0, 2 * np.pi)), 6))
-            corners = placed_footprint(extent.footprint, spot, scale)
-            if np.abs(corners).max() > obj_scale:
-                continue
-            polygon = shapely.Polygon(corners)
-            if all(polygon.distance(other) >= rules.gap for other in standing):
-                spots.append(spot)
-                standing.append(polygon)
-                break
-        else:
-            raise PlacementError(f"no place for object {number} of {len(extents)}")
+    standing: list[Float[np.ndarray, "corners 2"]] = []
+    for extent, scale in zip(extents, scales, strict=True):
+        spot = place_one(rules, obj_scale, extent, scale, standing, rng)
+        spots.append(spot)
+        standing.append(placed_footprint(extent.footprint, spot, scale))
     return spots
+
+
+def place_one(
+    rules: PlacementRules,
+    obj_scale: float,
+    extent: Extent,
+    scale: float,
+    standing: Sequence[Float[np.ndarray, "_ 2"]],
+    rng: np.random.Generator,
+    yaw: float | None = None,
+) -> Placed:
+    """Find a spot for one object beside those that stand already; as `place`.
+
+    Args:
+        standing: their footprints in the world.
+        yaw: None to draw one.
+    """
+    if extent.size[2] * scale > obj_scale:
+        raise PlacementError("an object is higher than the locality box")
+    others = [shapely.Polygon(corners) for corners in standing]
+    for _ in range(rules.tries):
+        x, y = rng.uniform(-rules.spread, rules.spread, 2)
+        turn = float(rng.uniform(0, 2 * np.pi)) if yaw is None else yaw
+        # Rounded, so that the plan's JSON is short and says exactly what was tested.
+        spot = Placed(round(float(x), 6), round(float(y), 6), round(turn, 6))
+        corners = placed_footprint(extent.footprint, spot, scale)
+        if np.abs(corners).max() > obj_scale:
+            continue
+        polygon = shapely.Polygon(corners)
+        if all(polygon.distance(other) >= rules.gap for other in others):
+            return spot
+    raise PlacementError(f"no place for object {len(standing) + 1}")

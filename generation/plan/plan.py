@@ -89,6 +89,17 @@ class Acceptance(BaseModel):
     min_visible: float
 
 
+class EditPlan(BaseModel):
+    """What the manipulation test changes; see `generation.edits`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    moved_label: int = Field(ge=1, description="the object that moves")
+    movement: tuple[float, float] = Field(description="how far: dx and dy, world units")
+    providing_room: RoomPlan = Field(description="the other background")
+    providing_objects: tuple[ObjectPlan, ...] = Field(description="objects of the scene that provides it")
+
+
 class ScenePlan(BaseModel):
     """Everything that a scene's files follow from: ``scenes/*.json``, a superset of `SceneCard`."""
 
@@ -106,6 +117,7 @@ class ScenePlan(BaseModel):
     lights: LightPlan
     render: RenderPlan
     acceptance: Acceptance
+    edits: EditPlan | None = Field(default=None, description="of the manipulation test")
     seen: tuple[tuple[float, ...], ...] | None = Field(
         default=None,
         description="what came out: for each view, the share of each object's silhouette that is visible",
@@ -161,7 +173,7 @@ def plan_scene(request: GenerationRequest, stock: Stock, scene: int, attempt: in
         return stream_rng(request.seed, scene, stream, request.split, attempt)
 
     poses = plan_cameras(preset.cameras, request.views, rng(Stream.CAMERAS))
-    objects = _plan_objects(preset, stock, rng(Stream.OBJECTS), rng(Stream.PLACEMENT))
+    objects = plan_objects(preset, stock, rng(Stream.OBJECTS), rng(Stream.PLACEMENT))
     room = plan_room(
         preset.room, preset.obj_scale, poses[:, :2, 3], stock.floors, stock.walls, rng(Stream.ROOM)
     )
@@ -200,9 +212,14 @@ def plan_scene(request: GenerationRequest, stock: Stock, scene: int, attempt: in
     )
 
 
-def _plan_objects(
+def plan_objects(
     preset: Preset, stock: Stock, rng: np.random.Generator, placement_rng: np.random.Generator
 ) -> tuple[ObjectPlan, ...]:
+    """Draw shapes, sizes, finishes and places.
+
+    Raises:
+        PlacementError: an object found no place.
+    """
     rules = preset.objects
     count = int(rng.integers(rules.count[0], rules.count[1] + 1))
     shapes = [stock.shapes[int(i)] for i in rng.integers(len(stock.shapes), size=count)]

@@ -90,7 +90,7 @@ def plan_room(
         floor_colour=None if floor else GREY_FLOOR,
         floor_offset=(round(float(offset[0]), 4), round(float(offset[1]), 4)),
         floor_yaw=round(yaw, 6),
-        floor_roughness=round(roughness, 4),
+        floor_roughness=round(roughness, 4) if floor else 0.9,
         walls=walls,
         wall=covering if walls else None,
         wall_colour=wall_colour if walls else None,

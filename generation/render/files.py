@@ -6,26 +6,37 @@ import numpy as np
 from PIL import Image
 
 from generation.plan.plan import ScenePlan
-from generation.render.shoot import Shot, ViewPictures
+from generation.render.shoot import EditPictures, Shot, ViewPictures
 from objnerf.dataset import files, names
 from objnerf.dataset.cameras import world_from_azimuth
 from objnerf.dataset.card import scene_card_path
 
 
-def write_scene(root: Path, shot: Shot, digits: int) -> None:
+def write_scene(root: Path, shot: Shot) -> None:
     """Write the files of a scene below `root`.
 
     Args:
         root: folder of the dataset.
         shot: the scene.
-        digits: width of scene ids in this dataset.
     Raises:
         OSError: the disk is full or cannot be written; the scene's JSON is then not there.
     """
     for view, pictures in zip(shot.plan.views, shot.views, strict=True):
         _write_view(root, shot.plan, view.stem, view.matrix(), pictures)
-    path = scene_card_path(root, shot.plan.scene, digits)
+    if shot.plan.edits is not None:
+        for view, edit in zip(shot.plan.views, shot.edits, strict=True):
+            _write_edit(root, view.stem, edit)
+        dx, dy = shot.plan.edits.movement
+        files.write_text(root / names.movement_name(shot.plan.scene), f"{dx!r}\n{dy!r}\n")
+    path = scene_card_path(root, shot.plan.scene, _digits(shot.plan))
     files.write_text(path, shot.plan.model_dump_json(indent=1) + "\n")
+
+
+def _digits(plan: ScenePlan) -> int:
+    """Width of scene ids in the dataset, as the views' names have it."""
+    name = names.parse_view_name(f"{plan.views[0].stem}.png")
+    assert name is not None
+    return name.digits
 
 
 def _write_view(
@@ -50,3 +61,18 @@ def _write_view(
             with files.atomic_path(root / "amodal" / f"{stem}_object{label}.png") as path:
                 Image.fromarray(whole.astype(np.uint8) * 255).save(path, format="PNG")
     files.write_image(root / f"{stem}.png", pictures.image)
+
+
+def _write_edit(root: Path, stem: str, edit: EditPictures) -> None:
+    files.write_image(root / f"{stem}_moved.png", edit.moved)
+    files.write_image(root / f"{stem}_changed.png", edit.changed)
+    files.write_image(root / f"{stem}_providing_bg.png", edit.providing)
+    for suffix, wanted in (
+        ("_mask_for_moving.png", edit.moving_object),
+        ("_mask_for_bg.png", edit.foreground),
+        ("_mask_for_providing_bg.png", edit.providing_foreground),
+    ):
+        # In these masks the reference takes the *lowest* grey level for what is not meant, so that the blue
+        # of a first object would be it: one white, whatever the object.
+        colours = np.array([files.BACKGROUND_COLOUR, (255, 255, 255)], dtype=np.uint8)
+        files.write_image(root / f"{stem}{suffix}", colours[wanted.astype(np.int64)])

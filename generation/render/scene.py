@@ -13,6 +13,7 @@ from generation.assets.mesh import SMOOTH_ANGLE_DEG, ShapeMesh
 from generation.plan.finishes import Finish
 from generation.plan.plan import ObjectPlan, RenderPlan, ScenePlan
 from generation.plan.room import RoomPlan, Wall
+from generation.render.devices import use_device
 from generation.render.materials import make_material
 from objnerf.dataset.cameras import opencv_from_blender
 
@@ -36,7 +37,7 @@ def mesh_source(roots: Roots) -> MeshSource:
     return lambda plan: build(plan.shape.model_dump_json())
 
 
-def build_scene(plan: ScenePlan, meshes: MeshSource, roots: Roots) -> bpy.types.Scene:
+def build_scene(plan: ScenePlan, meshes: MeshSource, roots: Roots, device: str = "cpu") -> bpy.types.Scene:
     """Replace whatever Blender holds by the plan's scene, its camera at the first view.
 
     Starts from Blender's factory state, so that nothing of an earlier scene can change a pixel.
@@ -45,10 +46,12 @@ def build_scene(plan: ScenePlan, meshes: MeshSource, roots: Roots) -> bpy.types.
         plan: the scene.
         meshes: gives each object's triangles.
         roots: folders of the files that textures come from.
+        device: see `generation.render.devices`.
     """
     bpy.ops.wm.read_factory_settings(use_empty=True)
     scene = bpy.context.scene
     _set_up_rendering(scene, plan.render)
+    scene.cycles.device = use_device(device)
     _add_camera(scene, plan.render)
     _add_lights(scene, plan)
     _add_room(scene, plan.room, roots)
@@ -84,7 +87,6 @@ def _set_up_rendering(scene: bpy.types.Scene, plan: RenderPlan) -> None:
     scene.view_settings.exposure, scene.view_settings.gamma = 0.0, 1.0
     settings = render.image_settings
     settings.file_format, settings.color_depth, settings.exr_codec = "OPEN_EXR_MULTILAYER", "32", "NONE"
-    cycles.device = "CPU"
     # Adaptive sampling and its thresholds would make a pixel depend on more than its own samples.
     cycles.use_adaptive_sampling = cycles.use_denoising = False
     cycles.use_light_tree = False

@@ -9,13 +9,15 @@ import bpy
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
+from generation.assets.catalogue import Roots
+from generation.edits import EDIT_TRIES, changed_plan, moved_plan, plan_edits, providing_plan
 from generation.plan.plan import PlacementError, ScenePlan, Stock, plan_scene
 from generation.plan.request import GenerationRequest
 from generation.plan.visibility import Sightings, count_pixels, judge, silhouette
 from generation.render.denoise import Denoiser
 from generation.render.materials import srgb_from_linear
 from generation.render.passes import ColourPass, GeometryPass, render_colour, render_geometry
-from generation.render.scene import MeshSource, build_scene, point_camera
+from generation.render.scene import build_scene, mesh_source, point_camera
 from objnerf.dataset.cameras import Intrinsics
 from objnerf.errors import WorkError
 
@@ -51,55 +53,85 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class EditPictures:
+    """One view of the manipulation test: the three pictures and what their masks show."""
+
+    moved: UInt8[np.ndarray, "height width 3"]
+    changed: UInt8[np.ndarray, "height width 3"]
+    providing: UInt8[np.ndarray, "height width 3"]
+    moving_object: Bool[np.ndarray, "height width"]
+    foreground: Bool[np.ndarray, "height width"]
+    providing_foreground: Bool[np.ndarray, "height width"]
+
+
+@dataclass(frozen=True)
 class Shot:
     """A finished scene.
 
     Attributes:
         plan: with `seen` filled in.
         views: in the order of the plan's.
+        edits: of the manipulation test, in the same order; empty without it.
         replans: why earlier attempts were given up.
     """
 
     plan: ScenePlan
     views: tuple[ViewPictures, ...]
+    edits: tuple[EditPictures, ...]
     replans: tuple[str, ...]
     timing: Timing
+
+
+class Unfit(Exception):
+    """The views of a plan don't show what they must."""
+
+
+@dataclass(frozen=True)
+class _Look:
+    """The exact pass over all views of a plan that will do."""
+
+    plan: ScenePlan
+    geometry: tuple[GeometryPass, ...]
+    silhouettes: Bool[np.ndarray, "views objects height width"]
+    sightings: Sightings
 
 
 class Studio:
     """Makes scenes one after the other in this process; keeps what scenes share, never what they show."""
 
-    def __init__(self, meshes: MeshSource, stock: Stock, folder: Path) -> None:
-        self._meshes = meshes
-        self._stock = stock
-        self._roots = stock.catalogue.roots
+    def __init__(self, roots: Roots, folder: Path, device: str = "cpu") -> None:
+        self._roots = roots
+        self._meshes = mesh_source(roots)
         self._folder = folder
+        self._device = device
         self._denoisers: dict[tuple[int, int], Denoiser] = {}
+        self._built: tuple[ScenePlan, bpy.types.Scene] | None = None
+        self._clock = _Clock()
 
-    def make(self, request: GenerationRequest, scene: int) -> Shot:
+    def make(self, request: GenerationRequest, stock: Stock, scene: int) -> Shot:
         """Plan a scene until every object is well seen in every view, then take its pictures.
 
         Raises:
             WorkError: none of the preset's `placement.attempts` plans would do.
         """
         replans: list[str] = []
-        clock = _Clock()
+        self._clock = _Clock()
         for attempt in range(request.preset.placement.attempts):
             try:
-                plan = plan_scene(request, self._stock, scene, attempt)
-            except PlacementError as reason:
+                plan = plan_scene(request, stock, scene, attempt)
+                self._clock.lap("plan")
+                look = self._look(plan)
+                edited = None
+                if request.manipulations:
+                    plan, edited = self._draw_edits(request, stock, plan)
+            except (PlacementError, Unfit) as reason:
                 replans.append(str(reason))
                 continue
-            finally:
-                clock.lap("plan")
-            shot = self._try(plan, clock, tuple(replans))
-            if isinstance(shot, Shot):
-                return shot
-            replans.append(shot)
+            return self._take_all(plan, look, edited, tuple(replans))
         reasons = {reason: replans.count(reason) for reason in replans}
         common = sorted(reasons, key=lambda reason: -reasons[reason])[:3]
         raise WorkError(
-            f"scene {scene}: none of {len(replans)} plans would do (most often: {'; '.join(common)}); "
+            f"none of {len(replans)} plans would do (most often: {'; '.join(common)}); "
             "loosen the preset's placement rules"
         )
 
@@ -109,44 +141,126 @@ class Studio:
         Raises:
             WorkError: an object is not seen as the plan asks.
         """
-        shot = self._try(plan, _Clock(), ())
-        if isinstance(shot, Shot):
-            return shot
-        raise WorkError(f"scene {plan.scene}: {shot}")
+        self._clock = _Clock()
+        try:
+            look = self._look(plan)
+            edited = (
+                None
+                if plan.edits is None
+                else (self._look(moved_plan(plan)), self._look(providing_plan(plan)))
+            )
+        except Unfit as reason:
+            raise WorkError(f"scene {plan.scene}: {reason}") from reason
+        return self._take_all(plan, look, edited, ())
 
-    def _try(self, plan: ScenePlan, clock: "_Clock", replans: tuple[str, ...]) -> Shot | str:
-        """The pictures of a plan, or why it won't do."""
-        poses = [view.matrix() for view in plan.views]
-        scene = build_scene(plan, self._meshes, self._roots)
-        clock.lap("build")
+    def _draw_edits(
+        self, request: GenerationRequest, stock: Stock, plan: ScenePlan
+    ) -> tuple[ScenePlan, tuple[_Look, _Look]]:
+        """The plan with edits that show all objects well."""
+        for number in range(EDIT_TRIES):
+            try:
+                edits = plan_edits(request, stock, plan, number)
+                with_edits = plan.model_copy(update={"edits": edits})
+                return with_edits, (
+                    self._look(moved_plan(with_edits)),
+                    self._look(providing_plan(with_edits)),
+                )
+            except (PlacementError, Unfit):
+                continue
+        raise Unfit(f"none of {EDIT_TRIES} edits would do")
+
+    def _look(self, plan: ScenePlan) -> _Look:
+        """Labels, depth and normals of all views.
+
+        Raises:
+            Unfit: an object shows too little.
+        """
+        scene = self._scene(plan)
         geometry = []
-        for view, pose in enumerate(poses):
-            point_camera(scene, pose)
-            geometry.append(render_geometry(scene, self._folder))
-            fault = _too_small(plan, view, geometry[-1])
-            if fault is not None:
-                clock.lap("geometry")
-                return fault
-        silhouettes = self._silhouettes(plan)
-        sightings = judge(np.stack([taken.labels for taken in geometry]), silhouettes)
-        fault = _too_hidden(plan, sightings)
-        clock.lap("geometry")
-        if fault is not None:
-            return fault
-        passes = []
-        for view, pose in enumerate(poses):
-            point_camera(scene, pose)
-            # Another pattern a view, or all views would share one noise.
-            passes.append(render_colour(scene, self._folder, plan.render.samples, plan.render.seed + view))
-        clock.lap("colour")
-        images = [self._develop(plan, taken) for taken in passes]
-        clock.lap("denoise")
+        try:
+            for view in plan.views:
+                point_camera(scene, view.matrix())
+                geometry.append(render_geometry(scene, self._folder))
+                _check_size(plan, geometry[-1])
+            silhouettes = self._silhouettes(plan)
+            sightings = judge(np.stack([taken.labels for taken in geometry]), silhouettes)
+            _check_visibility(plan, sightings)
+        finally:
+            self._clock.lap("geometry")
+        return _Look(plan, tuple(geometry), silhouettes, sightings)
+
+    def _take_all(
+        self, plan: ScenePlan, look: _Look, edited: tuple[_Look, _Look] | None, replans: tuple[str, ...]
+    ) -> Shot:
+        """Colour, now that it is sure to be wanted."""
+        passes = self._take(look.plan, 0)
+        images = self._develop(look.plan, passes)
         views = tuple(
-            ViewPictures(image, taken, _quantised(colour.albedo), outline)
-            for image, taken, colour, outline in zip(images, geometry, passes, silhouettes, strict=True)
+            ViewPictures(image, geometry, _quantised(colour.albedo), outlines)
+            for image, geometry, colour, outlines in zip(
+                images, look.geometry, passes, look.silhouettes, strict=True
+            )
         )
-        seen = tuple(tuple(round(float(share), 4) for share in view) for view in sightings.shares)
-        return Shot(plan.model_copy(update={"seen": seen}), views, replans, clock.timing())
+        edits = () if edited is None else self._take_edits(plan, look, *edited)
+        seen = tuple(tuple(round(float(share), 4) for share in view) for view in look.sightings.shares)
+        timing = self._clock.timing()
+        return Shot(plan.model_copy(update={"seen": seen}), views, edits, replans, timing)
+
+    def _take_edits(
+        self, plan: ScenePlan, look: _Look, moved: _Look, providing: _Look
+    ) -> tuple[EditPictures, ...]:
+        assert plan.edits is not None
+        pictures = [
+            self._develop(edit, self._take(edit, number))
+            for number, edit in enumerate((moved.plan, changed_plan(plan), providing.plan), start=1)
+        ]
+        return tuple(
+            EditPictures(
+                moved=moved_image,
+                changed=changed_image,
+                providing=providing_image,
+                moving_object=geometry.labels == plan.edits.moved_label,
+                foreground=geometry.labels > 0,
+                providing_foreground=other.labels > 0,
+            )
+            for moved_image, changed_image, providing_image, geometry, other in zip(
+                *pictures, look.geometry, providing.geometry, strict=True
+            )
+        )
+
+    def _take(self, plan: ScenePlan, number: int) -> list[ColourPass]:
+        """Colour passes of all views; `number` tells a scene's edits apart."""
+        scene = self._scene(plan)
+        passes = []
+        for index, view in enumerate(plan.views):
+            point_camera(scene, view.matrix())
+            # Another pattern a picture, or all of them would share one noise.
+            seed = plan.render.seed + number * len(plan.views) + index
+            passes.append(render_colour(scene, self._folder, plan.render.samples, seed))
+        self._clock.lap("colour")
+        return passes
+
+    def _develop(
+        self, plan: ScenePlan, passes: list[ColourPass]
+    ) -> list[UInt8[np.ndarray, "height width 3"]]:
+        size = plan.render.width, plan.render.height
+        if size not in self._denoisers:
+            self._denoisers[size] = Denoiser(*size)
+        denoise = self._denoisers[size]
+        exposure = np.float32(plan.render.exposure)
+        images = [
+            _quantised(denoise(taken.colour, taken.albedo, taken.normal) * exposure) for taken in passes
+        ]
+        self._clock.lap("denoise")
+        return images
+
+    def _scene(self, plan: ScenePlan) -> bpy.types.Scene:
+        """Blender's scene of a plan; built unless it is the one that is there."""
+        if self._built is None or self._built[0] is not plan:
+            self._built = None
+            self._built = plan, build_scene(plan, self._meshes, self._roots, self._device)
+            self._clock.lap("build")
+        return self._built[1]
 
     def _silhouettes(self, plan: ScenePlan) -> Bool[np.ndarray, "views objects height width"]:
         intrinsics = Intrinsics(plan.render.width, plan.render.height, plan.render.fx, plan.render.fy)
@@ -163,26 +277,17 @@ class Studio:
             ]
         )
 
-    def _develop(self, plan: ScenePlan, taken: ColourPass) -> UInt8[np.ndarray, "height width 3"]:
-        size = plan.render.width, plan.render.height
-        if size not in self._denoisers:
-            self._denoisers[size] = Denoiser(*size)
-        clean = self._denoisers[size](taken.colour, taken.albedo, taken.normal)
-        return _quantised(clean * np.float32(plan.render.exposure))
 
-
-def _too_small(plan: ScenePlan, view: int, taken: GeometryPass) -> str | None:
+def _check_size(plan: ScenePlan, taken: GeometryPass) -> None:
     least = plan.acceptance.min_pixels * taken.labels.size
     pixels = count_pixels(taken.labels[None], len(plan.objects))[0]
     if not np.all(pixels >= max(least, 1)):
-        return f"an object shows less than {plan.acceptance.min_pixels:.2%} of a view's pixels"
-    return None
+        raise Unfit(f"an object shows less than {plan.acceptance.min_pixels:.2%} of a view's pixels")
 
 
-def _too_hidden(plan: ScenePlan, sightings: Sightings) -> str | None:
+def _check_visibility(plan: ScenePlan, sightings: Sightings) -> None:
     if not np.all(sightings.shares >= plan.acceptance.min_visible):
-        return f"less than {plan.acceptance.min_visible:.0%} of an object is visible in a view"
-    return None
+        raise Unfit(f"less than {plan.acceptance.min_visible:.0%} of an object is visible in a view")
 
 
 def _quantised(linear: Float32[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:

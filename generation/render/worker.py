@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from generation.jobs.orders import Answer, Order, WorkerSetup
-from generation.plan.plan import ScenePlan
-from objnerf.dataset.names import scene_digits
 from objnerf.errors import ObjnerfError
 
 
@@ -41,14 +39,12 @@ class _Server:
     def __init__(self, setup: WorkerSetup, folder: Path) -> None:
         # Here, not above: a missing bpy is then an answer, not a broken pipe.
         from generation.plan.plan import Stock
-        from generation.render.scene import mesh_source
         from generation.render.shoot import Studio, blender_version
 
         catalogue = setup.assets.load()
-        stock = Stock.draw(catalogue, setup.request)
         self._setup = setup
-        self._studio = Studio(mesh_source(catalogue.roots), stock, folder)
-        self._digits = scene_digits(setup.request.scenes)
+        self._stock = None if setup.request is None else Stock.draw(catalogue, setup.request)
+        self._studio = Studio(catalogue.roots, folder, setup.device)
         self.version = blender_version()
 
     def answer(self, order: Order) -> Answer:
@@ -57,10 +53,12 @@ class _Server:
         start = time.perf_counter()
         try:
             if order.plan is not None:
-                shot = self._studio.remake(ScenePlan.model_validate(order.plan))
+                shot = self._studio.remake(order.plan)
             else:
-                shot = self._studio.make(self._setup.request, order.scene)
-            write_scene(self._setup.out, shot, self._digits)
+                assert self._setup.request is not None
+                assert self._stock is not None
+                shot = self._studio.make(self._setup.request, self._stock, order.scene)
+            write_scene(self._setup.out, shot)
         except OSError as error:
             return Answer(
                 kind="disk", scene=order.scene, error=f"{error.filename or ''}: {error.strerror or error}"
