@@ -1,8 +1,8 @@
 """Everything a dataset may be made of, as data: the manifest turned into shapes, floors and walls.
 
-An asset is a small record that travels in a scene's JSON. `build_mesh`, `floor_texture` and `wall_texture` turn a
-record into triangles or pixels; procedural records need nothing else, records of files need the `Roots` they lie
-under, so that a record holds no path of this machine.
+An asset is a small record that travels in a scene's JSON. `build_mesh`, `floor_texture` and `wall_texture`
+turn a record into triangles or pixels; procedural records need nothing else, records of files need the
+`Roots` they lie under, so that a record holds no path of this machine.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import UInt8
 from pydantic import BaseModel, ConfigDict
 
-from generation.assets.floors import FLOOR_FAMILIES, paint_floor, plan_floor
+from generation.assets.floors import FLOOR_FAMILIES, Parameters, paint_floor, plan_surface
 from generation.assets.manifest import (
     FolderShapes,
     ImageSurfaces,
@@ -32,15 +32,13 @@ from generation.assets.manifest import (
 )
 from generation.assets.mesh import Extent, ShapeMesh
 from generation.assets.procedural import FAMILIES, build_family
-from generation.assets.walls import WALL_FAMILIES, paint_wall, plan_wall
+from generation.assets.walls import WALL_FAMILIES, paint_wall
 from objnerf.errors import InputError
 
 logger = logging.getLogger(__name__)
 
 PROCEDURAL_VERSION = 1
 """Raised whenever the code of a family gives another mesh for the same parameters."""
-
-Parameters = dict[str, bool | int | float | str]
 
 
 class ShapeAsset(BaseModel):
@@ -368,7 +366,7 @@ class Catalogue:
                 tile_size=FLOOR_FAMILIES[family].tile_size,
             )
             for entry, family, variant in islice(_in_turn(self.manifest.floors), count)
-            for params in [plan_floor(family, variant)]
+            for params in [plan_surface(FLOOR_FAMILIES[family], family, variant)]
         ]
 
     def walls(self, count: int) -> list[WallAsset]:
@@ -385,7 +383,7 @@ class Catalogue:
                 tile_size=WALL_FAMILIES[family].tile_size,
             )
             for entry, family, variant in islice(_in_turn(self.manifest.walls), count)
-            for params in [plan_wall(family, variant)]
+            for params in [plan_surface(WALL_FAMILIES[family], f"wall/{family}", variant)]
         ]
 
     def _is_given(self, entry: ShapeNetShapes | FolderShapes | ImageSurfaces) -> bool:

@@ -150,8 +150,8 @@ def read_manifest(path: Path) -> Manifest:
     if not isinstance(content, dict):
         found = "nothing" if content is None else f"a {type(content).__name__}"
         raise InputError(
-            f"asset manifest {path}: expected the keys format_version, shapes, floors, walls and downloads at the "
-            f"top, found {found}."
+            f"asset manifest {path}: expected the keys format_version, shapes, floors, walls and downloads "
+            f"at the top, found {found}."
         )
     try:
         return Manifest.model_validate(content)
@@ -181,7 +181,7 @@ def _complaints(error: ValidationError, content: dict[str, Any]) -> list[str]:
                 continue
             keys.append(step)
             node = node[step] if inside else None
-        entry = content.get(keys[0]) if keys else None
+        entry = content.get(str(keys[0])) if keys else None
         name = ""
         if (
             len(keys) > 1

@@ -16,9 +16,9 @@ SMOOTH_ANGLE_DEG = 40.0
 
 
 ROLES = ("wood", "metal", "fabric", "accent", "linen", "plastic", "paint", "shade")
-"""What parts of procedural shapes are made of: the renderer chooses a colour and a finish for each. 'accent' is a
-fabric that contrasts with 'fabric'; 'linen' is bedding, light; 'paint' is a painted surface, also of ceramics;
-'shade' is a lampshade, light. Parts of one role in one shape look the same."""
+"""What parts of procedural shapes are made of: the renderer chooses a colour and a finish for each. 'accent'
+is a fabric that contrasts with 'fabric'; 'linen' is bedding, light; 'paint' is a painted surface, also of
+ceramics; 'shade' is a lampshade, light. Parts of one role in one shape look the same."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -124,9 +124,9 @@ def rasterise(
 
     weights = np.stack([side(b, c), side(c, a), side(a, b)])
     area = weights.sum(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        weights = weights / area
-    inside: Bool[np.ndarray, " pairs"] = (np.abs(area) > 1e-12) & (weights >= -1e-9).all(axis=0)
+    solid = np.abs(area) > 1e-12
+    weights = weights / np.where(solid, area, 1.0)
+    inside: Bool[np.ndarray, " pairs"] = solid & (weights >= -1e-9).all(axis=0)
     depth = weights[0] * a[:, 2] + weights[1] * b[:, 2] + weights[2] * c[:, 2]
     pixel, depth, which = (y * size + x)[inside], depth[inside], which[inside]
     # far to near, so that the nearest face is the last to be written

@@ -1,7 +1,7 @@
 """Tileable noise, cells and colours that floors and walls are painted with.
 
-Coordinates u, v run over [0, 1) across a tile, v downwards; everything here repeats with period 1, and doesn't
-depend on the number of pixels, so a texture looks the same at every size.
+Coordinates u, v run over [0, 1) across a tile, v downwards; everything here repeats with period 1, and
+doesn't depend on the number of pixels, so a texture looks the same at every size.
 """
 
 import numpy as np
@@ -69,7 +69,7 @@ def per_cell(cell: Int[np.ndarray, "height width"], rng: np.random.Generator, co
 def cells(
     u: Plane, v: Plane, seeds: Float[np.ndarray, "seeds 2"]
 ) -> tuple[Int[np.ndarray, "height width"], Plane, Plane]:
-    """Voronoi cells on the torus: index of the nearest seed, distance to it, and how much farther the next is."""
+    """Voronoi cells on the torus: index of the nearest seed, its distance, how much farther the next is."""
     tree = cKDTree(seeds % 1.0, boxsize=1.0)
     distance, index = tree.query(np.stack([u % 1.0, v % 1.0], axis=-1).reshape(-1, 2), k=2)
     nearest = distance[:, 0].reshape(u.shape)
@@ -88,7 +88,7 @@ def scattered(count: int, rng: np.random.Generator, candidates: int = 12) -> Flo
 
 
 def joint(position: Plane, width: float, softness: float) -> Plane:
-    """1 in the joint, 0 beyond it, for a distance from the middle of the joint in the same unit as `width`."""
+    """1 in the joint, 0 beyond it, for a distance from its middle in the same unit as `width`."""
     covered: Plane = 1 - np.clip((np.abs(position) - width / 2) / softness + 0.5, 0, 1)
     return covered
 

@@ -1,11 +1,21 @@
-"""Beds: single and double, with headboards of many kinds, four-posters, bunks, divans; made up with bedding."""
+"""Beds: single and double, headboards of many kinds, four-posters, bunks, divans; all of them made up."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from generation.assets.procedural.legs import corners, legs
-from generation.assets.procedural.solids import Part, beam, box, cushion, frustum, lathe, slab, standing
+from generation.assets.procedural.solids import (
+    Number,
+    Part,
+    beam,
+    box,
+    cushion,
+    frustum,
+    lathe,
+    slab,
+    standing,
+)
 
 HEADS = ("panel", "padded", "slats", "arch", "bars", "wings", "none", "boards")
 KINDS = ("plain", "plain", "plain", "four-poster", "canopy", "bunk", "divan", "sleigh", "day")
@@ -93,7 +103,7 @@ class Bed:
     def _top(self) -> float:
         return self.base_height + self.mattress
 
-    def _bedding(self, floor: float) -> list[Part]:
+    def _bedding(self, floor: Number) -> list[Part]:
         w, n, m = self.width, self.length, self.mattress
         parts = [cushion("linen", (0, 0, floor + m / 2), (w, n, m), 4.0)]
         cover = self.blanket * n
@@ -120,7 +130,10 @@ class Bed:
             height = self.base_height - lower + 1.5
             parts = [cushion(role, (0, 0, lower + height / 2), (w, n, height), 1.5, cells=1)]
             heads = corners(w / 2 - 8, n / 2 - 8)
-            parts += [lathe("wood", [(0, 0), (2.2, 0), (3, lower + 0.5), (0, lower + 0.5)], (*h, 0), 16) for h in heads]
+            parts += [
+                lathe("wood", [(0, 0), (2.2, 0), (3, lower + 0.5), (0, lower + 0.5)], (*h, 0), 16)
+                for h in heads
+            ]
             if self.drawers:
                 for end in (-1, 1):
                     centre = (w / 2, end * n / 4, lower + height / 2)
@@ -135,11 +148,16 @@ class Bed:
                 for side in (-1, 1):
                     centre = (side * (w / 2 - 3), end * n / 4, top / 2 + 1.5)
                     parts.append(box(role, centre, (1.8, n / 2 - 14, top - 5), 0.5))
-                    parts.append(box("metal", (side * (w / 2 - 1.8), end * n / 4, top / 2 + 2), (1.6, 12, 1.6)))
+                    parts.append(
+                        box("metal", (side * (w / 2 - 1.8), end * n / 4, top / 2 + 2), (1.6, 12, 1.6))
+                    )
         splay = 5.0 if self.leg_style == "splayed" else 0.0
         inset = self.leg / 2 + splay
         heads = corners(w / 2 - inset, n / 2 - inset)
-        return [*parts, *legs("wood" if role == "paint" else role, self.leg_style, heads, top, self.leg, splay)]
+        return [
+            *parts,
+            *legs("wood" if role == "paint" else role, self.leg_style, heads, top, self.leg, splay),
+        ]
 
     def _head(self) -> list[Part]:
         w, y = self.width + 5, self.length / 2 + 3
@@ -151,9 +169,13 @@ class Bed:
         if self.head == "boards":
             step = rise / max(self.count - 2, 2)
             boards = [
-                box(role, (0, y + 2, low + (i + 0.5) * step), (w, 3.4, step - 1.8), 0.8) for i in range(max(self.count - 2, 2))
+                box(role, (0, y + 2, low + (i + 0.5) * step), (w, 3.4, step - 1.8), 0.8)
+                for i in range(max(self.count - 2, 2))
             ]
-            return [*boards, *(box(role, (s * 0.35 * w, y + 4, (low + high) / 2), (8, 2.5, rise - 4)) for s in (-1, 1))]
+            return [
+                *boards,
+                *(box(role, (s * 0.35 * w, y + 4, (low + high) / 2), (8, 2.5, rise - 4)) for s in (-1, 1)),
+            ]
         if self.head in ("padded", "wings"):
             parts = [box("fabric", (0, y + 4, (low + high) / 2), (w, 6, rise), 1.5)]
             columns = self.count if self.head == "padded" else max(1, self.count // 3)
@@ -175,7 +197,12 @@ class Bed:
             outline = np.array([(-w / 2, low), (w / 2, low), *upper])
             return [standing(slab(role, outline, -2.5, 2.5, bevel=0.8)).moved(0, y + 2, 0)]
         posts = [
-            frustum(self.role, (side * (w / 2 - 3), y + 2, 0), (side * (w / 2 - 3), y + 2, high + 3), 0.4 * self.leg)
+            frustum(
+                self.role,
+                (side * (w / 2 - 3), y + 2, 0),
+                (side * (w / 2 - 3), y + 2, high + 3),
+                0.4 * self.leg,
+            )
             for side in (-1, 1)
         ]
         if self.head == "none" or self.kind == "four-poster":
@@ -184,9 +211,17 @@ class Bed:
         parts.append(box(self.role, (0, y + 2, self._top - 4), (w - 6, 3.0, 5), 0.8))
         for x in np.linspace(-0.42, 0.42, self.count) * w:
             if self.head == "slats":
-                parts.append(box(self.role, (x, y + 2, (self._top + high) / 2 - 3), (0.5 * w / self.count, 1.8, high - self._top)))
+                parts.append(
+                    box(
+                        self.role,
+                        (x, y + 2, (self._top + high) / 2 - 3),
+                        (0.5 * w / self.count, 1.8, high - self._top),
+                    )
+                )
             else:
-                parts.append(frustum(self.role, (x, y + 2, self._top - 4), (x, y + 2, high - 3), 1.1, sides=10))
+                parts.append(
+                    frustum(self.role, (x, y + 2, self._top - 4), (x, y + 2, high - 3), 1.1, sides=10)
+                )
         return parts
 
     def _footboard(self) -> list[Part]:
@@ -197,10 +232,11 @@ class Bed:
         role = "wood" if self.role == "metal" else self.role
         if self.head in ("bars", "slats"):
             parts = [box(self.role, (0, y, z), (w, 3.2, 4.5), 0.8) for z in (low + 3, high)]
-            for x in np.linspace(-0.46, 0.46, self.count) * w:
-                parts.append(frustum(self.role, (x, y, low), (x, y, high), 1.1, sides=10))
-            return parts
-        return [box("fabric" if self.head == "wings" else role, (0, y, (low + high) / 2), (w, 5, high - low), 1.2)]
+            bars = np.linspace(-0.46, 0.46, self.count) * w
+            return parts + [frustum(self.role, (x, y, low), (x, y, high), 1.1, sides=10) for x in bars]
+        return [
+            box("fabric" if self.head == "wings" else role, (0, y, (low + high) / 2), (w, 5, high - low), 1.2)
+        ]
 
     def _posts(self) -> list[Part]:
         w, n = self.width / 2 + 2, self.length / 2 + 2
@@ -240,7 +276,9 @@ class Bed:
             parts.append(_skin(self.role if self.role != "metal" else "wood", rings, end))
             roll_y = float(out[-1])
             role = self.role if self.role != "metal" else "wood"
-            parts.append(frustum(role, (-w / 2 - 1, roll_y + end * 2, high), (w / 2 + 1, roll_y + end * 2, high), 5.0))
+            parts.append(
+                frustum(role, (-w / 2 - 1, roll_y + end * 2, high), (w / 2 + 1, roll_y + end * 2, high), 5.0)
+            )
         return parts
 
     def _bunk(self) -> list[Part]:
@@ -248,7 +286,7 @@ class Bed:
         upper = self.base_height + 85
         top = upper + 42
         thick = max(5.0, 0.8 * self.leg)
-        parts = [*self._bedding(self.base_height), *(part.moved() for part in self._bedding(upper))]
+        parts = [*self._bedding(self.base_height), *self._bedding(upper)]
         parts += [box(self.role, (x, y, top / 2), (thick, thick, top), 0.6) for x, y in corners(w, n)]
         for floor in (self.base_height, upper):
             parts.append(box(self.role, (0, 0, floor - 3), (2 * w, 2 * n, 8), 0.5))
@@ -269,8 +307,7 @@ class Bed:
         w, n = self.width / 2 + 3, self.length / 2 + 3
         high = self._top + 0.7 * self.head_height
         parts = [*self._bedding(self.base_height), *self._frame()]
-        for y in (-n, n):
-            parts.append(box(self.role, (0, y, high / 2 + 5), (2 * w, 3, high - 10), 0.8))
+        parts += [box(self.role, (0, y, high / 2 + 5), (2 * w, 3, high - 10), 0.8) for y in (-n, n)]
         for index in range(self.count):
             y = -n + 2 * n * (index + 0.5) / self.count
             parts.append(box(self.role, (w, y, high / 2 + 6), (2.2, 0.55 * 2 * n / self.count, high - 16)))
@@ -290,6 +327,9 @@ def _skin(role: str, rings: np.ndarray, end: int) -> Part:
     for here in range(half - 1):
         across = points - 1 - here
         faces += [(here, across, across - 1), (here, across - 1, here + 1)]
-        faces += [(points + here, points + across - 1, points + across), (points + here, points + here + 1, points + across - 1)]
+        faces += [
+            (points + here, points + across - 1, points + across),
+            (points + here, points + here + 1, points + across - 1),
+        ]
     array = np.array(faces)
     return Part(role, rings.reshape(-1, 3), array if end > 0 else array[:, ::-1])

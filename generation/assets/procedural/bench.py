@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from generation.assets.procedural.legs import corners, legs, sled
-from generation.assets.procedural.solids import Part, beam, box, cushion, frustum, smooth_path, tube
+from generation.assets.procedural.solids import Part, beam, box, cushion, frustum, slab, smooth_path, tube
 
 SEATS = ("board", "slats", "long-slats", "padded", "cushions", "live")
 BASES = ("square", "tapered", "splayed", "turned", "hairpin", "hoops", "panels", "cross", "box", "iron")
@@ -104,20 +104,20 @@ class Bench:
                     np.column_stack([x[::-1] * w / 2, d / 2 * (1 - 0.8 * edge[::-1])]),
                 ]
             )
-            from generation.assets.procedural.solids import slab
-
             return [slab(self.role, outline, under, self.height, bevel=1.2, under=0.2 * self.thickness)]
         if self.seat == "padded":
-            pad = cushion("fabric", (0, 0, under + self.thickness / 2), (w, d, self.thickness), 2.5, crown=1.2)
+            pad = cushion(
+                "fabric", (0, 0, under + self.thickness / 2), (w, d, self.thickness), 2.5, crown=1.2
+            )
             return [pad, box(self.role, (0, 0, under - 0.8), (w - 2, d - 2, 2.6))]
         if self.seat == "cushions":
             seats = max(1, round(w / 55))
             step = w / seats
             parts = [box(self.role, (0, 0, under - 0.8), (w, d, 2.6), 0.4)]
+            size = (step - 0.8, d - 1, self.thickness)
             for index in range(seats):
-                x = -w / 2 + (index + 0.5) * step
-                size = (step - 0.8, d - 1, self.thickness)
-                parts.append(cushion("fabric", (x, 0, under + self.thickness / 2 + 0.4), size, 3.0, crown=1.5))
+                centre = (-w / 2 + (index + 0.5) * step, 0, under + self.thickness / 2 + 0.4)
+                parts.append(cushion("fabric", centre, size, 3.0, crown=1.5))
             return parts
         parts = []
         if self.seat == "slats":
@@ -143,7 +143,10 @@ class Bench:
         elif self.base == "hoops":
             parts = sled(x, y, top, 0.55 * self.leg, role=role)
         elif self.base == "panels":
-            parts = [box(self.role, (side * x, 0, top / 2), (0.6 * self.leg + 1.5, self.depth - 2, top), 0.5) for side in (-1, 1)]
+            parts = [
+                box(self.role, (side * x, 0, top / 2), (0.6 * self.leg + 1.5, self.depth - 2, top), 0.5)
+                for side in (-1, 1)
+            ]
             parts.append(box(self.role, (0, 0, 0.4 * top), (2 * x, 2.6, 7)))
         elif self.base == "cross":
             for side in (-1, 1):
@@ -153,12 +156,20 @@ class Bench:
             parts.append(beam(self.role, (-0.8 * x, 0, top / 2), (0.8 * x, 0, top / 2), (2.4, 4.0)))
         elif self.base == "box":
             lower = 3.0
-            parts = [box(self.role, (0, 0, (top + lower) / 2), (self.width - 4, self.depth - 3, top - lower), 0.5)]
-            parts.append(box(self.role, (0, 0, lower / 2 + 0.2), (self.width - 9, self.depth - 8, lower + 0.4)))
+            parts = [
+                box(self.role, (0, 0, (top + lower) / 2), (self.width - 4, self.depth - 3, top - lower), 0.5)
+            ]
+            parts.append(
+                box(self.role, (0, 0, lower / 2 + 0.2), (self.width - 9, self.depth - 8, lower + 0.4))
+            )
             fronts = max(1, self.count // 2)
             step = (self.width - 6) / fronts
             for index in range(fronts):
-                centre = (-self.width / 2 + 3 + (index + 0.5) * step, -self.depth / 2 + 1.2, (top + lower) / 2)
+                centre = (
+                    -self.width / 2 + 3 + (index + 0.5) * step,
+                    -self.depth / 2 + 1.2,
+                    (top + lower) / 2,
+                )
                 parts.append(box(self.role, centre, (step - 2.5, 1.6, top - lower - 5), 0.5))
         else:
             # cast iron: a bent S at each end
@@ -179,7 +190,10 @@ class Bench:
     def _back(self) -> list[Part]:
         y, low, high = self.depth / 2 - 2.0, self.height, self.height + self.back_height
         w = self.width - 2
-        posts = [box(self.base_role, (s * (w / 2 - 2), y, (low + high) / 2 - 2), (3.2, 3.2, high - low + 4)) for s in (-1, 1)]
+        posts = [
+            box(self.base_role, (s * (w / 2 - 2), y, (low + high) / 2 - 2), (3.2, 3.2, high - low + 4))
+            for s in (-1, 1)
+        ]
         if w > 120:
             posts.append(box(self.base_role, (0, y, (low + high) / 2 - 2), (3.2, 3.2, high - low)))
         parts = posts
@@ -188,7 +202,9 @@ class Bench:
             parts.append(box(self.role, (0, y, low + 5), (w, 2.4, 4), 0.6))
             count = round(w / (4 + self.count))
             for x in (np.arange(count) + 0.5) / count * (w - 6) - (w - 6) / 2:
-                parts.append(box(self.role, (x, y, (low + high) / 2 + 2), (0.55 * w / count, 1.6, high - low - 4)))
+                parts.append(
+                    box(self.role, (x, y, (low + high) / 2 + 2), (0.55 * w / count, 1.6, high - low - 4))
+                )
         elif self.back == "rails":
             count = max(2, self.count // 2)
             for z in np.linspace(low + 0.28 * self.back_height, high, count):
@@ -211,7 +227,9 @@ class Bench:
             parts = [tube(self.role, path, 2.0)]
             for x in np.linspace(-1, 1, 2 * self.count + 1):
                 end = high - rise * x**2
-                parts.append(frustum(self.role, (x * (w / 2 - 2), y, low - 3), (x * (w / 2 - 2), y, end), 1.0, sides=8))
+                parts.append(
+                    frustum(self.role, (x * (w / 2 - 2), y, low - 3), (x * (w / 2 - 2), y, end), 1.0, sides=8)
+                )
         return [self._leaning(part) for part in parts]
 
     def _arms(self) -> list[Part]:

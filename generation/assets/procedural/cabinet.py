@@ -1,11 +1,21 @@
 """Cabinets: sideboards, chests of drawers, wardrobes, bedside tables, display cabinets."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from generation.assets.procedural.legs import corners, legs
-from generation.assets.procedural.solids import Part, beam, box, frustum, lathe, rounded_rectangle, slab
+from generation.assets.procedural.solids import (
+    Number,
+    Part,
+    beam,
+    box,
+    frustum,
+    lathe,
+    rounded_rectangle,
+    slab,
+)
 
 LAYOUTS = ("drawers", "doors", "mixed", "open-middle", "wardrobe", "glass", "sliding", "hutch")
 HANDLES = ("knob", "bar", "long", "groove", "cup")
@@ -58,7 +68,11 @@ class Cabinet:
     def draw(cls, rng: np.random.Generator) -> "Cabinet":
         """Choose a cabinet: bedside, chest, sideboard, wardrobe."""
         layout = str(rng.choice(LAYOUTS))
-        use = "wardrobe" if layout in ("wardrobe", "hutch") else str(rng.choice(["bedside", "chest", "sideboard", "tall"]))
+        use = (
+            "wardrobe"
+            if layout in ("wardrobe", "hutch")
+            else str(rng.choice(["bedside", "chest", "sideboard", "tall"]))
+        )
         width, height = {
             "bedside": (rng.uniform(38, 58), rng.uniform(36, 60)),
             "chest": (rng.uniform(70, 110), rng.uniform(70, 115)),
@@ -98,31 +112,42 @@ class Cabinet:
             parts += self._carcass(bottom, top)
         else:
             parts.append(slab(self.role, outline, bottom, top, bevel=0.4))
-        lid = rounded_rectangle(self.width + 2 * self.overhang, self.depth + 2 * self.overhang, self.roundness)
-        parts.append(slab(self.role, lid, top - 0.2, top + self.top_thickness, bevel=0.4 * self.top_thickness))
+        lid = rounded_rectangle(
+            self.width + 2 * self.overhang, self.depth + 2 * self.overhang, self.roundness
+        )
+        parts.append(
+            slab(self.role, lid, top - 0.2, top + self.top_thickness, bevel=0.4 * self.top_thickness)
+        )
         parts += self._fronts(bottom, top)
         if self.cornice:
             wide = rounded_rectangle(self.width + 7, self.depth + 5, 0.0)
             parts.append(slab(self.role, wide, top + 1, top + self.cornice, bevel=0.5, under=3.0))
         return [*parts, *self._feet(bottom)]
 
-    def _carcass(self, bottom: float, top: float) -> list[Part]:
+    def _carcass(self, bottom: Number, top: Number) -> list[Part]:
         board, middle = 2.2, (bottom + top) / 2
         parts = [
-            box(self.role, (side * (self.width - board) / 2, 0, middle), (board, self.depth, self.height), 0.2)
+            box(
+                self.role, (side * (self.width - board) / 2, 0, middle), (board, self.depth, self.height), 0.2
+            )
             for side in (-1, 1)
         ]
         parts.append(box(self.role, (0, 0, bottom + board / 2), (self.width - 1, self.depth - 0.4, board)))
         parts.append(box(self.role, (0, 0, top - board / 2), (self.width - 1, self.depth - 0.4, board)))
-        parts.append(box(self.role, (0, self.depth / 2 - 0.8, middle), (self.width - 1, 1.2, self.height - 1)))
+        parts.append(
+            box(self.role, (0, self.depth / 2 - 0.8, middle), (self.width - 1, 1.2, self.height - 1))
+        )
         return parts
 
-    def _fronts(self, bottom: float, top: float) -> list[Part]:
-        left, right = -self.width / 2 + 1.2 + 0.6 * self.roundness, self.width / 2 - 1.2 - 0.6 * self.roundness
+    def _fronts(self, bottom: Number, top: Number) -> list[Part]:
+        left, right = (
+            -self.width / 2 + 1.2 + 0.6 * self.roundness,
+            self.width / 2 - 1.2 - 0.6 * self.roundness,
+        )
         low, high = bottom + 1.5, top - 1.5
         column_edges = np.linspace(left, right, self.columns + 1)
         parts: list[Part] = []
-        pairs = list(zip(column_edges[:-1], column_edges[1:], strict=True))
+        pairs = list(pairwise(column_edges))
         if self.layout == "drawers":
             return self._drawers(left, right, low, high)
         if self.layout == "mixed":
@@ -154,7 +179,9 @@ class Cabinet:
             return parts
         if self.layout == "hutch":
             split = low + 0.45 * (high - low)
-            parts.append(box(self.role, (0, -0.05 * self.depth, split), (self.width + 2, self.depth * 1.1, 2.6), 0.5))
+            parts.append(
+                box(self.role, (0, -0.05 * self.depth, split), (self.width + 2, self.depth * 1.1, 2.6), 0.5)
+            )
             for index, (a, b) in enumerate(pairs):
                 parts += self._door(a, b, low, split - 1.5, index)
             for row in range(1, 3):
@@ -176,7 +203,9 @@ class Cabinet:
             parts += self._pull(x + (1 if index % 2 == 0 else -1) * (width / 2 - 2), z, tall, upright=True)
         return parts
 
-    def _drawers(self, left: float, right: float, low: float, high: float, rows: int | None = None) -> list[Part]:
+    def _drawers(
+        self, left: Number, right: Number, low: Number, high: Number, rows: int | None = None
+    ) -> list[Part]:
         parts = []
         count = rows or self.rows
         # the lower the drawer the higher its front, as in a chest; one fast row stays as it is
@@ -184,30 +213,37 @@ class Cabinet:
         edges = low + np.concatenate([[0], np.cumsum(weights) / weights.sum()]) * (high - low)
         columns = self.columns if rows else max(1, self.columns - 1)
         steps = np.linspace(left, right, columns + 1)
-        for a, b in zip(edges[:-1], edges[1:], strict=True):
-            for c, d in zip(steps[:-1], steps[1:], strict=True):
+        for a, b in pairwise(edges):
+            for c, d in pairwise(steps):
                 x, z = float(c + d) / 2, float(a + b) / 2
                 parts += self._front(x, z, float(d - c) - 1.0, float(b - a) - 1.0)
                 parts += self._pull(x, z, float(d - c), upright=False)
         return parts
 
-    def _door(self, a: float, b: float, low: float, high: float, index: int) -> list[Part]:
+    def _door(self, a: Number, b: Number, low: Number, high: Number, index: int) -> list[Part]:
         x, z = float(a + b) / 2, (low + high) / 2
         width, tall = float(b - a) - 0.7, high - low - 0.7
         # neighbours open away from each other
         side = 1 if index % 2 == 0 else -1
-        return [*self._front(x, z, width, tall), *self._pull(x + side * (width / 2 - 4), z, tall, upright=True)]
+        return [
+            *self._front(x, z, width, tall),
+            *self._pull(x + side * (width / 2 - 4), z, tall, upright=True),
+        ]
 
-    def _front(self, x: float, z: float, width: float, tall: float) -> list[Part]:
+    def _front(self, x: Number, z: Number, width: Number, tall: Number) -> list[Part]:
         y = -self.depth / 2
         parts = [box(self.front_role, (x, y - 0.4, z), (width, 2.0, tall), 0.4)]
         if self.relief and width > 18 and tall > 12:
             for side in (-1, 1):
-                parts.append(box(self.front_role, (x + side * (width / 2 - 2.6), y - 1.6, z), (5, 1.6, tall), 0.4))
-                parts.append(box(self.front_role, (x, y - 1.6, z + side * (tall / 2 - 2.6)), (width, 1.6, 5), 0.4))
+                parts.append(
+                    box(self.front_role, (x + side * (width / 2 - 2.6), y - 1.6, z), (5, 1.6, tall), 0.4)
+                )
+                parts.append(
+                    box(self.front_role, (x, y - 1.6, z + side * (tall / 2 - 2.6)), (width, 1.6, 5), 0.4)
+                )
         return parts
 
-    def _pull(self, x: float, z: float, length: float, upright: bool) -> list[Part]:
+    def _pull(self, x: Number, z: Number, length: Number, upright: bool) -> list[Part]:
         y = -self.depth / 2 - 1.4 - (1.2 if self.relief else 0.0)
         if self.handle == "groove":
             return []
@@ -226,14 +262,16 @@ class Cabinet:
             parts.append(beam(self.handle_role, inward, (inward[0], y + 0.8, inward[2]), (1.0, 1.0)))
         return parts
 
-    def _feet(self, bottom: float) -> list[Part]:
+    def _feet(self, bottom: Number) -> list[Part]:
         x, y = self.width / 2 - 4.5 - 0.3 * self.roundness, self.depth / 2 - 4.5 - 0.3 * self.roundness
         if self.feet == "none":
             return []
         if self.feet == "plinth":
             return [box(self.role, (0, 1, bottom / 2), (2 * x + 3, 2 * y + 3, bottom + 0.4))]
         if self.feet == "frame":
-            parts = [box("metal", (*corner, bottom / 2), (2.4, 2.4, bottom + 0.2)) for corner in corners(x, y)]
+            parts = [
+                box("metal", (*corner, bottom / 2), (2.4, 2.4, bottom + 0.2)) for corner in corners(x, y)
+            ]
             for side in (-1, 1):
                 parts.append(box("metal", (side * x, 0, 1.2), (2.4, 2 * y, 2.4)))
                 parts.append(box("metal", (side * x, 0, bottom - 1), (2.4, 2 * y, 2.4)))

@@ -1,10 +1,12 @@
-"""Chairs: four-legged, cantilever, pedestal and sled bases; slatted, spindled, solid, shell and padded backs."""
+"""Chairs: legs, cantilevers, columns and sleds below; slats, spindles, boards, shells and pads behind."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from generation.assets.procedural.legs import LEG_STYLES, Point, corners, legs, splay_of, star_base
 from generation.assets.procedural.solids import (
+    Number,
     Part,
     beam,
     cushion,
@@ -17,7 +19,18 @@ from generation.assets.procedural.solids import (
     tube,
 )
 
-BASES = ("square", "tapered", "splayed", "turned", "sled", "cantilever", "pedestal", "star", "hairpin")
+BASES = (
+    "square",
+    "tapered",
+    "splayed",
+    "turned",
+    "cabriole",
+    "hairpin",
+    "sled",
+    "cantilever",
+    "pedestal",
+    "star",
+)
 BACKS = ("slats", "spindles", "solid", "ladder", "padded", "hoop", "cross", "shell", "open")
 ARMS = ("none", "none", "none", "straight", "curved", "padded")
 
@@ -115,34 +128,13 @@ class Chair:
         if self.seat_roundness < 4:
             x, y = 0.82 * x, 0.82 * y
         top = self.seat_height - self.seat_cushion - 1.5
-        corners = [(-1, -1), (1, -1), (1, 1), (-1, 1)]
+        heads = corners(x, y)
         parts: list[Part] = []
-        if self.base in ("square", "tapered", "splayed", "turned"):
-            out = {"square": 0.0, "tapered": 0.3, "splayed": 1.0, "turned": 0.6}[self.base] * self.splay
-            feet = [(sx * (x + out), sy * (y + out)) for sx, sy in corners]
-            heads = [(sx * x, sy * y) for sx, sy in corners]
-            for (foot_x, foot_y), (head_x, head_y) in zip(feet, heads, strict=True):
-                foot, head = (foot_x, foot_y, 0.0), (head_x, head_y, top)
-                if self.base == "square":
-                    parts.append(beam(self.frame, foot, head, (self.leg, self.leg)))
-                elif self.base == "tapered":
-                    parts.append(beam(self.frame, foot, head, (0.55 * self.leg,) * 2, (1.15 * self.leg,) * 2))
-                elif self.base == "splayed":
-                    parts.append(frustum(self.frame, foot, head, 0.35 * self.leg, 0.65 * self.leg))
-                else:
-                    heights = np.linspace(0, 1, 15)
-                    swell = 0.42 + 0.18 * np.cos(heights * 6 * np.pi) + 0.15 * heights
-                    path = np.array(foot) + heights[:, None] * (np.array(head) - np.array(foot))
-                    parts.append(tube(self.frame, path, swell * self.leg, sides=12))
-            if self.stretchers:
-                parts += self._stretchers(feet, heads, top)
-        elif self.base == "hairpin":
-            for sx, sy in corners:
-                foot = (sx * (x + self.splay), sy * (y + self.splay), 0.5 * self.leg)
-                for dx, dy in ((-6 * sx, 0), (0, -6 * sy)):
-                    parts.append(
-                        frustum("metal", foot, (sx * x + dx, sy * y + dy, top), 0.4 * self.leg, sides=10)
-                    )
+        if self.base in LEG_STYLES:
+            parts += legs(self.frame, self.base, heads, top, self.leg, self.splay)
+            if self.stretchers and self.base not in ("hairpin", "cabriole"):
+                out = splay_of(self.base, self.splay)
+                parts += self._stretchers(corners(x + out, y + out), heads, top)
         elif self.base == "sled":
             for side in (-1, 1):
                 loop = [
@@ -174,21 +166,10 @@ class Chair:
             profile += [(0.5 * self.leg, 0.6 * top), (self.leg + 2.5, top), (0.0, top)]
             parts.append(lathe("metal" if self.frame == "metal" else self.frame, profile))
         else:
-            parts.append(frustum("metal", (0, 0, 7), (0, 0, top), 2.4))
-            arms = 5
-            reach = 0.45 * self.seat_width + self.splay
-            for index in range(arms):
-                angle = 2 * np.pi * (index + 0.25) / arms
-                tip = (reach * np.cos(angle), reach * np.sin(angle))
-                parts.append(frustum("metal", (0, 0, 8.5), (*tip, 5.5), 2.2, 1.3, sides=10))
-                parts.append(
-                    lathe("plastic", [(0, 0), (1.8, 0.6), (2.4, 2.5), (1.8, 4.6), (0, 5.4)], (*tip, 0), 12)
-                )
+            parts += star_base(top, 0.45 * self.seat_width + self.splay, 5, castors=self.count % 3 != 0)
         return parts
 
-    def _stretchers(
-        self, feet: list[tuple[float, float]], heads: list[tuple[float, float]], top: float
-    ) -> list[Part]:
+    def _stretchers(self, feet: list[Point], heads: list[Point], top: Number) -> list[Part]:
         share = 0.32
         points = [
             np.array([*(np.array(foot) * (1 - share) + np.array(head) * share), share * top])
@@ -197,23 +178,16 @@ class Chair:
         pairs = [(0, 3), (1, 2)] if self.count % 2 else [(0, 1), (1, 2), (2, 3), (3, 0)]
         bars = [frustum(self.frame, points[a], points[b], 0.28 * self.leg, sides=10) for a, b in pairs]
         if len(pairs) == 2:
-            bars.append(
-                frustum(
-                    self.frame,
-                    (points[0] + points[3]) / 2,
-                    (points[1] + points[2]) / 2,
-                    0.28 * self.leg,
-                    sides=10,
-                )
-            )
+            left, right = (points[0] + points[3]) / 2, (points[1] + points[2]) / 2
+            bars.append(frustum(self.frame, left, right, 0.28 * self.leg, sides=10))
         return bars
 
-    def _on_back(self, across: float, up: float, behind: float = 0.0) -> tuple[float, float, float]:
+    def _on_back(self, across: Number, up: Number) -> tuple[float, float, float]:
         """Point of the back: `across` -1 … 1, `up` 0 at the seat … 1 at the top."""
         half = (self.seat_width / 2 - 2) * (1 + (self.back_taper - 1) * up)
         if self.seat_roundness < 4:
             half *= 0.86
-        bend = self.back_curve * (1 - across**2) + behind
+        bend = self.back_curve * (1 - across**2)
         lean = np.tan(np.deg2rad(self.back_lean)) * self.back_height * up
         inset = 2.0 if self.seat_roundness >= 4 else 0.12 * self.seat_depth
         depth = self.seat_depth / 2 - inset - (0.0 if self.seat_roundness >= 4 else 0.02)
@@ -223,21 +197,18 @@ class Chair:
             self.seat_height - self.seat_cushion + self.back_height * up,
         )
 
-    def _curve(self, up: float, span: float = 1.0) -> np.ndarray:
-        return np.array([self._on_back(across, up) for across in np.linspace(-span, span, 9)])
-
-    def _surface(self, low: float, high: float, span: float, rows: int = 8) -> np.ndarray:
+    def _surface(self, low: Number, high: Number, span: Number, rows: int = 8) -> np.ndarray:
         ups = np.linspace(low, high, rows)
         return np.array([[self._on_back(a, u) for a in np.linspace(-span, span, 11)] for u in ups])
 
-    def _posts(self, upper: float = 1.0) -> list[Part]:
+    def _posts(self, upper: Number = 1.0) -> list[Part]:
         radius = 0.45 * self.leg
         return [
             frustum(self.frame, self._on_back(side, -0.03), self._on_back(side, upper), radius, 0.8 * radius)
             for side in (-1, 1)
         ]
 
-    def _rail(self, up: float, height: float, thickness: float = 2.2) -> Part:
+    def _rail(self, up: Number, height: Number, thickness: Number = 2.2) -> Part:
         low, high = up - height / 2 / self.back_height, up + height / 2 / self.back_height
         role = "wood" if self.frame == "metal" else self.frame
         return panel(role, self._surface(low, high, 1.0, 3), thickness)
@@ -302,7 +273,7 @@ class Chair:
             return [*self._posts(), panel(role, self._surface(0.6, 1.0, 1.0, 4), 2.0)]
         return [*self._posts(0.8), panel(role, self._surface(0.1, 1.0, 1.0), 2.2)]
 
-    def _strip(self, across: float, width: float) -> np.ndarray:
+    def _strip(self, across: Number, width: Number) -> np.ndarray:
         columns = (across - width / 2, across + width / 2)
         return np.array([[self._on_back(a, u) for a in columns] for u in np.linspace(-0.02, 0.94, 6)])
 
@@ -321,12 +292,14 @@ class Chair:
             foot[2] -= self.seat_cushion
             if self.arms == "straight":
                 parts.append(beam(self.frame, rear, front, (4.5, 2.4)))
-                parts.append(beam(self.frame, foot, front + [0, 3, 0], (2.6, 2.6)))
+                parts.append(beam(self.frame, foot, front + np.array([0, 3, 0]), (2.6, 2.6)))
             elif self.arms == "curved":
-                path = smooth_path([rear, (rear + front) / 2 + [side * 3, 0, 0.5], front, foot])
+                path = smooth_path([rear, (rear + front) / 2 + np.array([side * 3, 0, 0.5]), front, foot])
                 parts.append(tube(self.frame, path, 0.4 * self.leg + 0.3))
             else:
                 middle = (rear + front) / 2
-                parts.append(cushion("fabric", middle + [0, 0, 1], (7, abs(rear[1] - front[1]) + 3, 5), 2))
-                parts.append(beam(self.frame, foot, front + [0, 5, 0], (2.6, 2.6)))
+                parts.append(
+                    cushion("fabric", middle + np.array([0, 0, 1]), (7, abs(rear[1] - front[1]) + 3, 5), 2)
+                )
+                parts.append(beam(self.frame, foot, front + np.array([0, 5, 0]), (2.6, 2.6)))
         return parts

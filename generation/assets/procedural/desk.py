@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+from shapely.geometry import box as rectangle
 
 from generation.assets.procedural.legs import corners, legs, sled
-from generation.assets.procedural.solids import Part, beam, box, frustum, lathe, plate
+from generation.assets.procedural.solids import Number, Part, beam, box, frustum, lathe, plate
 
 SUPPORTS = ("legs", "drawers", "panel", "frame", "trestle", "column")
 LEG_STYLES = ("square", "tapered", "splayed", "turned", "hairpin", "round")
@@ -81,12 +82,20 @@ class Desk:
     def build(self) -> list[Part]:
         """Closed parts."""
         under = self.height - self.thickness
-        w, d = self.width / 2, self.depth / 2
-        parts = [box(self.role, (0, 0, under + self.thickness / 2), (self.width, self.depth, self.thickness), 0.5)]
+        d = self.depth / 2
+        parts = [
+            box(self.role, (0, 0, under + self.thickness / 2), (self.width, self.depth, self.thickness), 0.5)
+        ]
         parts += self._support(self.left, -1, under)
         parts += self._support(self.right, 1, under)
         if self.modesty:
-            parts.append(box(self.base_role if self.base_role != "metal" else self.role, (0, d - 5, under - self.modesty / 2), (self.width - 9, 1.8, self.modesty)))
+            parts.append(
+                box(
+                    self.base_role if self.base_role != "metal" else self.role,
+                    (0, d - 5, under - self.modesty / 2),
+                    (self.width - 9, 1.8, self.modesty),
+                )
+            )
         if self.left == "legs" and self.right == "legs":
             parts += self._under_top(under)
         if self.wing:
@@ -95,10 +104,9 @@ class Desk:
             parts += self._hutch()
         if self.screen:
             parts += self._screen()
-        del w
         return parts
 
-    def _support(self, kind: str, side: int, under: float) -> list[Part]:
+    def _support(self, kind: str, side: int, under: Number) -> list[Part]:
         x, y = side * (self.width / 2 - self.leg), self.depth / 2 - self.leg
         top = under + 0.4
         if kind == "legs":
@@ -113,8 +121,17 @@ class Desk:
             step = (under - 6) / self.drawers
             for row in range(self.drawers):
                 z = 4.5 + (row + 0.5) * step
-                parts.append(box(self.role, (centre, -self.depth / 2 + 2.2, z), (wide - 2, 1.8, step - 1.4), 0.4))
-                parts.append(box("metal", (centre, -self.depth / 2 + 0.6, z + 0.18 * step), (0.34 * wide, 1.8, 1.4), 0.3))
+                parts.append(
+                    box(self.role, (centre, -self.depth / 2 + 2.2, z), (wide - 2, 1.8, step - 1.4), 0.4)
+                )
+                parts.append(
+                    box(
+                        "metal",
+                        (centre, -self.depth / 2 + 0.6, z + 0.18 * step),
+                        (0.34 * wide, 1.8, 1.4),
+                        0.3,
+                    )
+                )
             return parts
         if kind == "panel":
             return [box(self.role, (x, 0, under / 2), (0.5 * self.leg + 1, self.depth - 3, under + 0.4), 0.3)]
@@ -127,9 +144,14 @@ class Desk:
             parts = []
             for end in (-1, 1):
                 for lean in (-1, 1):
-                    start, head = (centre + lean * spread, end * y, 0), (centre + lean * 1.5, end * y * 0.85, top)
+                    start, head = (
+                        (centre + lean * spread, end * y, 0),
+                        (centre + lean * 1.5, end * y * 0.85, top),
+                    )
                     parts.append(beam(self.base_role, start, head, (0.7 * self.leg, 0.7 * self.leg)))
-            parts.append(beam(self.base_role, (centre, -y, top - 2), (centre, y, top - 2), (0.9 * self.leg, 4.0)))
+            parts.append(
+                beam(self.base_role, (centre, -y, top - 2), (centre, y, top - 2), (0.9 * self.leg, 4.0))
+            )
             for lean in (-1, 1):
                 z = 0.3 * top
                 bar_x = centre + lean * (spread * 0.7 + 0.45)
@@ -143,18 +165,24 @@ class Desk:
             box("metal", (x, 0, under - 1.2), (7.5, 0.7 * self.depth, 3.0)),
         ]
 
-    def _under_top(self, under: float) -> list[Part]:
+    def _under_top(self, under: Number) -> list[Part]:
         inner = self.width - 4 * self.leg
-        parts = [box(self.role, (0, 0, under - 4.5), (inner + 2.4 * self.leg, self.depth - 2 * self.leg, 9.4), 0.3)]
+        parts = [
+            box(self.role, (0, 0, under - 4.5), (inner + 2.4 * self.leg, self.depth - 2 * self.leg, 9.4), 0.3)
+        ]
         step = inner / self.drawers
         y = -self.depth / 2 + self.leg
         for index in range(self.drawers):
             x = -inner / 2 + (index + 0.5) * step
             parts.append(box(self.role, (x, y - 0.3, under - 4.7), (step - 1.4, 1.6, 7.4), 0.4))
-            parts.append(lathe("metal", [(0, 0), (0.6, 0), (1.3, 1.6), (0, 2.4)], sides=12).turned("x", 90).moved(x, y - 1, under - 4.7))
+            parts.append(
+                lathe("metal", [(0, 0), (0.6, 0), (1.3, 1.6), (0, 2.4)], sides=12)
+                .turned("x", 90)
+                .moved(x, y - 1, under - 4.7)
+            )
         return parts
 
-    def _wing(self, under: float) -> list[Part]:
+    def _wing(self, under: Number) -> list[Part]:
         wide = min(0.42 * self.width, 62.0)
         x = self.wing_side * (self.width / 2 - wide / 2)
         centre_y = -self.depth / 2 - self.wing / 2
@@ -173,8 +201,8 @@ class Desk:
             box(self.role, (side * (wide / 2 - 1.1), y, (low + high) / 2), (2.2, deep, self.hutch + 0.4), 0.2)
             for side in (-1, 1)
         ]
-        for z in np.linspace(low, high, self.hutch_rows + 1)[1:]:
-            parts.append(box(self.role, (0, y, float(z) - 1), (wide, deep, 2.0), 0.3))
+        boards = np.linspace(low, high, self.hutch_rows + 1)[1:]
+        parts += [box(self.role, (0, y, float(z) - 1), (wide, deep, 2.0), 0.3) for z in boards]
         for divider in range(1, self.hutch_rows + 1):
             x = -wide / 2 + wide * divider / (self.hutch_rows + 1)
             parts.append(box(self.role, (x, y, (low + high) / 2), (1.6, deep - 1, self.hutch)))
@@ -182,10 +210,14 @@ class Desk:
         return parts
 
     def _screen(self) -> list[Part]:
-        from shapely.geometry import box as rectangle
-
         wide, tall = 0.36 * self.width, 0.22 * self.width
         y, z = 0.02 * self.depth, self.height
         frame = plate("plastic", rectangle(-wide / 2, 0, wide / 2, tall), -1.0, 1.0).turned("x", 90)
-        foot = lathe("plastic", [(0, 0), (0.18 * wide, 0), (0.16 * wide, 1.2), (0, 1.4)], (0, y + 2, z), sides=24)
-        return [frame.moved(0, y, z + 9), foot, frustum("plastic", (0, y + 2, z + 1), (0, y + 1.6, z + 12), 1.6)]
+        foot = lathe(
+            "plastic", [(0, 0), (0.18 * wide, 0), (0.16 * wide, 1.2), (0, 1.4)], (0, y + 2, z), sides=24
+        )
+        return [
+            frame.moved(0, y, z + 9),
+            foot,
+            frustum("plastic", (0, y + 2, z + 1), (0, y + 1.6, z + 12), 1.6),
+        ]

@@ -4,7 +4,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from generation.assets.procedural.solids import Part, box, frustum, lathe, smooth_path, tube
+from generation.assets.procedural.legs import corners
+from generation.assets.procedural.solids import (
+    Number,
+    Part,
+    box,
+    frustum,
+    lathe,
+    loft,
+    rounded_rectangle,
+    smooth_path,
+    tube,
+)
 
 KINDS = ("column", "column", "vase", "tripod", "arc", "arm", "globe", "lantern", "twist")
 SHADES = ("cone", "drum", "dome", "bell", "globe", "bowl", "square", "tiers")
@@ -87,7 +98,10 @@ class Lamp:
         if self.kind == "vase":
             along = np.linspace(0, 1, 22)
             top = self.height - 0.42 * self.shade_height
-            body = 0.45 * self.foot + self.foot * self.bulge * np.sin(np.pi * along ** (0.5 + 0.3 * self.knots)) ** 2
+            body = (
+                0.45 * self.foot
+                + self.foot * self.bulge * np.sin(np.pi * along ** (0.5 + 0.3 * self.knots)) ** 2
+            )
             profile = [(0.0, 0.0), (0.62 * self.foot, 0.0)]
             profile += [(float(r), float(2 + z * (top - 2))) for r, z in zip(body, along, strict=True)]
             vase = lathe("paint" if self.role == "metal" else self.role, [*profile, (0.0, top)], sides=32)
@@ -95,12 +109,20 @@ class Lamp:
         if self.kind == "twist":
             turn = np.linspace(0, 2 * np.pi * self.knots, 60)
             swing = self.foot * 0.35 * self.bulge * np.sin(np.linspace(0, np.pi, 60))
-            path = np.column_stack([swing * np.cos(turn), swing * np.sin(turn), np.linspace(1.5, stem_top, 60)])
+            path = np.column_stack(
+                [swing * np.cos(turn), swing * np.sin(turn), np.linspace(1.5, stem_top, 60)]
+            )
             return [*parts, *self._foot(), tube(self.role, path, 1.2 * self.stem, sides=10)]
         along = np.linspace(0, 1, 8 * self.knots + 1)
-        swell = self.stem * (1 + 1.6 * self.bulge * np.sin(np.pi * self.knots * along) ** 2 * (self.knots < 4))
+        swell = self.stem * (
+            1 + 1.6 * self.bulge * np.sin(np.pi * self.knots * along) ** 2 * (self.knots < 4)
+        )
         heights = 1.5 + along * (stem_top - 1.5)
-        profile = [(0.0, 1.5), *((float(r), float(z)) for r, z in zip(swell, heights, strict=True)), (0.0, stem_top)]
+        profile = [
+            (0.0, 1.5),
+            *((float(r), float(z)) for r, z in zip(swell, heights, strict=True)),
+            (0.0, stem_top),
+        ]
         return [*parts, *self._foot(), lathe(self.role, profile, sides=16)]
 
     def _foot(self) -> list[Part]:
@@ -110,7 +132,7 @@ class Lamp:
         dome = [(0.0, 0.0), (self.foot, 0.0), (self.foot, 0.4 * low), (0.85 * self.foot, 0.8 * low)]
         return [lathe(self.role, [*dome, (0.3 * self.foot, 1.4 * low), (0.0, 2.0 * low)], sides=32)]
 
-    def _shade(self, middle: float, x: float = 0.0, y: float = 0.0) -> list[Part]:
+    def _shade(self, middle: Number, x: Number = 0.0, y: Number = 0.0) -> list[Part]:
         """A hollow shade about `middle`: skin with an inside, closed as one body."""
         bottom, top = middle - self.shade_height / 2, middle + self.shade_height / 2
         wide, narrow = self.shade_radius, self.shade_radius * self.shade_taper
@@ -118,8 +140,6 @@ class Lamp:
         if self.shade == "globe":
             return [lathe("shade", _ball(0.8 * wide), (x, y, middle), 36)]
         if self.shade == "square":
-            from generation.assets.procedural.solids import loft, rounded_rectangle
-
             ring = rounded_rectangle(2, 2, 0.06)
             levels = [(wide, bottom), (narrow, top), (0.93 * narrow, top), (0.95 * wide, bottom + 0.6)]
             rings = [np.column_stack([ring * r * 0.85 + [x, y], np.full(len(ring), z)]) for r, z in levels]
@@ -133,7 +153,10 @@ class Lamp:
                 low, high = bottom + tier / 3 * self.shade_height, bottom + (tier + 1) / 3 * self.shade_height
                 outer += [(wide * share, low), (wide * share * (0.72 + 0.1 * self.shade_taper), high)]
         elif self.shade == "bowl":
-            outer = [(0.3 * wide + 0.7 * wide * np.sin(a * np.pi / 2), bottom + a**1.6 * self.shade_height * 0.6) for a in along]
+            outer = [
+                (0.3 * wide + 0.7 * wide * np.sin(a * np.pi / 2), bottom + a**1.6 * self.shade_height * 0.6)
+                for a in along
+            ]
         else:
             radius = {
                 "cone": wide + (narrow - wide) * along,
@@ -141,8 +164,10 @@ class Lamp:
                 "dome": wide * np.sqrt(np.clip(1 - (0.97 * along) ** 2, 0, 1)),
                 "bell": narrow * 0.7 + (wide - narrow * 0.7) * (1 - along) ** 2.2,
             }[self.shade]
-            outer = [(float(r), float(bottom + a * self.shade_height)) for r, a in zip(radius, along, strict=True)]
-        # the inside comes up to a ceiling below the rim, so the shade looks open from below and is one closed body
+            outer = [
+                (float(r), float(bottom + a * self.shade_height)) for r, a in zip(radius, along, strict=True)
+            ]
+        # the inside comes up to a ceiling below the rim: open to look at from below, and one closed body
         inner = [(max(r - 0.6, 0.2), z) for r, z in outer[:-3]]
         ceiling = inner[-1][1]
         return [lathe("shade", [(0.0, ceiling), *reversed(inner), *outer, (0.0, outer[-1][1])], at, 36)]
@@ -169,22 +194,32 @@ class Lamp:
             box(frame, (0, 0, tall), (2.3 * x, 2.3 * x, 2.4), 0.4),
             box("shade", (0, 0, tall / 2), (1.7 * x, 1.7 * x, tall - 1.6)),
         ]
-        for sx in (-1, 1):
-            for sy in (-1, 1):
-                parts.append(box(frame, (sx * x, sy * x, tall / 2), (1.6, 1.6, tall - 1)))
+        parts += [box(frame, (*corner, tall / 2), (1.6, 1.6, tall - 1)) for corner in corners(x, x)]
         for bar in range(1, self.knots):
             for side in (-1, 1):
                 z = tall * bar / self.knots
                 parts.append(box(frame, (0, side * 0.88 * x, z), (2 * x, 0.8, 0.8)))
                 parts.append(box(frame, (side * 0.88 * x, 0, z), (0.8, 2 * x, 0.8)))
-        roof = [(0.0, tall + 1), (1.2 * x, tall + 1), (0.3 * x, tall + 1 + 0.6 * x * self.bulge), (0.0, tall + 2 + 0.6 * x)]
+        roof = [
+            (0.0, tall + 1),
+            (1.2 * x, tall + 1),
+            (0.3 * x, tall + 1 + 0.6 * x * self.bulge),
+            (0.0, tall + 2 + 0.6 * x),
+        ]
         return [*parts, lathe(frame, roof, sides=4).turned("z", 45)]
 
     def _arc(self) -> list[Part]:
         out = self.height * (0.35 + 0.5 * self.reach)
         top = self.height * 1.15
         path = smooth_path(
-            [(0, 0, 1.5), (-0.02 * out, 0, 0.55 * top), (0.12 * out, 0, 0.9 * top), (0.5 * out, 0, top), (out, 0, 0.86 * top)], 8
+            [
+                (0, 0, 1.5),
+                (-0.02 * out, 0, 0.55 * top),
+                (0.12 * out, 0, 0.9 * top),
+                (0.5 * out, 0, top),
+                (out, 0, 0.86 * top),
+            ],
+            8,
         )
         hang = 0.86 * top - 0.35 * self.shade_height
         foot = lathe(self.role, [(0, 0), (1.3 * self.foot, 0), (1.3 * self.foot, 3.5), (0, 4.5)], sides=32)
@@ -194,10 +229,19 @@ class Lamp:
         elbow = (-self.reach * 0.5 * self.height, 0.0, 0.62 * self.height)
         head = (self.reach * 0.55 * self.height, 0.0, self.height)
         size = 0.55 * self.shade_radius
-        cone = [(0.0, 0.0), (size, -0.2 * size), (1.02 * size, 0.1 * size), (0.45 * size, 1.3 * size), (0.0, 1.5 * size)]
+        cone = [
+            (0.0, 0.0),
+            (size, -0.2 * size),
+            (1.02 * size, 0.1 * size),
+            (0.45 * size, 1.3 * size),
+            (0.0, 1.5 * size),
+        ]
         shade = lathe("paint" if self.role == "wood" else self.role, cone, sides=28)
         bulb = lathe("shade", _ball(0.5 * size), (0, 0, 0.05 * size), 20)
-        parts = [part.turned("y", -25 - 20 * self.bulge).moved(head[0], 0, head[2] - size) for part in (shade, bulb)]
+        parts = [
+            part.turned("y", -25 - 20 * self.bulge).moved(head[0], 0, head[2] - size)
+            for part in (shade, bulb)
+        ]
         parts += [
             frustum("metal", (0, 0, 2), elbow, 0.8 * self.stem),
             frustum("metal", elbow, head, 0.8 * self.stem),
@@ -206,7 +250,7 @@ class Lamp:
         return [*parts, *self._foot()]
 
 
-def _ball(radius: float) -> list[tuple[float, float]]:
+def _ball(radius: Number) -> list[tuple[float, float]]:
     """Profile of a ball about height 0."""
     angles = np.linspace(-np.pi / 2, np.pi / 2, 17)[1:-1]
     middle = [(float(radius * np.cos(a)), float(radius * np.sin(a))) for a in angles]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from generation.assets.procedural.solids import Part, beam, frustum, lathe, tube
+from generation.assets.procedural.solids import Number, Part, beam, frustum, lathe, tube
 
 LEG_STYLES = ("square", "tapered", "round", "splayed", "turned", "hairpin", "cabriole")
 Point = tuple[float, float]
@@ -12,19 +12,19 @@ Point = tuple[float, float]
 _CORNERS = ((-1, -1), (1, -1), (1, 1), (-1, 1))
 
 
-def corners(x: float, y: float) -> list[Point]:
+def corners(x: Number, y: Number) -> list[Point]:
     """The four corners of a rectangle of half sides x and y, counter-clockwise from the front left."""
     return [(sx * x, sy * y) for sx, sy in _CORNERS]
 
 
-def splay_of(style: str, splay: float) -> float:
+def splay_of(style: str, splay: Number) -> float:
     """How far the feet of a style stand out, when its most splayed kind stands out by `splay`."""
     shares = {"square": 0.0, "round": 0.15, "tapered": 0.3, "turned": 0.2, "splayed": 1.0, "hairpin": 0.8}
     return shares.get(style, 0.0) * splay
 
 
 def legs(
-    role: str, style: str, heads: Sequence[Point], top: float, thickness: float, splay: float = 0.0
+    role: str, style: str, heads: Sequence[Point], top: Number, thickness: Number, splay: Number = 0.0
 ) -> list[Part]:
     """A leg below each head.
 
@@ -48,7 +48,7 @@ def legs(
 
 
 def _leg(
-    role: str, style: str, foot: np.ndarray, head: np.ndarray, thickness: float, direction: np.ndarray
+    role: str, style: str, foot: np.ndarray, head: np.ndarray, thickness: Number, direction: np.ndarray
 ) -> list[Part]:
     if style == "square":
         return [beam(role, foot, head, (thickness, thickness))]
@@ -71,11 +71,14 @@ def _leg(
         path[0, :2], path[0, 2] = path[1, :2], 0.0
         return [tube(role, path, radius, sides=12)]
     wire = 0.22 * thickness + 0.35
-    ends = [head + [-5.0 * (direction[0] or 1.0), 0, 0], head + [0, -5.0 * (direction[1] or 1.0), 0]]
-    return [frustum("metal", foot + [0, 0, wire * 0.2], end, wire, sides=10) for end in ends]
+    ends = [
+        head - np.array([5.0 * (direction[0] or 1.0), 0, 0]),
+        head - np.array([0, 5.0 * (direction[1] or 1.0), 0]),
+    ]
+    return [frustum("metal", foot + np.array([0, 0, wire * 0.2]), end, wire, sides=10) for end in ends]
 
 
-def pedestal(role: str, top: float, reach: float, thickness: float, curve: float = 0.5) -> Part:
+def pedestal(role: str, top: Number, reach: Number, thickness: Number, curve: Number = 0.5) -> Part:
     """One turned column on a round foot.
 
     Args:
@@ -93,7 +96,7 @@ def pedestal(role: str, top: float, reach: float, thickness: float, curve: float
     return lathe(role, [*profile, (0.0, top)], sides=32)
 
 
-def star_base(top: float, reach: float, arms: int, castors: bool, column: float = 2.4) -> list[Part]:
+def star_base(top: Number, reach: Number, arms: int, castors: bool, column: Number = 2.4) -> list[Part]:
     """Column on a star of sloping arms, as of an office chair."""
     parts = [frustum("metal", (0, 0, 7), (0, 0, top), column)]
     for index in range(arms):
@@ -104,11 +107,15 @@ def star_base(top: float, reach: float, arms: int, castors: bool, column: float 
             wheel = [(0.0, 0.0), (1.8, 0.6), (2.4, 2.5), (1.8, 4.6), (0.0, 5.4)]
             parts.append(lathe("plastic", wheel, (x, y, 0), sides=12))
         else:
-            parts.append(lathe("plastic", [(0.0, 0.0), (1.9, 0.0), (1.6, 1.6), (0.0, 1.6)], (x, y, 0), sides=12))
+            parts.append(
+                lathe("plastic", [(0.0, 0.0), (1.9, 0.0), (1.6, 1.6), (0.0, 1.6)], (x, y, 0), sides=12)
+            )
     return parts
 
 
-def sled(x: float, y: float, top: float, thickness: float, lean: float = 0.0, role: str = "metal") -> list[Part]:
+def sled(
+    x: Number, y: Number, top: Number, thickness: Number, lean: Number = 0.0, role: str = "metal"
+) -> list[Part]:
     """Two closed hoops of square bar, left and right, standing on their lower bars."""
     half = thickness / 2
     parts = []

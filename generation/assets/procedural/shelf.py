@@ -1,10 +1,11 @@
 """Shelves: bookcases, cube shelves, ladder shelves, metal racks and staggered ones, empty or filled."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from generation.assets.procedural.solids import Part, beam, box, lathe
+from generation.assets.procedural.solids import Number, Part, beam, box, lathe, slab
 
 KINDS = ("bookcase", "bookcase", "cubes", "ladder", "rack", "staggered", "round-posts", "corner")
 
@@ -98,7 +99,9 @@ class Shelf:
         for column in range(self.columns + 1):
             x = -self.width / 2 + column * self.width / self.columns
             x = float(np.clip(x, (self.board - self.width) / 2, (self.width - self.board) / 2))
-            parts.append(box(self.role, (x, 0, (self.feet + top) / 2), (self.board, depth - 0.4, self.height), 0.3))
+            parts.append(
+                box(self.role, (x, 0, (self.feet + top) / 2), (self.board, depth - 0.4, self.height), 0.3)
+            )
         if self.back:
             centre = (0, depth / 2 - 0.8, (self.feet + top) / 2)
             parts.append(box(self.role, centre, (self.width - 1, 1.0, self.height - 1)))
@@ -110,11 +113,13 @@ class Shelf:
         elif self.feet:
             parts.append(box(self.role, (0, 1, self.feet / 2), (self.width - 3, depth - 4, self.feet + 0.4)))
         bay = self.width / self.columns - self.board
-        for low, high in zip(levels[:-1], levels[1:], strict=True):
+        for low, high in pairwise(levels):
             for column in range(self.columns):
                 x = -self.width / 2 + (column + 0.5) * self.width / self.columns
                 index = len(parts)
-                parts += self._things(x, bay, float(low) + self.board / 2, float(high - low) - self.board, index)
+                parts += self._things(
+                    x, bay, float(low) + self.board / 2, float(high - low) - self.board, index
+                )
         return parts
 
     def _rack(self) -> list[Part]:
@@ -137,8 +142,10 @@ class Shelf:
             for sign in (-1, 1):
                 start = (sign * (x + post), self.depth / 2, float(levels[0]))
                 parts.append(beam("metal", start, (-sign * (x + post), self.depth / 2, top - 4), (0.5, 1.6)))
-        for low, high in zip(levels[:-1], levels[1:], strict=True):
-            parts += self._things(0, 2 * x - 2, float(low) + self.board / 2, float(high - low) - self.board, len(parts))
+        for low, high in pairwise(levels):
+            parts += self._things(
+                0, 2 * x - 2, float(low) + self.board / 2, float(high - low) - self.board, len(parts)
+            )
         return parts
 
     def _ladder(self) -> list[Part]:
@@ -147,8 +154,17 @@ class Shelf:
         parts = []
         for side in (-1, 1):
             x = side * half
-            parts.append(beam(self.role, (x, -self.depth / 2, 0), (x, self.lean - self.depth / 2, top), (2.4, 3.6)))
-            parts.append(beam(self.role, (x, self.depth / 2 + self.lean, 0), (x, self.lean - self.depth / 2 + 4, top), (2.4, 3.0)))
+            parts.append(
+                beam(self.role, (x, -self.depth / 2, 0), (x, self.lean - self.depth / 2, top), (2.4, 3.6))
+            )
+            parts.append(
+                beam(
+                    self.role,
+                    (x, self.depth / 2 + self.lean, 0),
+                    (x, self.lean - self.depth / 2 + 4, top),
+                    (2.4, 3.0),
+                )
+            )
         for index, z in enumerate(np.linspace(0.1, 0.94, self.rows + 1) * top):
             share = float(z) / top
             front = -self.depth / 2 + self.lean * share
@@ -156,10 +172,13 @@ class Shelf:
             centre = (0, (front + rear) / 2, float(z))
             parts.append(box(self.role, centre, (self.width, rear - front + 2, self.board), 0.3))
             if index < self.rows:
-                things = self._things(0, self.width - 8, float(z) + self.board / 2, 0.84 * top / self.rows - self.board, index)
+                things = self._things(
+                    0, self.width - 8, float(z) + self.board / 2, 0.84 * top / self.rows - self.board, index
+                )
                 shrink = min(1.0, (rear - front) / self.depth)
                 parts += [
-                    Part(part.role, part.vertices * [1, shrink, 1], part.faces).moved(y=centre[1] * 1.0) for part in things
+                    Part(part.role, part.vertices * [1, shrink, 1], part.faces).moved(y=centre[1] * 1.0)
+                    for part in things
                 ]
         return parts
 
@@ -174,9 +193,13 @@ class Shelf:
                 rise = float(levels[1] - levels[0])
                 for post in (-1, 1):
                     x = post * (self.width / 2 - shift / 2 - self.board) * (0.9 if side == post else 0.55)
-                    parts.append(box(self.role, (x, 0, float(z) + rise / 2), (self.board, self.depth * 0.92, rise)))
+                    parts.append(
+                        box(self.role, (x, 0, float(z) + rise / 2), (self.board, self.depth * 0.92, rise))
+                    )
                 bay = 0.5 * self.width
-                parts += self._things(side * shift / 4, bay, float(z) + self.board / 2, rise - self.board, index)
+                parts += self._things(
+                    side * shift / 4, bay, float(z) + self.board / 2, rise - self.board, index
+                )
         if self.feet:
             for sx in (-1, 1):
                 x = sx * (self.width / 2 - 5) - shift / 2
@@ -184,21 +207,17 @@ class Shelf:
         return parts
 
     def _corner(self) -> list[Part]:
-        from generation.assets.procedural.solids import slab
-
         radius = 1.15 * self.width
         arc = np.linspace(0, np.pi / 2, 14)
         quarter = np.concatenate([[[0.0, 0.0]], np.column_stack([np.cos(arc), np.sin(arc)]) * radius])
-        parts = []
-        for z in self._levels():
-            # the quarter disc opens to the front left; shifted so that it is star-shaped about its mean
-            parts.append(slab(self.role, quarter, float(z) - self.board / 2, float(z) + self.board / 2))
+        half = self.board / 2
+        parts = [slab(self.role, quarter, float(z) - half, float(z) + half) for z in self._levels()]
         tall = self.height + self.feet
         parts.append(box(self.role, (radius / 2, -self.board / 2, tall / 2), (radius, self.board, tall), 0.3))
         parts.append(box(self.role, (-self.board / 2, radius / 2, tall / 2), (self.board, radius, tall), 0.3))
         return [part.turned("z", -90) for part in parts]
 
-    def _things(self, x: float, width: float, floor: float, room: float, index: int) -> list[Part]:
+    def _things(self, x: Number, width: Number, floor: Number, room: Number, index: int) -> list[Part]:
         """Books, boxes or a vase in a bay of a width, standing on `floor` with `room` above."""
         rng = np.random.default_rng([self.contents, index])
         if rng.random() > self.filled or room < 8:
@@ -206,17 +225,30 @@ class Shelf:
         kind = rng.choice(["books", "books", "box", "vase"])
         if kind == "box":
             size = (width * rng.uniform(0.5, 0.9), self.depth * 0.72, min(room * rng.uniform(0.45, 0.8), 24))
-            return [box(str(rng.choice(["accent", "fabric", "linen"])), (x, -1, floor + size[2] / 2), size, 0.8)]
+            return [
+                box(str(rng.choice(["accent", "fabric", "linen"])), (x, -1, floor + size[2] / 2), size, 0.8)
+            ]
         if kind == "vase":
             tall = min(room * rng.uniform(0.5, 0.85), 32.0)
-            body = [(0.0, 0.0), (0.18, 0.0), (0.3, 0.35), (0.24, 0.65), (0.09, 0.85), (0.14, 1.0), (0.0, 0.97)]
+            body = [
+                (0.0, 0.0),
+                (0.18, 0.0),
+                (0.3, 0.35),
+                (0.24, 0.65),
+                (0.09, 0.85),
+                (0.14, 1.0),
+                (0.0, 0.97),
+            ]
             profile = [(r * tall, z * tall) for r, z in body]
             return [lathe("accent", profile, (x + width * rng.uniform(-0.25, 0.25), 0, floor), sides=16)]
         parts: list[Part] = []
         left = x - width / 2 + 0.5
         end = x - width / 2 + width * rng.uniform(0.45, 0.95)
         while left < end:
-            thick, tall = float(rng.uniform(2.0, 5.5)), min(room - 2, float(rng.uniform(0.62, 0.92)) * min(room, 34))
+            thick, tall = (
+                float(rng.uniform(2.0, 5.5)),
+                min(room - 2, float(rng.uniform(0.62, 0.92)) * min(room, 34)),
+            )
             if left + thick > x + width / 2:
                 break
             deep = self.depth * float(rng.uniform(0.55, 0.75))

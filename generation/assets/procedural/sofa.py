@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from generation.assets.procedural.legs import corners, legs
-from generation.assets.procedural.solids import Part, beam, box, cushion, frustum, loft
+from generation.assets.procedural.solids import Number, Part, beam, box, cushion, frustum, loft
 
 ARMS = ("block", "rolled", "sloped", "slim", "wood", "none", "flared")
 BACKS = ("cushions", "tight", "wing", "low", "round", "channels")
@@ -96,7 +96,7 @@ class Sofa:
     def _back_thickness(self) -> float:
         return 16.0 if self.back != "low" else 12.0
 
-    def _body(self, width: float) -> list[Part]:
+    def _body(self, width: Number) -> list[Part]:
         bottom, top = self.feet_height, self.seat_height - self.cushion
         if self.arms == "wood":
             bottom = max(bottom, top - 9.0)
@@ -111,7 +111,7 @@ class Sofa:
             parts.append(cushion("fabric", centre, (self.seat_width, reach + 4, height), 1.5, cells=1))
         return parts
 
-    def _seat_cushions(self, width: float) -> list[Part]:
+    def _seat_cushions(self, width: Number) -> list[Part]:
         parts = []
         for index in range(self.seats):
             x = -width / 2 + (index + 0.5) * self.seat_width
@@ -124,7 +124,7 @@ class Sofa:
             parts.append(cushion("fabric", centre, size, self.softness, crown=0.12 * self.cushion))
         return parts
 
-    def _back(self, width: float) -> list[Part]:
+    def _back(self, width: Number) -> list[Part]:
         base_y = self.seat_depth / 2
         bottom = self.seat_height - self.cushion
         height = self.cushion + self.back_height * (0.62 if self.back == "low" else 1.0)
@@ -141,20 +141,33 @@ class Sofa:
             rings = []
             for a in across:
                 up = bottom + frame_height * (0.62 + 0.38 * np.cos(a * np.pi / 2))
-                profile = [(-thick / 2, bottom), (thick / 2, bottom), (thick / 2, up - 3), (0, up), (-thick / 2, up - 3)]
+                profile = [
+                    (-thick / 2, bottom),
+                    (thick / 2, bottom),
+                    (thick / 2, up - 3),
+                    (0, up),
+                    (-thick / 2, up - 3),
+                ]
                 rings.append([(a * width / 2, base_y + thick / 2 + y, z) for y, z in profile])
             parts.append(leaning(loft("fabric", np.array(rings)).moved()))
         else:
             size = (width, thick * (0.6 if self.back == "cushions" else 1.0), frame_height)
-            centre = (0, base_y + thick / 2 + (thick * 0.2 if self.back == "cushions" else 0), bottom + frame_height / 2)
+            centre = (
+                0,
+                base_y + thick / 2 + (thick * 0.2 if self.back == "cushions" else 0),
+                bottom + frame_height / 2,
+            )
             parts.append(leaning(cushion("fabric", centre, size, min(4.0, self.softness), cells=1)))
         if self.back == "cushions":
             for index in range(self.seats):
                 x = -width / 2 + (index + 0.5) * self.seat_width
                 rise = height - self.cushion + 3
-                centre = (x, base_y + 1, self.seat_height + rise / 2 - 1)
-                lying = cushion("fabric", (0, 0, 0), (self.seat_width - 1.5, rise, 13), self.softness + 1, 3.5)
-                parts.append(leaning(lying.turned("x", 90).moved(*centre)))
+                lying = cushion(
+                    "fabric", (0, 0, 0), (self.seat_width - 1.5, rise, 13), self.softness + 1, 3.5
+                )
+                parts.append(
+                    leaning(lying.turned("x", 90).moved(x, base_y + 1, self.seat_height + rise / 2 - 1))
+                )
         if self.back == "channels":
             count = 4 * self.seats
             step = width / count
@@ -162,16 +175,20 @@ class Sofa:
                 x = -width / 2 + (index + 0.5) * step
                 rise = height - self.cushion + 2
                 lying = cushion("fabric", (0, 0, 0), (step, rise, 7), 3.2, segments=2, cells=1)
-                parts.append(leaning(lying.turned("x", 90).moved(x, base_y + 1.5, self.seat_height + rise / 2 - 1)))
+                parts.append(
+                    leaning(lying.turned("x", 90).moved(x, base_y + 1.5, self.seat_height + rise / 2 - 1))
+                )
         if self.back == "wing" and self.arms != "none":
             for side in (-1, 1):
                 x = side * (width / 2 + self._arm / 2)
                 rise = height + 1
-                wing = cushion("fabric", (x, base_y - 2, bottom + rise / 2), (max(self._arm, 7), 24, rise), 3.0, cells=1)
+                wing = cushion(
+                    "fabric", (x, base_y - 2, bottom + rise / 2), (max(self._arm, 7), 24, rise), 3.0, cells=1
+                )
                 parts.append(leaning(wing))
         return parts
 
-    def _arms(self, width: float) -> list[Part]:
+    def _arms(self, width: Number) -> list[Part]:
         depth = self.seat_depth + 0.7 * self._back_thickness
         middle = self._front + depth / 2
         top = self.seat_height + self.arm_height
@@ -185,25 +202,40 @@ class Sofa:
                     beam("wood", (x, self._front + 3, 0), (x, self._front + 3, top - 2), post),
                     beam("wood", (x, middle + depth / 2 - 4, 0), (x, middle + depth / 2 - 4, top - 2), post),
                     box("wood", (x, middle, top - 1), (6.5, depth + 3, 3.0), 0.8),
-                    beam("wood", (x, self._front, bottom + 5), (x, middle + depth / 2, bottom + 5), (3.0, 5.0)),
+                    beam(
+                        "wood", (x, self._front, bottom + 5), (x, middle + depth / 2, bottom + 5), (3.0, 5.0)
+                    ),
                 ]
                 continue
             height = top - bottom
             if self.arms in ("block", "slim"):
                 size = (self._arm, depth, height)
-                parts.append(cushion("fabric", (x, middle, bottom + height / 2), size, 0.8 * self.softness, cells=1))
+                parts.append(
+                    cushion("fabric", (x, middle, bottom + height / 2), size, 0.8 * self.softness, cells=1)
+                )
             elif self.arms == "rolled":
                 radius = 0.5 * self._arm + 2
                 lower = height - radius
                 parts.append(box("fabric", (x, middle, bottom + lower / 2), (self._arm, depth, lower), 0.6))
-                roll = frustum("fabric", (x, middle - depth / 2 - 1, top - radius), (x, middle + depth / 2, top - radius), radius)
+                roll = frustum(
+                    "fabric",
+                    (x, middle - depth / 2 - 1, top - radius),
+                    (x, middle + depth / 2, top - radius),
+                    radius,
+                )
                 parts.append(roll.moved(side * 1.5))
             elif self.arms == "sloped":
                 front, rear = self.seat_height + 2, top + 4
                 half = self._arm / 2
                 rings = []
-                for y, up in ((middle - depth / 2, front), (middle, (front + rear) / 2 + 2), (middle + depth / 2, rear)):
-                    rings.append([(x + half, y, bottom), (x - half, y, bottom), (x - half, y, up), (x + half, y, up)])
+                for y, up in (
+                    (middle - depth / 2, front),
+                    (middle, (front + rear) / 2 + 2),
+                    (middle + depth / 2, rear),
+                ):
+                    rings.append(
+                        [(x + half, y, bottom), (x - half, y, bottom), (x - half, y, up), (x + half, y, up)]
+                    )
                 parts.append(loft("fabric", np.array(rings)))
             else:
                 flare = side * 0.45 * self.arm_height
@@ -211,12 +243,17 @@ class Sofa:
                 rings = []
                 for z, lean in ((bottom, 0.0), (self.seat_height, 0.15), (top - 2, 0.85), (top, 1.0)):
                     shrink = half * (0.75 if z == top else 1.0)
-                    ring = [(-shrink, depth / 2), (-shrink, -depth / 2), (shrink, -depth / 2), (shrink, depth / 2)]
+                    ring = [
+                        (-shrink, depth / 2),
+                        (-shrink, -depth / 2),
+                        (shrink, -depth / 2),
+                        (shrink, depth / 2),
+                    ]
                     rings.append([(x + dx + lean * flare, middle + dy, z) for dx, dy in ring])
                 parts.append(loft("fabric", np.array(rings)))
         return parts
 
-    def _feet(self, width: float) -> list[Part]:
+    def _feet(self, width: Number) -> list[Part]:
         depth = self.seat_depth + self._back_thickness
         x, y = width / 2 + 0.3 * self._arm - 4, depth / 2 - 5
         centre = self._front + depth / 2
@@ -229,22 +266,36 @@ class Sofa:
             for side in (-1, 1):
                 for end in (-1, 1):
                     feet.append(
-                        beam("metal", (side * x, centre + end * y, 0), (side * x, centre + end * y, self.feet_height + 1), (2.0, 2.0))
+                        beam(
+                            "metal",
+                            (side * x, centre + end * y, 0),
+                            (side * x, centre + end * y, self.feet_height + 1),
+                            (2.0, 2.0),
+                        )
                     )
                 feet.append(beam("metal", (side * x, centre - y, 1), (side * x, centre + y, 1), (2.0, 2.0)))
         else:
             splay = 0.5 * self.feet_height
-            feet = legs("wood", self.feet, corners(x - splay * 0.5, y - splay * 0.5), self.feet_height + 0.8, 4.5, splay)
+            feet = legs(
+                "wood",
+                self.feet,
+                corners(x - splay * 0.5, y - splay * 0.5),
+                self.feet_height + 0.8,
+                4.5,
+                splay,
+            )
             feet = [part.moved(y=centre) for part in feet]
         if self.chaise:
             reach = self._front - 0.75 * self.seat_depth + 6
             outer = self.chaise * (width / 2 - 6)
             inner = self.chaise * (width / 2 - self.seat_width + 6)
             bottom = self.feet_height if self.arms != "wood" else self.seat_height - self.cushion - 9
-            feet += [frustum("wood", (end, reach, 0), (end, reach, bottom + 1), 2.0) for end in (outer, inner)]
+            feet += [
+                frustum("wood", (end, reach, 0), (end, reach, bottom + 1), 2.0) for end in (outer, inner)
+            ]
         return feet
 
-    def _pillows(self, width: float) -> list[Part]:
+    def _pillows(self, width: Number) -> list[Part]:
         parts = []
         side = min(0.72 * self.seat_width, self.back_height + 6, 44)
         for index in range(self.pillows):

@@ -1,7 +1,7 @@
 """Closed solids that furniture is put together from.
 
-Every function returns a `Part`: a closed surface with outward normals. Lengths are whatever the family works in
-(centimetres, mostly); `assemble` brings the whole into the frame of a shape.
+Every function returns a `Part`: a closed surface with outward normals. Lengths are whatever the family works
+in (centimetres, mostly); `assemble` brings the whole into the frame of a shape.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,8 @@ from shapely.geometry.polygon import orient
 
 from generation.assets.mesh import PartMaterial, ShapeMesh, normalised
 
-Vector = Sequence[float] | Float[np.ndarray, "3"]
+Number = float | int
+Vector = Sequence[Number] | Float[np.ndarray, "3"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +28,11 @@ class Part:
     vertices: Float[np.ndarray, "vertices 3"]
     faces: Int[np.ndarray, "faces 3"]
 
-    def moved(self, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> "Part":
+    def moved(self, x: Number = 0.0, y: Number = 0.0, z: Number = 0.0) -> "Part":
         """Translated."""
         return Part(self.role, self.vertices + np.array([x, y, z]), self.faces)
 
-    def turned(self, axis: str, degrees: float, about: Vector = (0.0, 0.0, 0.0)) -> "Part":
+    def turned(self, axis: str, degrees: Number, about: Vector = (0.0, 0.0, 0.0)) -> "Part":
         """Rotated about a world axis ('x', 'y' or 'z') through the point `about`, counter-clockwise."""
         angle = np.deg2rad(degrees)
         cosine, sine = np.cos(angle), np.sin(angle)
@@ -60,7 +61,7 @@ def assemble(parts: Sequence[Part]) -> ShapeMesh:
     )
 
 
-def box(role: str, centre: Vector, size: Vector, bevel: float = 0.0) -> Part:
+def box(role: str, centre: Vector, size: Vector, bevel: Number = 0.0) -> Part:
     """Axis-aligned box; its edges are broken by `bevel`."""
     return cushion(role, centre, size, bevel, crown=0.0, segments=1, cells=1)
 
@@ -69,8 +70,8 @@ def cushion(
     role: str,
     centre: Vector,
     size: Vector,
-    radius: float,
-    crown: float = 0.0,
+    radius: Number,
+    crown: Number = 0.0,
     segments: int = 2,
     cells: int = 5,
 ) -> Part:
@@ -89,8 +90,7 @@ def cushion(
     radius = min(radius, 0.49 * 2 * float(half.min()))
     if radius <= 0:
         segments, radius = 1, 1e-3 * float(half.min())
-    index, directions, flat, faces = _rounded_cube(segments, cells)
-    del index
+    directions, flat, faces = _rounded_cube(segments, cells)
     vertices = flat * (half - radius) + directions * radius
     if crown:
         unit = np.clip(vertices / half, -1, 1)
@@ -103,15 +103,15 @@ def cushion(
 def _rounded_cube(
     segments: int, cells: int
 ) -> tuple[
-    Int[np.ndarray, "vertices 3"],
     Float[np.ndarray, "vertices 3"],
     Float[np.ndarray, "vertices 3"],
     Int[np.ndarray, "faces 3"],
 ]:
-    """Surface of a cube of m³ cells, m = 2 segments + cells: grid index, round direction and flat position."""
+    """Surface of a cube of m³ cells, m = 2 segments + cells: round direction, flat position and faces."""
     m = 2 * segments + cells
     u, v = (axis.ravel() for axis in np.meshgrid(np.arange(m + 1), np.arange(m + 1), indexing="ij"))
-    corners, quads = [], []
+    corners: list[np.ndarray] = []
+    quads: list[np.ndarray] = []
     grid = np.arange((m + 1) ** 2).reshape(m + 1, m + 1)
     cell = np.stack([grid[:-1, :-1], grid[1:, :-1], grid[1:, 1:], grid[:-1, 1:]], axis=-1).reshape(-1, 4)
     for axis in range(3):
@@ -119,7 +119,7 @@ def _rounded_cube(
             face = np.empty(((m + 1) ** 2, 3), dtype=np.int64)
             face[:, axis] = side
             face[:, (axis + 1) % 3], face[:, (axis + 2) % 3] = u, v
-            quads.append((cell if side else cell[:, ::-1]) + sum(len(corner) for corner in corners))
+            quads.append((cell if side else cell[:, ::-1]) + len(corners) * (m + 1) ** 2)
             corners.append(face)
     index, inverse = np.unique(np.concatenate(corners), axis=0, return_inverse=True)
     quad = inverse.reshape(-1)[np.concatenate(quads)]
@@ -131,9 +131,9 @@ def _rounded_cube(
     slope = np.tan(arc / segments * np.pi / 4)
     directions = slope / np.linalg.norm(slope, axis=1, keepdims=True)
     flat = np.clip((index - segments) / cells * 2.0 - 1.0, -1, 1)
-    for array in (index, directions, flat, faces):
+    for array in (directions, flat, faces):
         array.setflags(write=False)
-    return index, directions, flat, faces
+    return directions, flat, faces
 
 
 def loft(role: str, rings: Float[np.ndarray, "rings points 3"]) -> Part:
@@ -141,8 +141,8 @@ def loft(role: str, rings: Float[np.ndarray, "rings points 3"]) -> Part:
 
     Args:
         role: what it is made of.
-        rings: from bottom to top, each counter-clockwise seen from the top. End rings must be star-shaped about
-            their mean. An end ring that is a single point makes a tip.
+        rings: from bottom to top, each counter-clockwise seen from the top. End rings must be star-shaped
+            about their mean. An end ring that is a single point makes a tip.
     """
     count, points = rings.shape[:2]
     vertices = np.concatenate([rings.reshape(-1, 3), rings[[0, -1]].mean(axis=1)])
@@ -177,8 +177,8 @@ def frustum(
     role: str,
     start: Vector,
     end: Vector,
-    start_radius: float,
-    end_radius: float | None = None,
+    start_radius: Number,
+    end_radius: Number | None = None,
     sides: int = 16,
 ) -> Part:
     """Round bar from `start` to `end`, tapering from one radius to the other."""
@@ -190,8 +190,8 @@ def beam(
     role: str,
     start: Vector,
     end: Vector,
-    start_size: tuple[float, float],
-    end_size: tuple[float, float] | None = None,
+    start_size: tuple[Number, Number],
+    end_size: tuple[Number, Number] | None = None,
 ) -> Part:
     """Rectangular bar from `start` to `end`.
 
@@ -199,8 +199,8 @@ def beam(
         role: what it is made of.
         start: middle of one end.
         end: middle of the other end.
-        start_size: for a bar that mostly stands, its width along x and depth along y; for one that mostly lies,
-            its horizontal width and its height.
+        start_size: for a bar that mostly stands, its width along x and depth along y; for one that mostly
+            lies, its horizontal width and its height.
         end_size: the same at `end`; None for no taper.
     """
     first, last = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
@@ -223,7 +223,7 @@ def beam(
 def tube(
     role: str,
     path: Float[np.ndarray, "points 3"],
-    radius: float | Sequence[float] | Float[np.ndarray, " points"],
+    radius: Number | Sequence[Number] | Float[np.ndarray, " points"],
     sides: int = 10,
     closed: bool = False,
 ) -> Part:
@@ -273,7 +273,7 @@ def tube(
 
 
 def lathe(
-    role: str, profile: Sequence[tuple[float, float]], centre: Vector = (0, 0, 0), sides: int = 28
+    role: str, profile: Sequence[tuple[Number, Number]], centre: Vector = (0, 0, 0), sides: int = 28
 ) -> Part:
     """Body turned about a vertical axis.
 
@@ -295,10 +295,10 @@ def lathe(
 def slab(
     role: str,
     outline: Float[np.ndarray, "points 2"],
-    bottom: float,
-    top: float,
-    bevel: float = 0.0,
-    under: float = 0.0,
+    bottom: Number,
+    top: Number,
+    bevel: Number = 0.0,
+    under: Number = 0.0,
 ) -> Part:
     """Upright prism over an outline, with broken edges.
 
@@ -326,7 +326,7 @@ def slab(
     return loft(role, np.stack(rings))
 
 
-def panel(role: str, middle: Float[np.ndarray, "rows columns 3"], thickness: float) -> Part:
+def panel(role: str, middle: Float[np.ndarray, "rows columns 3"], thickness: Number) -> Part:
     """Curved sheet of a thickness about a grid of points; its front is where rows × columns points."""
     along_rows, along_columns = np.gradient(middle, axis=0), np.gradient(middle, axis=1)
     normals = np.cross(along_rows, along_columns)
@@ -354,7 +354,7 @@ def panel(role: str, middle: Float[np.ndarray, "rows columns 3"], thickness: flo
     return Part(role, np.concatenate([front.reshape(-1, 3), back.reshape(-1, 3)]), faces)
 
 
-def plate(role: str, area: Polygon, bottom: float, top: float) -> Part:
+def plate(role: str, area: Polygon, bottom: Number, top: Number) -> Part:
     """Upright prism over any polygon, holes included."""
     area = orient(area)
     rings = [np.array(ring.coords)[:-1] for ring in (area.exterior, *area.interiors)]
@@ -385,7 +385,7 @@ def standing(part: Part) -> Part:
 
 
 def superellipse(
-    width: float, depth: float, exponent: float, points: int = 40
+    width: Number, depth: Number, exponent: Number, points: int = 40
 ) -> Float[np.ndarray, "points 2"]:
     """Outline between an ellipse (exponent 2) and a rectangle (large), counter-clockwise."""
     angles = np.arange(points) * (2 * np.pi / points) + np.pi / points
@@ -395,7 +395,7 @@ def superellipse(
 
 
 def rounded_rectangle(
-    width: float, depth: float, radius: float, steps: int = 4
+    width: Number, depth: Number, radius: Number, steps: int = 4
 ) -> Float[np.ndarray, "points 2"]:
     """Outline of a rectangle with round corners, counter-clockwise; radius 0 gives the four corners."""
     if radius <= 0:

@@ -6,11 +6,13 @@ import numpy as np
 
 from generation.assets.procedural.legs import LEG_STYLES, legs, pedestal, sled, splay_of, star_base
 from generation.assets.procedural.solids import (
+    Number,
     Part,
     beam,
     cushion,
     frustum,
     lathe,
+    loft,
     panel,
     slab,
     superellipse,
@@ -90,30 +92,38 @@ class Stool:
             parts += self._back()
         return parts
 
-    def _seat(self, under: float) -> list[Part]:
+    def _seat(self, under: Number) -> list[Part]:
         outline = superellipse(self.width, self.depth, self.roundness)
         board = "wood" if self.role == "metal" else self.role
         if self.seat == "padded":
             parts = [slab("fabric", outline, under, self.height, bevel=0.45 * self.padding)]
             return [*parts, slab(board, outline * 0.96, under - 1.5, under + 0.5)]
         if self.seat == "thick":
-            return [slab(board, outline, under, self.height, bevel=0.3 * self.padding, under=0.15 * self.width)]
+            return [
+                slab(board, outline, under, self.height, bevel=0.3 * self.padding, under=0.15 * self.width)
+            ]
         if self.seat == "saddle":
             across = np.linspace(-1, 1, 13)
             rows = np.linspace(-1, 1, 9)
             grid = np.array(
-                [[(a * self.width / 2, -r * self.depth / 2, under + 1.6 + 3.5 * a**2 - r**2) for a in across] for r in rows]
+                [
+                    [
+                        (a * self.width / 2, -r * self.depth / 2, under + 1.6 + 3.5 * a**2 - r**2)
+                        for a in across
+                    ]
+                    for r in rows
+                ]
             )
             return [panel(board, grid[::-1], 3.0)]
         if self.seat == "dish":
             rings = [(0.25, -0.4), (0.8, -0.4), (1.0, 1.8), (1.0, 3.2), (0.94, 3.4), (0.6, 2.0), (0.2, 1.6)]
-            levels = [np.column_stack([outline * share, np.full(len(outline), under + z)]) for share, z in rings]
-            from generation.assets.procedural.solids import loft
-
+            levels = [
+                np.column_stack([outline * share, np.full(len(outline), under + z)]) for share, z in rings
+            ]
             return [loft("plastic" if self.role == "metal" else board, np.stack(levels))]
         return [slab(board, outline, under, self.height, bevel=1.0)]
 
-    def _base(self, top: float) -> list[Part]:
+    def _base(self, top: Number) -> list[Part]:
         inside = 0.36 if self.roundness < 3 else 0.42
         x, y = inside * self.width, inside * self.depth
         frame = self.role
@@ -157,25 +167,35 @@ class Stool:
             if self.ring:
                 turn = np.linspace(0, 2 * np.pi, 28, endpoint=False)
                 radius = 0.38 * self.width
-                loop = np.column_stack([radius * np.cos(turn), radius * np.sin(turn), np.full(28, self.ring * top)])
+                loop = np.column_stack(
+                    [radius * np.cos(turn), radius * np.sin(turn), np.full(28, self.ring * top)]
+                )
                 parts.append(tube("metal", loop, 1.1, sides=8, closed=True))
-                parts.append(frustum("metal", (-radius, 0, self.ring * top), (radius, 0, self.ring * top), 0.9))
+                parts.append(
+                    frustum("metal", (-radius, 0, self.ring * top), (radius, 0, self.ring * top), 0.9)
+                )
             return parts
         if self.base == "star":
-            return star_base(top, 0.5 * self.width + 0.5 * self.splay, 5 if self.leg > 3.5 else 4, self.leg > 3)
+            return star_base(
+                top, 0.5 * self.width + 0.5 * self.splay, 5 if self.leg > 3.5 else 4, self.leg > 3
+            )
         if self.base == "hoops":
             return sled(x, y, top, 0.6 * self.leg, lean=0.5 * self.splay, role=frame)
         if self.base == "cross":
             parts = []
             for side in (-1, 1):
-                for foot in (-1, 1):
-                    start, end = (side * x, foot * (y + self.splay), 0), (side * x * 0.96, -foot * y, top)
+                for end_of in (-1, 1):
+                    start, end = (side * x, end_of * (y + self.splay), 0), (side * x * 0.96, -end_of * y, top)
                     parts.append(beam(frame, start, end, (0.7 * self.leg, self.leg)))
             parts.append(frustum(frame, (-x, 0, 0.5 * top), (x, 0, 0.5 * top), 0.3 * self.leg))
             return parts
         waist = 0.3 * self.width * (0.6 + 0.05 * self.splay)
         profile = [(0.0, 0.0), (0.44 * self.width, 0.0), (0.44 * self.width, 1.0), (waist, 0.5 * top)]
-        return [lathe(frame, [*profile, (0.42 * self.width, top - 1), (0.42 * self.width, top), (0, top)], sides=32)]
+        return [
+            lathe(
+                frame, [*profile, (0.42 * self.width, top - 1), (0.42 * self.width, top), (0, top)], sides=32
+            )
+        ]
 
     def _back(self) -> list[Part]:
         depth, half = 0.42 * self.depth, 0.42 * self.width
@@ -183,9 +203,16 @@ class Stool:
         role = "fabric" if self.seat == "padded" else ("wood" if self.role == "metal" else self.role)
         across = np.linspace(-1, 1, 11)
         rows = (top - 0.45 * self.low_back, top)
-        grid = np.array([[(half * a, depth + 2 - 5 * a**2 + 0.1 * (z - self.height), z) for a in across] for z in rows])
+        grid = np.array(
+            [[(half * a, depth + 2 - 5 * a**2 + 0.1 * (z - self.height), z) for a in across] for z in rows]
+        )
         posts = [
-            frustum(self.role, (side * 0.6 * half, depth - 1, self.height - 2), (side * 0.6 * half, depth + 1.5, top - 3), 1.1)
+            frustum(
+                self.role,
+                (side * 0.6 * half, depth - 1, self.height - 2),
+                (side * 0.6 * half, depth + 1.5, top - 3),
+                1.1,
+            )
             for side in (-1, 1)
         ]
         return [*posts, panel(role, grid, 2.2)]
@@ -193,7 +220,9 @@ class Stool:
     def _pouf(self) -> list[Part]:
         size = (self.width, self.depth, self.height)
         if self.roundness > 3:
-            soft = cushion("fabric", (0, 0, self.height / 2), size, 0.8 * self.padding, crown=0.3 * self.padding)
+            soft = cushion(
+                "fabric", (0, 0, self.height / 2), size, 0.8 * self.padding, crown=0.3 * self.padding
+            )
             return [soft.moved(z=-float(soft.vertices[:, 2].min()))]
         angles = np.linspace(-np.pi / 2, np.pi / 2, 15)
         bulge = 0.12 + 0.02 * self.padding
@@ -206,5 +235,11 @@ class Stool:
         ]
         profile[0], profile[-1] = (0.0, 0.0), (0.0, self.height)
         seam = [(self.width / 2 * 0.995, 0.48 * self.height), (self.width / 2 * 1.02, 0.5 * self.height)]
-        band = [(0.0, seam[0][1]), seam[0], seam[1], (seam[0][0], 0.52 * self.height), (0.0, 0.52 * self.height)]
+        band = [
+            (0.0, seam[0][1]),
+            seam[0],
+            seam[1],
+            (seam[0][0], 0.52 * self.height),
+            (0.0, 0.52 * self.height),
+        ]
         return [lathe("fabric", profile, sides=36), lathe("accent", band, sides=36)]

@@ -6,6 +6,7 @@ import numpy as np
 
 from generation.assets.procedural.legs import LEG_STYLES, corners, legs, pedestal, sled
 from generation.assets.procedural.solids import (
+    Number,
     Part,
     beam,
     box,
@@ -84,12 +85,14 @@ class Table:
             splay=float(rng.uniform(3, 14)),
             inset=float(rng.uniform(0.04, 0.22)),
             apron=float(rng.uniform(6, 12)) if compact and rng.random() < 0.5 else 0.0,
-            shelf=float(rng.uniform(0.18, 0.4)) if base in ("square", "round", "hoops") and rng.random() < 0.5 else 0.0,
+            shelf=float(rng.uniform(0.18, 0.4))
+            if base in ("square", "round", "hoops") and rng.random() < 0.5
+            else 0.0,
             top_role=str(rng.choice(["wood", "wood", "wood", "paint", "plastic"])),
             base_role="metal" if metal else str(rng.choice(["wood", "wood", "paint"])),
         )
 
-    def outline(self, share: float = 1.0) -> np.ndarray:
+    def outline(self, share: Number = 1.0) -> np.ndarray:
         """Outline of the top, scaled by a share."""
         length, width = self.length * share, self.width * share
         if self.top == "rectangle":
@@ -126,7 +129,7 @@ class Table:
             parts.append(box(self.top_role, (0, 0, height), (2 * x + self.leg, 2 * y + self.leg, 2.0), 0.4))
         return parts
 
-    def _base(self, x: float, y: float, top: float) -> list[Part]:
+    def _base(self, x: Number, y: Number, top: Number) -> list[Part]:
         role, leg = self.base_role, self.leg
         if self.base in LEG_STYLES:
             return legs(role, self.base, corners(x, y), top, leg, self.splay)
@@ -136,8 +139,10 @@ class Table:
             parts = [beam(role, (-x * 0.8, 0, 0.3 * top), (x * 0.8, 0, 0.3 * top), (0.6 * leg, 1.3 * leg))]
             for side in (-1, 1):
                 post = side * x * 0.8
-                for foot in (-1, 1):
-                    parts.append(beam(role, (post, foot * y, 0), (post, foot * 0.25 * y, top), (leg, 0.8 * leg)))
+                parts += [
+                    beam(role, (post, foot * y, 0), (post, foot * 0.25 * y, top), (leg, 0.8 * leg))
+                    for foot in (-1, 1)
+                ]
                 parts.append(beam(role, (post, -0.7 * y, top - 2), (post, 0.7 * y, top - 2), (leg, 4.0)))
             return parts
         if self.base == "column":
