@@ -72,7 +72,7 @@ def test_pickled_code_is_refused_and_not_run(how: str, tmp_path: Path):
         path.write_bytes(pickle.dumps(Evil(trace)))
     else:
         torch.save(Evil(trace), path, _use_new_zipfile_serialization=how == "torch")
-    with pytest.raises(InputError, match="pickled checkpoint.*refused"):
+    with pytest.raises(InputError, match=r"pickled checkpoint.*refused"):
         load_checkpoint(path, {"model": make_learner(0)})
     assert not trace.exists()
 

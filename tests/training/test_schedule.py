@@ -63,7 +63,7 @@ def test_discriminator_alone_then_in_turns(room_diverse: Recipe):
 
 
 def test_time_in_epochs_counts_whole_ones(small: dict[str, Any]):
-    """3 training scenes, 2 a step: 1.5 steps an epoch; the second epoch begins within step 1, counts from 2."""
+    """3 training scenes, 2 a step: the second epoch begins within step 1 and counts from step 2 on."""
     small |= {"clock": "epoch", "locality": {"until": 1}}
     small["stages"][0]["until"] = 4
     recipe = parse_recipe(small, where="x")
