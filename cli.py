@@ -63,6 +63,12 @@ def _parse_size(ctx: click.Context, parameter: click.Parameter, value: str) -> t
     return int(width), int(height)
 
 
+def _parse_size_or_none(
+    ctx: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[int, int] | None:
+    return None if value is None else _parse_size(ctx, parameter, value)
+
+
 def _parse_list(ctx: click.Context, parameter: click.Parameter, value: str) -> list[str]:
     """Words between commas."""
     return [word.strip() for word in value.split(",") if word.strip()]
@@ -234,6 +240,32 @@ def evaluate(
     metavar="I/N",
     help="Make every Nth scene from the Ith on (1 to N), for job arrays.",
 )
+@click.option(
+    "--manipulations",
+    is_flag=True,
+    help="Also the scene-manipulation test: an object moved, the background changed.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="ray: a Ray cluster, or one on this machine without --address.",
+)
+@click.option("--address", help="Of the Ray cluster: host:port, or auto.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "optix", "hip", "metal"]),
+    default="cpu",
+    show_default=True,
+    help="What Cycles computes on. Files are equal to the byte on CPUs alone.",
+)
+@click.option(
+    "--remake",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Make one scene again from its scenes/*.json alone; most other options are then in that file.",
+)
 @click.option("--plan-only", is_flag=True, help="Write the plans, to plans/ in --out, and no picture.")
 @click.option("--overwrite", is_flag=True, help="Replace another generated dataset in --out.")
 def generate(
@@ -254,14 +286,24 @@ def generate(
     textures: Path | None,
     workers: int | None,
     shard: tuple[int, int],
+    manipulations: bool,
+    engine: str,
+    address: str | None,
+    device: str,
+    remake: Path | None,
     plan_only: bool,
     overwrite: bool,
 ) -> None:
     """Make a dataset with Blender: posed views, masks, depth. Run again, it goes on where it stopped."""
-    from generation.jobs import AssetFolders, generate_dataset
+    from generation.jobs import AssetFolders, generate_dataset, remake_scene
     from generation.plan.request import build_request
     from objnerf.console import progress_bar
 
+    folders = AssetFolders(manifest=assets, shapenet_root=shapenet_root, meshes=meshes, textures=textures)
+    if remake is not None:
+        plan = remake_scene(remake, out, folders, device=device)
+        click.echo(f"{out}: scene {plan.scene} made again from {remake}")
+        return
     request = build_request(
         preset,
         split=split,
@@ -273,8 +315,8 @@ def generate(
         shapes=shapes,
         backgrounds=bgs,
         passes=passes,
+        manipulations=manipulations,
     )
-    folders = AssetFolders(manifest=assets, shapenet_root=shapenet_root, meshes=meshes, textures=textures)
     with progress_bar("planning" if plan_only else "rendering", "scenes") as progress:
         report = generate_dataset(
             request,
@@ -284,6 +326,9 @@ def generate(
             shard=shard,
             plan_only=plan_only,
             overwrite=overwrite,
+            device=device,
+            engine=engine,
+            address=address,
             progress=progress,
         )
     click.echo(f"{out}: {report.statistics()}")
@@ -446,6 +491,129 @@ def _refuse_unsound(dataset: Path, **settings: Any) -> None:
         )
     for finding in report.warnings:
         click.secho(f"warning: {finding.id}: {finding.message}", fg="yellow", err=True)
+
+
+@main.command()
+@_RUN
+@_DATASET
+@click.option("--scene", type=click.IntRange(min=0), help="Its id. [default: the first that was held out]")
+@click.option(
+    "--orbit", type=click.IntRange(min=2), metavar="N", help="N cameras all round, not the scene's own."
+)
+@click.option("--slots", is_flag=True, help="Also each slot alone.")
+@click.option(
+    "--size", callback=_parse_size_or_none, metavar="WxH", help="In pixels. [default: the recipe's]"
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="A folder for PNGs, or a file: .png (a sheet), .gif or .mp4. [default: RUN/renders/scene_ID]",
+)
+@_DEVICE
+def render(
+    run: Path,
+    dataset: Path,
+    scene: int | None,
+    orbit: int | None,
+    slots: bool,
+    size: tuple[int, int] | None,
+    out: Path | None,
+    device: str,
+) -> None:
+    """Draw a scene of DATASET as RUN understands it from its first view: novel views, orbits, slots alone."""
+    from objnerf.console import progress_bar
+    from objnerf.evaluation import renders
+
+    stage = renders.set_stage(run, dataset, scene, size=size, orbit=orbit, device=device)
+    out = out or run / "renders" / f"scene_{stage.scene.id:04d}"
+    renders.check_out(out, moving=orbit is not None)
+    shown = [0, *stage.visible_slots()] if slots else []
+    with progress_bar("rendering", "views") as progress:
+        written = renders.write_renders(
+            stage.model,
+            stage.code,
+            stage.poses,
+            stage.settings,
+            out,
+            name=stage.name,
+            slots=shown,
+            progress=progress,
+        )
+    click.echo(renders.tell(written))
+
+
+@main.command()
+@_RUN
+@_DATASET
+@click.option("--scene", type=click.IntRange(min=0), help="Its id. [default: the first that was held out]")
+@click.option("--move", type=(int, float, float), multiple=True, metavar="SLOT DX DY", help="In world units.")
+@click.option(
+    "--copy", type=(int, float, float), multiple=True, metavar="SLOT DX DY", help="Put a copy there."
+)
+@click.option("--delete", type=int, multiple=True, metavar="SLOT", help="Take an object out.")
+@click.option("--background-from", type=click.IntRange(min=0), metavar="SCENE", help="Take its background.")
+@click.option(
+    "--orbit", type=click.IntRange(min=2), metavar="N", help="N cameras all round, not the scene's own."
+)
+@click.option(
+    "--size", callback=_parse_size_or_none, metavar="WxH", help="In pixels. [default: the recipe's]"
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="A folder for PNGs, or a file: .png (a sheet), .gif or .mp4. [default: RUN/edits/scene_ID.png]",
+)
+@_DEVICE
+def edit(
+    run: Path,
+    dataset: Path,
+    scene: int | None,
+    move: tuple[tuple[int, float, float], ...],
+    copy: tuple[tuple[int, float, float], ...],
+    delete: tuple[int, ...],
+    background_from: int | None,
+    orbit: int | None,
+    size: tuple[int, int] | None,
+    out: Path | None,
+    device: str,
+) -> None:
+    """Change a scene and draw it before and after: move, copy, delete objects, take another background.
+
+    Objects are named by their slots; `objnerf render RUN DATASET --slots` shows them. Edits are made in the
+    order moves, copies, deletions.
+    """
+    from objnerf.console import progress_bar
+    from objnerf.evaluation import edits, renders
+
+    stage = renders.set_stage(run, dataset, scene, size=size, orbit=orbit, device=device)
+    out = out or run / "edits" / f"scene_{stage.scene.id:04d}.png"
+    renders.check_out(out, moving=orbit is not None)
+    if not (move or copy or delete or background_from is not None):
+        raise click.UsageError(f"nothing to do; name an edit. {stage.tell_slots()}")
+    changed = stage.code
+    for slot, dx, dy in move:
+        changed = edits.move_object(changed, slot, dx, dy)
+    for slot, dx, dy in copy:
+        changed = edits.copy_object(changed, slot, dx, dy)
+    for slot in delete:
+        changed = edits.delete_object(changed, slot)
+    if background_from is not None:
+        changed = changed.with_background(stage.encode(background_from))
+    with progress_bar("rendering", "views") as progress:
+        written = renders.write_edit(
+            stage.model, stage.code, changed, stage.poses, stage.settings, out, progress=progress
+        )
+    click.echo(renders.tell(written))
+
+
+@main.command()
+def doctor() -> None:
+    """What this machine has: Python, Blender, torch, GPU, optional parts; and what is missing for what."""
+    from objnerf.evaluation.doctor import examine
+
+    for finding in examine():
+        mark = {"ok": ("ok", "green"), "missing": ("--", "yellow"), "broken": ("!!", "red")}[finding.state]
+        click.echo(f"{click.style(mark[0], fg=mark[1])}  {finding.name:<22} {finding.detail}")
 
 
 @main.command()

@@ -87,7 +87,7 @@ def demo_page(
             ),
             sheet=inline(sheet),
             cameras_note=f"{rig.summary}.",
-            cameras=Markup(cameras_div(rig)),
+            cameras=Markup(cameras_div(rig, div_id="cameras-figure")),
             verdict=verdict,
             training_note=(
                 f"{trained} steps of the recipe {evaluation.settings.get('recipe')} in "
@@ -153,7 +153,7 @@ def read_metrics(run: Path) -> Curves:
     return Curves(figures, seconds)
 
 
-def curves_div(curves: Curves, *, div_id: str = "curves") -> str:
+def curves_div(curves: Curves, *, div_id: str = "curves-figure") -> str:
     """Losses and PSNR over steps, as a fragment for a page that holds plotly's script."""
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots

@@ -5,7 +5,7 @@ Poses are ``world_from_camera`` with OpenCV axes; lengths are world units; pictu
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -229,11 +229,9 @@ def on_paper(
     return to_uint8(view.rgb + rest)
 
 
-def orbit(
+def orbit_poses(
     world_from_camera: Float[np.ndarray, "4 4"],
     count: int,
-    *,
-    path: Literal["circle", "swing"] = "circle",
 ) -> Float[np.ndarray, "count 4 4"]:
     """Cameras on the circle about world z that goes through a camera, all looking where it looks.
 
@@ -241,19 +239,14 @@ def orbit(
 
     Args:
         world_from_camera: the camera that the orbit starts at, OpenCV axes.
-        count: number of cameras.
-        path: all the way round, or to and fro over 60° about the start.
+        count: number of cameras; the first is at the start.
     """
     position, forward = world_from_camera[:3, 3], world_from_camera[:3, 2]
     horizontal = forward[:2] @ forward[:2]
     along = -(position[:2] @ forward[:2]) / horizontal if horizontal > 1e-9 else 0.0
     target = np.array([0.0, 0.0, position[2] + along * forward[2]])
-    if path == "circle":
-        angles = 2 * np.pi * np.arange(count) / count
-    else:
-        angles = np.radians(30.0) * np.sin(2 * np.pi * np.arange(count) / count)
     poses = []
-    for angle in angles:
+    for angle in 2 * np.pi * np.arange(count) / count:
         cos, sin = np.cos(angle), np.sin(angle)
         turn = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
         poses.append(look_at(turn @ position, target))

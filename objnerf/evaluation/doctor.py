@@ -1,0 +1,165 @@
+"""What a machine has for each part of the work, and what is missing for what.
+
+Only the standard library is imported before a part is looked at, and looking never raises: a doctor that
+needs a healthy patient is of no use.
+"""
+
+import importlib
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+State = Literal["ok", "missing", "broken"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One part of the machine."""
+
+    name: str
+    state: State
+    """``missing`` for what can be done without; ``broken`` for what is there and does not work."""
+    detail: str
+
+
+#: Optional packages: name in pip, name in Python, what needs it, the extra that brings it.
+OPTIONAL = (
+    ("viser", "viser", "the live viewer (objnerf view)", "viewer"),
+    ("ray", "ray", "generation on a cluster (objnerf generate --engine ray)", "cluster"),
+    ("opencv-python-headless", "cv2", "the photo check (objnerf validate --photo)", "photo"),
+    ("torchvision", "torchvision", "LPIPS, and VGG16 weights for the perceptual loss", "lpips"),
+    ("imageio-ffmpeg", "imageio_ffmpeg", "MP4 files (objnerf render --out x.mp4)", "video"),
+)
+
+#: Packages that every verb but a few needs.
+NEEDED = ("numpy", "pillow", "pydantic", "plotly", "trimesh", "scikit-image", "scikit-learn", "safetensors")
+
+
+def examine() -> list[Finding]:
+    """Look at every part; the result is never empty and looking never raises."""
+    looks: list[Callable[..., Finding]] = [
+        _python,
+        _machine,
+        _needed,
+        _blender,
+        _torch,
+        _gpu,
+        *(partial(_optional, *entry) for entry in OPTIONAL),
+        _lpips_weights,
+        _disk,
+    ]
+    found = []
+    for look in looks:
+        try:
+            found.append(look())
+        except Exception as error:  # whatever a half-installed package does when it is imported
+            name = look.args[0] if isinstance(look, partial) else look.__name__.strip("_")
+            found.append(Finding(name, "broken", _first_line(error)))
+    return found
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    if sys.version_info[:2] == (3, 11):
+        return Finding("Python", "ok", f"{version} at {sys.executable}")
+    return Finding(
+        "Python", "missing", f"{version}: everything but `generate` works; bpy 4.5 needs Python 3.11"
+    )
+
+
+def _machine() -> Finding:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    detail = (
+        f"{os.cpu_count() or 1} CPU cores, {memory.total / 2**30:.0f} GiB of memory, "
+        f"{memory.available / 2**30:.0f} GiB free, {platform.system()} {platform.machine()}"
+    )
+    return Finding("machine", "ok", detail)
+
+
+def _needed() -> Finding:
+    versions = {name: _version(name) for name in NEEDED}
+    lacking = [name for name, version in versions.items() if version is None]
+    if lacking:
+        return Finding("packages", "broken", f"not installed: {', '.join(lacking)}; pip install objnerf")
+    return Finding("packages", "ok", ", ".join(f"{name} {version}" for name, version in versions.items()))
+
+
+def _blender() -> Finding:
+    version = _version("bpy")
+    if version is None:
+        return Finding(
+            "Blender (bpy)", "missing", "not installed: `generate` needs bpy 4.5, which needs Python 3.11"
+        )
+    # Not imported: that would load Blender into this process. The worker reports what fails there.
+    return Finding("Blender (bpy)", "ok", f"{version}: `generate` can render on the CPU")
+
+
+def _torch() -> Finding:
+    if _version("torch") is None:
+        return Finding("torch", "missing", "not installed: train, evaluate, render, edit and view need it")
+    torch = importlib.import_module("torch")
+    return Finding("torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads")
+
+
+def _gpu() -> Finding:
+    if _version("torch") is None:
+        return Finding("GPU", "missing", "unknown without torch")
+    torch = importlib.import_module("torch")
+    if torch.cuda.is_available():
+        cards = []
+        for index in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(index)
+            cards.append(f"{properties.name} ({properties.total_memory / 2**30:.0f} GiB)")
+        return Finding("GPU", "ok", ", ".join(cards))
+    if torch.backends.mps.is_available():
+        return Finding("GPU", "ok", "Apple (mps)")
+    build = "built for CUDA " + torch.version.cuda if torch.version.cuda else "a CPU build"
+    return Finding("GPU", "missing", f"none that torch can use (torch is {build}); the full recipes want one")
+
+
+def _optional(package: str, module: str, purpose: str, extra: str) -> Finding:
+    version = _version(package)
+    if version is None:
+        return Finding(package, "missing", f"not installed: {purpose}; pip install 'objnerf[{extra}]'")
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # a package built for another version of its neighbour
+        return Finding(package, "broken", f"{version} does not load ({_first_line(error)}): {purpose}")
+    return Finding(package, "ok", f"{version}: {purpose}")
+
+
+def _lpips_weights() -> Finding:
+    if _version("torch") is None:
+        return Finding("LPIPS weights", "missing", "unknown without torch")
+    from objnerf.evaluation.metrics import alexnet_weights
+
+    path = alexnet_weights()
+    if path.is_file():
+        return Finding("LPIPS weights", "ok", str(path))
+    return Finding("LPIPS weights", "missing", f"no {path}: LPIPS is null without them")
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    return Finding("disk", "ok" if free > 1 else "missing", f"{free:.0f} GiB free here")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _first_line(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 120 else text[:117] + "..."

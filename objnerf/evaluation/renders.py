@@ -1,0 +1,279 @@
+"""What the verbs ``render`` and ``edit`` write: views, orbits, slots alone, scenes before and after an edit.
+
+A path with a suffix is one file (``.png`` a sheet, ``.gif`` or ``.mp4`` an animation); without one it is a
+folder of PNG files.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from objnerf.console import Progress, no_progress
+from objnerf.dataset.files import atomic_path, write_image
+from objnerf.dataset.index import Dataset, Scene, open_dataset
+from objnerf.errors import InputError
+from objnerf.evaluation.evaluate import gallery_settings, open_run, scenes_to_evaluate
+from objnerf.evaluation.gallery import FAINTEST_SLOT, slot_colours
+from objnerf.evaluation.scenes import (
+    Model,
+    RenderSettings,
+    ViewRendering,
+    as_float,
+    encode,
+    finite_pose,
+    on_paper,
+    orbit_poses,
+    render_view,
+    slot_alone,
+)
+from objnerf.evaluation.segmentation import BACKGROUND
+from objnerf.models.scene import SceneCode
+from objnerf.pictures.sheets import contact_sheet
+from objnerf.pictures.turntables import write_animation
+from objnerf.training.data import resize_by_area
+
+STILL = ".png"
+MOVING = (".gif", ".mp4")
+
+
+def check_out(out: Path, *, moving: bool) -> None:
+    """Refuse a path that cannot hold what was asked for, before any work is done.
+
+    Args:
+        moving: whether there are frames to make an animation of.
+    Raises:
+        InputError: another suffix, a file where a folder must be, or an animation without frames.
+    """
+    suffix = out.suffix.lower()
+    if suffix not in ("", STILL, *MOVING):
+        raise InputError(
+            f"--out {out}: expected a folder, or a file that ends in {', '.join((STILL, *MOVING))}; "
+            f"found {suffix}"
+        )
+    if suffix in MOVING and not moving:
+        raise InputError(f"--out {out}: an animation needs --orbit N; {STILL} or a folder can do without")
+    if suffix == "" and out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: expected a folder, found a file")
+    if suffix and out.is_dir():
+        raise InputError(f"--out {out}: expected a file, found a folder")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A scene as a model sees it, and the cameras that are to draw it."""
+
+    model: Model
+    dataset: Dataset
+    scene: Scene
+    code: SceneCode
+    settings: RenderSettings
+    poses: Float[np.ndarray, "count 4 4"]
+    """``world_from_camera``, OpenCV axes."""
+    name: str
+    """What the cameras are: the scene's own views, or an orbit."""
+
+    def encode(self, scene: int) -> SceneCode:
+        """What the model makes of another scene's first view.
+
+        Raises:
+            InputError: there is no such scene.
+        """
+        return encode_scene(self.model, choose_scene(self.dataset, scene), self.settings)
+
+    def visible_slots(self) -> dict[int, float]:
+        """Foreground slots that show anything alone, and the share of the input view that each one owns."""
+        pose = finite_pose(self.scene.views[0])
+        labels = render_view(self.model, self.code, pose, self.settings).labels
+        found = {}
+        for slot in range(1, self.code.slots.shape[1]):
+            if not bool(self.code.present[0, slot]):
+                continue
+            alone = render_view(self.model, slot_alone(self.code, slot), pose, self.settings)
+            if alone.opacity.max() >= FAINTEST_SLOT:
+                found[slot] = float((labels == slot).mean())
+        return found
+
+    def tell_slots(self) -> str:
+        """The objects that can be edited, in a sentence."""
+        slots = self.visible_slots()
+        shares = ", ".join(f"{slot} ({share:.1%} of the input view)" for slot, share in slots.items())
+        return f"Scene {self.scene.id} has the objects {shares}" if slots else "The model found no object"
+
+
+def set_stage(
+    run: Path,
+    dataset_root: Path,
+    scene: int | None,
+    *,
+    size: tuple[int, int] | None = None,
+    orbit: int | None = None,
+    device: str = "auto",
+) -> Stage:
+    """Load a run and look at one scene's first view.
+
+    Args:
+        run: a run folder.
+        dataset_root: of any dataset with the same kind of cameras.
+        scene: its id; None for the first one that the run has not seen.
+        size: (width, height) of the pictures; None for the recipe's.
+        orbit: number of cameras all round; None for the scene's own views.
+        device: where to compute.
+    Raises:
+        InputError: run, dataset, scene, size or device cannot be used.
+    """
+    if size is not None and min(size) < 8:
+        raise InputError(f"--size {size[0]}x{size[1]}: expected at least 8 pixels a side")
+    dataset = open_dataset(dataset_root)
+    opened = open_run(run, device)
+    if scene is None:
+        unseen, _ = scenes_to_evaluate(opened.config, dataset)
+        scene = unseen[0]
+    found = choose_scene(dataset, scene)
+    settings = gallery_settings(opened.config.recipe)
+    settings = settings if size is None else replace(settings, size=size)
+    start = finite_pose(found.views[0])
+    return Stage(
+        model=opened.model,
+        dataset=dataset,
+        scene=found,
+        code=encode_scene(opened.model, found, settings),
+        settings=settings,
+        poses=np.stack([finite_pose(view) for view in found.views])
+        if orbit is None
+        else orbit_poses(start, orbit),
+        name="view" if orbit is None else "orbit",
+    )
+
+
+def choose_scene(dataset: Dataset, scene: int) -> Scene:
+    """A scene by its id.
+
+    Raises:
+        InputError: there is no such scene.
+    """
+    if scene not in dataset.scenes:
+        ids = list(dataset.scenes)
+        raise InputError(
+            f"{dataset.root}: there is no scene {scene}; it has {len(ids)} scenes, {ids[0]} to {ids[-1]}"
+        )
+    return dataset.scenes[scene]
+
+
+def encode_scene(model: Model, scene: Scene, settings: RenderSettings) -> SceneCode:
+    """What the model makes of a scene's first view."""
+    image = as_float(resize_by_area(scene.views[0].image(), settings.input_size))
+    return encode(model, image, finite_pose(scene.views[0]), seed=settings.seed, scene=scene.id)
+
+
+def tell(written: Sequence[Path]) -> str:
+    """What was written, in a line."""
+    if len(written) == 1:
+        return str(written[0])
+    return f"{written[0].parent}: {len(written)} pictures, from {written[0].name} to {written[-1].name}"
+
+
+def write_renders(
+    model: Model,
+    code: SceneCode,
+    poses: Float[np.ndarray, "count 4 4"],
+    settings: RenderSettings,
+    out: Path,
+    *,
+    name: str = "view",
+    slots: Sequence[int] = (),
+    fps: float = 15.0,
+    progress: Progress = no_progress,
+) -> list[Path]:
+    """Render a scene from some cameras and write what is seen.
+
+    Args:
+        poses: ``world_from_camera`` of each picture, OpenCV axes.
+        out: see the module.
+        name: of the files in a folder: ``view_000.png``, with segments beside in ``view_000_slots.png``.
+        slots: also show these by themselves: ``view_000_slot_1.png``, or beside the whole.
+        fps: frames a second of an animation.
+    Returns:
+        The files written.
+    """
+    rows: list[list[np.ndarray]] = []
+    headings = ["scene", "slots", *("background" if slot == BACKGROUND else f"slot {slot}" for slot in slots)]
+    for number, pose in enumerate(poses):
+        whole = render_view(model, code, pose, settings)
+        alone = [on_paper(render_view(model, slot_alone(code, slot), pose, settings)) for slot in slots]
+        rows.append([whole.picture, _segments(whole, code), *alone])
+        progress(number + 1, len(poses), "")
+    suffix = out.suffix.lower()
+    if suffix in MOVING:
+        frames = [row[0] if not slots else np.asarray(_frame(row, headings)) for row in rows]
+        return [write_animation(frames, out, fps=fps)]
+    if suffix == STILL:
+        cells = [picture for row in rows for picture in row]
+        labels = [f"{name} {number}" for number in range(len(rows))]
+        sheet = contact_sheet(cells, columns=len(headings), column_labels=headings, row_labels=labels)
+        return [write_picture(out, sheet)]
+    written = []
+    for number, row in enumerate(rows):
+        endings = ["", "_slots", *(f"_slot_{slot}" for slot in slots)]
+        for ending, picture in zip(endings, row, strict=True):
+            written.append(out / f"{name}_{number:03d}{ending}.png")
+            write_image(written[-1], picture)
+    return written
+
+
+def write_edit(
+    model: Model,
+    before: SceneCode,
+    after: SceneCode,
+    poses: Float[np.ndarray, "count 4 4"],
+    settings: RenderSettings,
+    out: Path,
+    *,
+    fps: float = 15.0,
+    progress: Progress = no_progress,
+) -> list[Path]:
+    """Render a scene before and after an edit.
+
+    Args:
+        poses: ``world_from_camera`` of each picture, OpenCV axes.
+        out: see the module; a folder gets ``before_000.png`` and ``after_000.png``, ….
+    Returns:
+        The files written.
+    """
+    pairs = []
+    for number, pose in enumerate(poses):
+        pairs.append([render_view(model, code, pose, settings).picture for code in (before, after)])
+        progress(number + 1, len(poses), "")
+    suffix = out.suffix.lower()
+    if suffix in MOVING:
+        frames = [np.asarray(_frame(pair, ["before", "after"])) for pair in pairs]
+        return [write_animation(frames, out, fps=fps)]
+    if suffix == STILL:
+        cells = [picture for pair in pairs for picture in pair]
+        labels = [f"view {number}" for number in range(len(pairs))]
+        sheet = contact_sheet(cells, columns=2, column_labels=["before", "after"], row_labels=labels)
+        return [write_picture(out, sheet)]
+    written = []
+    for number, pair in enumerate(pairs):
+        for ending, picture in zip(("before", "after"), pair, strict=True):
+            written.append(out / f"{ending}_{number:03d}.png")
+            write_image(written[-1], picture)
+    return written
+
+
+def write_picture(path: Path, picture: Image.Image) -> Path:
+    """Write a picture as PNG, atomically."""
+    with atomic_path(path) as temporary:
+        picture.save(temporary, format="PNG", optimize=True)
+    return path
+
+
+def _segments(view: ViewRendering, code: SceneCode) -> UInt8[np.ndarray, "height width 3"]:
+    return slot_colours([(None, view.labels)], code.slots.shape[1])[view.labels]
+
+
+def _frame(row: Sequence[np.ndarray], headings: Sequence[str]) -> Image.Image:
+    return contact_sheet(row, columns=len(row), column_labels=headings)
