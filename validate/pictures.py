@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Shaped
+from jaxtyping import Bool, Float, Float32, Int, Shaped
 from PIL import Image
+from pydantic import ValidationError
 
 from objnerf.console import Progress, no_progress
 from objnerf.dataset import names
+from objnerf.dataset.card import SCENE_FOLDER, SceneCard, describe_validation_error
 from objnerf.dataset.files import BACKGROUND_COLOUR, grey_levels
 from objnerf.dataset.index import View
 from objnerf.errors import WorkError
@@ -68,6 +70,7 @@ ROW = np.dtype(
         ("depth", "u1"),
         ("depth_float32", "?"),
         ("depth_dims", "i4", (4,)),
+        ("depth_nan", "?"),
         ("depth_finite", "f4"),
         ("depth_positive", "f4"),
         ("depth_low", "f4"),
@@ -90,6 +93,23 @@ ROW = np.dtype(
 
 
 @dataclass(frozen=True)
+class SceneNote:
+    """What a scene's description says against what is on disk.
+
+    Attributes:
+        problem: why it cannot be used.
+        names_differ: a view that it names and that is not there.
+        pose_errors: view index to the largest difference between described and stored pose.
+        objects: how many objects it describes.
+    """
+
+    problem: str | None = None
+    names_differ: str | None = None
+    pose_errors: dict[int, float] = field(default_factory=dict)
+    objects: int | None = None
+
+
+@dataclass(frozen=True)
 class Pictures:
     """What was read from pictures.
 
@@ -98,12 +118,14 @@ class Pictures:
         opened: views whose files were opened (all but for ``--sample``).
         modes: Pillow's mode and format of images, as ``"RGB PNG"``.
         problems: ``(view, kind)`` with kind ``image``, ``mask`` or ``depth`` to what is wrong, in words.
+        scene_notes: what ``scenes/*.json`` says, by scene id.
     """
 
     rows: Shaped[np.ndarray, "views"]
     opened: Bool[np.ndarray, "views"]
     modes: dict[int, str]
     problems: dict[tuple[int, str], str]
+    scene_notes: dict[int, SceneNote] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,9 +135,12 @@ class _Task:
     root: Path
     indices: tuple[int, ...]
     scenes: tuple[int, ...]
+    scene_ids: tuple[int, ...]
+    cards: dict[int, str]
     stems: tuple[str, ...]
     has_mask: tuple[bool, ...]
     has_depth: tuple[bool, ...]
+    stored: Float[np.ndarray, "views 4 4"]
     poses: Float[np.ndarray, "views 4 4"]
     settings: Settings
     limits: Limits
@@ -127,14 +152,32 @@ class _Result:
     rows: Shaped[np.ndarray, "views"]
     modes: dict[int, str] = field(default_factory=dict)
     problems: dict[tuple[int, str], str] = field(default_factory=dict)
+    scene_notes: dict[int, SceneNote] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is to be opened, and what is known of it already.
+
+    Attributes:
+        views: all views, scene by scene.
+        scene_index: scene of each view, 0 … n_scenes - 1.
+        cards: file names in ``scenes/`` by scene id.
+        stored: the matrices in the pose files; nan where there is none.
+        poses: ``world_from_camera`` to compute with (OpenCV axes); nan where there is none.
+    """
+
+    root: Path
+    views: Sequence[View]
+    scene_index: Int[np.ndarray, "views"]
+    cards: dict[int, str]
+    stored: Float[np.ndarray, "views 4 4"]
+    poses: Float[np.ndarray, "views 4 4"]
 
 
 def gather(
-    root: Path,
-    views: Sequence[View],
-    scene_index: Sequence[int] | np.ndarray,
+    source: Source,
     opened: Bool[np.ndarray, "views"],
-    poses: Float[np.ndarray, "views 4 4"],
     settings: Settings,
     limits: Limits,
     workers: int = 1,
@@ -143,24 +186,24 @@ def gather(
     """Open the images, masks and depth maps of the chosen views.
 
     Args:
-        poses: ``world_from_camera`` to compute with (OpenCV axes); nan where there is none.
+        opened: which views to open.
         workers: processes; with more than one, a script must call this under ``if __name__ == "__main__"``.
     Raises:
         WorkError: a worker process died.
     """
-    rows = np.zeros(len(views), dtype=ROW)
-    modes: dict[int, str] = {}
-    problems: dict[tuple[int, str], str] = {}
+    rows = np.zeros(len(source.views), dtype=ROW)
+    gathered = Pictures(rows, opened, {}, {})
     total = int(opened.sum())
     done = 0
-    tasks = _tasks(root, views, scene_index, opened, poses, settings, limits)
+    tasks = _tasks(source, opened, settings, limits)
     for result in _run(tasks, workers if total >= _FEW_VIEWS else 1):
         rows[list(result.indices)] = result.rows
-        modes.update(result.modes)
-        problems.update(result.problems)
+        gathered.modes.update(result.modes)
+        gathered.problems.update(result.problems)
+        gathered.scene_notes.update(result.scene_notes)
         done += len(result.indices)
         progress(done, total, "")
-    return Pictures(rows, opened, modes, problems)
+    return gathered
 
 
 def _run(tasks: Iterator[_Task], workers: int) -> Iterator[_Result]:
@@ -185,42 +228,32 @@ def _run(tasks: Iterator[_Task], workers: int) -> Iterator[_Result]:
 
 
 def _tasks(
-    root: Path,
-    views: Sequence[View],
-    scene_index: Sequence[int] | np.ndarray,
-    opened: Bool[np.ndarray, "views"],
-    poses: Float[np.ndarray, "views 4 4"],
-    settings: Settings,
-    limits: Limits,
+    source: Source, opened: Bool[np.ndarray, "views"], settings: Settings, limits: Limits
 ) -> Iterator[_Task]:
     batch: list[int] = []
     for position in np.flatnonzero(opened):
         view = int(position)
-        if len(batch) >= _CHUNK_VIEWS and scene_index[view] != scene_index[batch[-1]]:
-            yield _task(root, views, scene_index, batch, poses, settings, limits)
+        if len(batch) >= _CHUNK_VIEWS and source.scene_index[view] != source.scene_index[batch[-1]]:
+            yield _task(source, batch, settings, limits)
             batch = []
         batch.append(view)
     if batch:
-        yield _task(root, views, scene_index, batch, poses, settings, limits)
+        yield _task(source, batch, settings, limits)
 
 
-def _task(
-    root: Path,
-    views: Sequence[View],
-    scene_index: Sequence[int] | np.ndarray,
-    batch: list[int],
-    poses: Float[np.ndarray, "views 4 4"],
-    settings: Settings,
-    limits: Limits,
-) -> _Task:
+def _task(source: Source, batch: list[int], settings: Settings, limits: Limits) -> _Task:
+    views = [source.views[view] for view in batch]
     return _Task(
-        root=root,
+        root=source.root,
         indices=tuple(batch),
-        scenes=tuple(int(scene_index[view]) for view in batch),
-        stems=tuple(views[view].stem for view in batch),
-        has_mask=tuple(names.MASK_SUFFIX in views[view].companions for view in batch),
-        has_depth=tuple(names.DEPTH_SUFFIX in views[view].companions for view in batch),
-        poses=poses[batch],
+        scenes=tuple(int(source.scene_index[view]) for view in batch),
+        scene_ids=tuple(view.scene for view in views),
+        cards={view.scene: source.cards[view.scene] for view in views if view.scene in source.cards},
+        stems=tuple(view.stem for view in views),
+        has_mask=tuple(names.MASK_SUFFIX in view.companions for view in views),
+        has_depth=tuple(names.DEPTH_SUFFIX in view.companions for view in views),
+        stored=source.stored[batch],
+        poses=source.poses[batch],
         settings=settings,
         limits=limits,
     )
@@ -236,6 +269,9 @@ def _survey_chunk(task: _Task) -> _Result:
         while stop < len(task.indices) and task.scenes[stop] == task.scenes[start]:
             stop += 1
         _survey_scene(task, start, stop, result)
+        scene = task.scene_ids[start]
+        if scene in task.cards:
+            result.scene_notes[scene] = read_scene_note(task, start, stop)
         start = stop
     return result
 
@@ -275,6 +311,41 @@ def _survey_scene(task: _Task, start: int, stop: int, result: _Result) -> None:
             depth_views[-1] = measure_depth(depth, mask, task.poses[position], task.settings, row)
     if sum(view is not None for view in depth_views) > 1:
         compare_depths(depth_views, result.rows[start:stop], task.limits.depth_tolerance)
+
+
+def read_scene_note(task: _Task, start: int, stop: int) -> SceneNote:
+    """Compare a scene's description with the names and poses on disk."""
+    scene = task.scene_ids[start]
+    path = task.root / SCENE_FOLDER / task.cards[scene]
+    try:
+        card = SceneCard.model_validate_json(read_bytes(path))
+    except Unreadable as problem:
+        return SceneNote(problem=str(problem))
+    except ValidationError as error:
+        return SceneNote(problem=describe_validation_error(error))
+    if card.scene != scene:
+        return SceneNote(problem=f"it is about scene {card.scene}")
+    stems = {task.stems[position]: position for position in range(start, stop)}
+    absent = sorted({view.stem for view in card.views} - set(stems))
+    errors = {}
+    for view in card.views:
+        position = stems.get(view.stem)
+        if position is None:
+            continue
+        try:
+            described = view.matrix()
+        except ValueError:
+            described = np.zeros(0)
+        if described.shape != (4, 4) or not np.isfinite(described).all():
+            return SceneNote(problem=f"the pose of {view.stem} in it is no 4×4 matrix of finite numbers")
+        if not np.isfinite(task.stored[position]).all():
+            continue
+        # Poses in a wrong convention are named as such; what counts then is whether the mended one fits.
+        difference = np.abs(described - task.stored[position]).max()
+        if np.isfinite(task.poses[position]).all():
+            difference = min(difference, np.abs(described - task.poses[position]).max())
+        errors[task.indices[position]] = float(difference)
+    return SceneNote(None, absent[0] if absent else None, errors, len(card.objects))
 
 
 @dataclass(frozen=True)
@@ -467,6 +538,7 @@ def measure_depth(
     rows, columns = np.arange(0, height, lattice), np.arange(0, width, lattice)
     thinned = depth[::lattice, ::lattice] if lattice > 1 else depth
     clean = np.isfinite(low) and np.isfinite(high) and low > 0
+    row["depth_nan"] = np.isnan(low)
     if clean:
         row["depth_finite"] = row["depth_positive"] = 1.0
     else:

@@ -14,8 +14,9 @@ from objnerf.dataset.index import Dataset, View, scan_dataset
 from objnerf.errors import InputError
 from validate.checks.registry import Check, all_checks
 from validate.findings import Finding, Report
-from validate.pictures import gather
+from validate.pictures import Source, gather
 from validate.settings import Limits, resolve_settings
+from validate.suggest import notes, suggest
 from validate.survey import Survey, diagnose_poses, find_centring, read_poses
 
 
@@ -176,17 +177,15 @@ def open_pictures(survey: Survey, sample: int | None, workers: int, progress: Pr
     if sample is not None and sample < survey.n_scenes:
         chosen = np.unique(np.linspace(0, survey.n_scenes - 1, sample).round().astype(int))
         opened = np.isin(survey.scene_index, chosen)
-    pictures = gather(
-        survey.dataset.root,
-        survey.views,
-        survey.scene_index,
-        opened,
-        survey.world_poses,
-        survey.settings,
-        survey.limits,
-        workers,
-        progress,
+    cards = {
+        int(name.removesuffix(".json")): name
+        for name in survey.dataset.scene_cards
+        if name.removesuffix(".json").isascii() and name.removesuffix(".json").isdigit() and len(name) < 24
+    }
+    source = Source(
+        survey.dataset.root, survey.views, survey.scene_index, cards, survey.poses.stored, survey.world_poses
     )
+    pictures = gather(source, opened, survey.settings, survey.limits, workers, progress)
     return replace(survey, pictures=pictures)
 
 
@@ -222,9 +221,10 @@ def _refuse_empty(dataset: Dataset) -> None:
 
 def judge(survey: Survey, checks: list[Check], path: str | os.PathLike[str]) -> Report:
     """Run the checks and put their findings in order: errors first, each kind in the order of the checks."""
-    findings: list[Finding] = []
+    found: list[Finding] = []
     for check in checks:
-        findings.extend(check.function(survey))
+        found.extend(check.function(survey))
+    findings, held_back = hold_back(survey, found)
     findings.sort(key=lambda finding: finding.severity != "E")
     used = sorted({name for check in checks for name in check.limits})
     all_limits = survey.limits.as_dict()
@@ -233,7 +233,52 @@ def judge(survey: Survey, checks: list[Check], path: str | os.PathLike[str]) -> 
         scenes=survey.n_scenes,
         n_views=len(survey.views),
         findings=tuple(findings),
+        suggested=suggest(survey),
+        notes=tuple(notes(survey)),
+        held_back=held_back,
         checked=tuple(check.id for check in checks),
         settings=survey.settings.as_dict(),
         limits={name: all_limits[name] for name in used},
     )
+
+
+#: Findings on a view that follow from another finding on the same view: checks and what they follow from.
+_FOLLOWS = {
+    "AZIMUTH": ("POSE-", "WORLD-CENTRE"),
+    "META": ("POSE-", "WORLD-CENTRE"),
+    "DEPTH-VIEWS": ("POSE-", "WORLD-CENTRE", "IMAGE-DUP"),
+    "PHOTO": ("POSE-", "WORLD-CENTRE", "IMAGE-DUP"),
+}
+
+
+def hold_back(survey: Survey, findings: list[Finding]) -> tuple[list[Finding], dict[str, str]]:
+    """Leave out what follows from a finding on the same view.
+
+    A view with a wrong pose contradicts its azimuth file, its description and its neighbours' depth as a
+    matter of course. (Mistakes of the whole dataset have no consequences here: the checks work on mended
+    poses.)
+
+    Returns:
+        The findings that are left, and the reason for each id of which something was held back.
+    """
+    kept: list[Finding] = []
+    held: dict[str, str] = {}
+    for finding in findings:
+        causes = _FOLLOWS.get(finding.id, ())
+        blamed: dict[int, str] = {}
+        for other in findings:
+            if causes and other.id.startswith(causes) and other.unit == "views" and other.path is not None:
+                blamed |= dict.fromkeys(other.views, other.id)
+        rest = [view for view in finding.views if view not in blamed]
+        if not causes or len(rest) == len(finding.views):
+            kept.append(finding)
+            continue
+        because = sorted({blamed[view] for view in finding.views if view in blamed})
+        held[finding.id] = f"on {len(finding.views) - len(rest)} views already named by {', '.join(because)}"
+        if rest and finding.unit == "views":
+            suffix = (finding.path or ".png").removeprefix(survey.views[finding.views[0]].stem)
+            again = survey.on_views(
+                finding.id, finding.severity, rest, finding.message, finding.fix, suffix, finding.mendable
+            )
+            kept.append(again)
+    return kept, held

@@ -108,7 +108,7 @@ class Limits:
     scale_high: float = _limit(4.0, "greatest median camera distance / nss_scale")
     box_pixels: float = _limit(0.80, "share of a view's pixels whose ray meets the locality box")
     box_objects: float = _limit(0.98, "share of foreground depth inside the locality box")
-    clip_share: float = _limit(0.02, "share of depth outside near … far that warns")
+    clip_share: float = _limit(0.05, "share of depth outside near … far that warns")
     clip_box: float = _limit(0.10, "share of the rays' way through the locality box outside near … far")
     pixel_aspect: float = _limit(0.02, "deviation of the pixels' aspect from square")
     mask_tiny: float = _limit(0.001, "share of pixels below which a label is small")
@@ -121,6 +121,7 @@ class Limits:
     spread_degrees: float = _limit(
         2.0, "largest angle between a scene's views below which they hardly differ"
     )
+    meta_pose: float = _limit(1e-4, "largest difference between a stored pose and the scene's description")
     photo_inliers: float = _limit(0.5, "share of feature matches that fit the poses")
 
     def with_changes(self, changes: dict[str, float]) -> "Limits":

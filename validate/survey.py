@@ -4,11 +4,12 @@ Checks are functions of a ``Survey`` and open no files themselves (but for the f
 suspects), so that a dataset is read once however many checks there are.
 """
 
-from collections import Counter
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -21,6 +22,9 @@ from validate.geometry import scene_focuses
 from validate.pictures import Pictures
 from validate.reading import MatrixText, read_matrix_text
 from validate.settings import Limits, Settings
+
+if TYPE_CHECKING:
+    from validate.hypotheses import Explanation
 
 #: Largest |RᵀR - 1| whose nearest rotation is still taken for the one that was meant.
 _HOPELESS_ORTHO = 0.2
@@ -112,7 +116,6 @@ class Survey:
     centring: Centring
     extras: Sequence[View] = ()
     pictures: Pictures | None = None
-    azimuths: dict[int, MatrixText] = field(default_factory=dict)
 
     @property
     def n_scenes(self) -> int:
@@ -126,9 +129,24 @@ class Survey:
         poses[:, :3, 3] -= self.centring.subtract[self.scene_index]
         return poses
 
-    def scene_views(self) -> list[np.ndarray]:
-        """Indices of the views of each scene, in the order of ``scene_index``."""
-        return np.split(np.arange(len(self.views)), np.flatnonzero(np.diff(self.scene_index)) + 1)
+    @cached_property
+    def depth_explanation(self) -> "Explanation | None":
+        """The mistake that explains why depths of different views contradict each other; None when they
+        don't, or when no single mistake explains it."""
+        from validate.checks.depths import depths_are_poor
+        from validate.hypotheses import explain_contradictions
+
+        return explain_contradictions(self) if depths_are_poor(self) else None
+
+    @cached_property
+    def scene_blocks(self) -> dict[int, slice]:
+        """Where the views of each scene are, by scene id."""
+        starts = np.concatenate([[0], np.flatnonzero(np.diff(self.scene_index)) + 1, [len(self.views)]])
+        return {
+            int(self.scene_of[start]): slice(int(start), int(stop))
+            for start, stop in itertools.pairwise(starts)
+            if stop > start
+        }
 
     def on_views(
         self,
@@ -154,7 +172,7 @@ class Survey:
             count=len(indices),
             total=len(self.views),
             examples=tuple(paths),
-            views=tuple(indices[:200]),
+            views=tuple(indices),
             mendable=mendable,
         )
 
@@ -186,7 +204,7 @@ class Survey:
             total=self.n_scenes,
             unit="scenes",
             examples=tuple(first),
-            views=tuple(int(view) for view in chosen[:200]),
+            views=tuple(int(view) for view in chosen),
             mendable=mendable,
         )
 
@@ -349,8 +367,3 @@ def diagnose_poses(
 ) -> Diagnosis:
     """The convention of the poses that can be worked on."""
     return diagnose(poses.rigid, poses.valid, scene_index, n_scenes, limits.off_axis_degrees)
-
-
-def most_common(values: Sequence[object]) -> object:
-    """The most frequent value; the first of them in a tie."""
-    return Counter(values).most_common(1)[0][0]

@@ -6,7 +6,9 @@ import numpy as np
 from jaxtyping import Float
 
 from objnerf.dataset.cameras import ray_box
+from validate.checks.images import opened
 from validate.checks.registry import check
+from validate.checks.world import scale_is_off
 from validate.findings import Finding
 from validate.survey import Survey
 
@@ -50,7 +52,7 @@ def box_shares(
 @check("BOX-PIXELS", "W", "most pixels' rays meet the locality box", limits=("box_pixels",))
 def box_pixels(survey: Survey) -> Iterator[Finding]:
     usable = np.flatnonzero(survey.diagnosis.usable)
-    if not len(usable) or not survey.diagnosis.known:
+    if not len(usable) or not survey.diagnosis.known or scale_is_off(survey):
         return
     shares, _ = box_shares(survey)
     few = shares < survey.limits.box_pixels
@@ -70,3 +72,118 @@ def box_pixels(survey: Survey) -> Iterator[Finding]:
     yield survey.on_views(
         "BOX-PIXELS", "W", usable[few], message, fix, suffix="_RT.txt", mendable=bool(few.mean() > 0.5)
     )
+
+
+@check(
+    "BOX-OBJECTS", "E", "the objects lie inside the locality box", needs="pictures", limits=("box_objects",)
+)
+def box_objects(survey: Survey) -> Iterator[Finding]:
+    rows = opened(survey).rows
+    seen = np.zeros(survey.n_scenes)
+    inside = np.zeros(survey.n_scenes)
+    np.add.at(seen, survey.scene_index, rows["objects_seen"])
+    np.add.at(inside, survey.scene_index, rows["objects_inside"])
+    # Where depth, scale or convention is wrong, where the objects lie is not known.
+    if (
+        not seen.any()
+        or survey.depth_explanation is not None
+        or scale_is_off(survey)
+        or not survey.diagnosis.known
+    ):
+        return
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = inside / seen
+    outside = np.flatnonzero((seen >= 50) & (share < survey.limits.box_objects))
+    if not len(outside):
+        return
+    ids = np.array(list(survey.dataset.scenes))
+    reach = float(rows["objects_extent"][np.isin(survey.scene_index, outside)].max())
+    yield survey.on_scenes(
+        "BOX-OBJECTS",
+        "E",
+        [int(ids[scene]) for scene in outside],
+        f"{100 * share[outside].min():.0f} % of the foreground lies inside the locality box "
+        f"±{survey.settings.obj_scale:g}, expected at least {100 * survey.limits.box_objects:g} %: objects "
+        "reach out "
+        f"to {reach:.3g}, where foreground slots may have no density early in training",
+        "pass a larger --obj-scale (see the suggestion), or place objects nearer to the centre",
+        mendable=True,
+    )
+
+
+@check(
+    "NEAR-FAR", "W", "near and far enclose what is seen", needs="pictures", limits=("clip_share", "clip_box")
+)
+def near_far(survey: Survey) -> Iterator[Finding]:
+    settings, limits = survey.settings, survey.limits
+    if settings.far <= settings.near:
+        yield Finding(
+            "NEAR-FAR",
+            "E",
+            f"far ({settings.far:g}) is not beyond near ({settings.near:g})",
+            "correct near and far in dataset.yaml (--fix writes the suggested ones)",
+            path="dataset.yaml",
+            unit="files",
+            mendable=True,
+        )
+        return
+    if not survey.diagnosis.known or scale_is_off(survey) or survey.depth_explanation is not None:
+        return
+    rows = opened(survey).rows
+    measured = np.flatnonzero(rows["depth_high"] > 0)
+    if len(measured):
+        yield from _against_depth(survey, measured)
+        return
+    usable = np.flatnonzero(survey.diagnosis.usable)
+    _, clipped = box_shares(survey)
+    cut = clipped > limits.clip_box
+    if cut.any():
+        yield survey.on_views(
+            "NEAR-FAR",
+            "W",
+            usable[cut],
+            f"up to {100 * clipped.max():.0f} % of the rays' way through the locality box lies outside near "
+            f"{settings.near:g} … far {settings.far:g}, expected at most {100 * limits.clip_box:g} %: "
+            "objects there "
+            "are never sampled",
+            "pass the suggested near and far",
+            suffix="_RT.txt",
+            mendable=bool(cut.mean() > 0.5),
+        )
+
+
+def _against_depth(survey: Survey, measured: np.ndarray) -> Iterator[Finding]:
+    settings, limits = survey.settings, survey.limits
+    rows = opened(survey).rows[measured]
+    objects = rows["objects_seen"] >= 20
+    cut_near = objects & (rows["objects_near"] < settings.near)
+    cut_far = objects & (rows["objects_far"] > settings.far)
+    if (cut_near | cut_far).any():
+        cut = cut_near | cut_far
+        nearest, farthest = rows["objects_near"][objects].min(), rows["objects_far"][objects].max()
+        yield survey.on_views(
+            "NEAR-FAR",
+            "W",
+            measured[cut],
+            f"objects are seen at depths {nearest:.3g} … {farthest:.3g}, outside near {settings.near:g} … "
+            "far "
+            f"{settings.far:g}: what lies outside is never sampled",
+            "pass the suggested near and far",
+            suffix="_depth.npy",
+            mendable=True,
+        )
+        return
+    outside = rows["before_near"] + rows["beyond_far"]
+    cut = outside > limits.clip_share
+    if cut.any():
+        yield survey.on_views(
+            "NEAR-FAR",
+            "W",
+            measured[cut],
+            f"up to {100 * outside.max():.0f} % of a view's depth lies outside near {settings.near:g} … far "
+            f"{settings.far:g}, expected at most {100 * limits.clip_share:g} %; depth runs from "
+            f"{rows['depth_low'].min():.3g} to {rows['depth_high'].max():.3g}",
+            "pass the suggested near and far",
+            suffix="_depth.npy",
+            mendable=True,
+        )

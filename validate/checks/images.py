@@ -45,6 +45,16 @@ def image_read(survey: Survey) -> Iterator[Finding]:
             f"the picture cannot be read: {pictures.problems[int(broken[0]), 'image']}",
             "render or copy the picture again",
         )
+    masks = np.flatnonzero(pictures.rows["mask"] == BROKEN)
+    if len(masks):
+        yield survey.on_views(
+            "IMAGE-READ",
+            "E",
+            masks,
+            f"the mask cannot be read: {pictures.problems[int(masks[0]), 'mask']}",
+            "render or copy the mask again",
+            suffix="_mask.png",
+        )
 
 
 @check("IMAGE-SIZE", "E", "all pictures have one size", needs="pictures")

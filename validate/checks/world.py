@@ -178,6 +178,15 @@ def world_scale(survey: Survey) -> Iterator[Finding]:
         )
 
 
+def scale_is_off(survey: Survey) -> bool:
+    """The world has another scale than the settings: then nothing else that depends on the scale is news."""
+    distances = camera_distances(survey)
+    settings = survey.settings
+    return bool(len(distances)) and bool(
+        ((distances <= settings.near) | (distances >= settings.far)).mean() > 0.5
+    )
+
+
 def camera_distances(survey: Survey) -> Float[np.ndarray, "usable"]:
     """Distances of the usable cameras from the scene's centre."""
     return np.linalg.norm(survey.world_poses[survey.diagnosis.usable][:, :3, 3], axis=1)

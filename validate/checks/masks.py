@@ -1,0 +1,272 @@
+"""Checks on instance masks, as the reference reads them: labels are the distinct grey levels."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int, UInt
+
+from objnerf.dataset.files import BACKGROUND_COLOUR, grey_levels
+from validate.checks.images import opened, usual_size
+from validate.checks.registry import check
+from validate.findings import Finding
+from validate.pictures import MAX_COLOURS, READ
+from validate.survey import Survey
+
+_MASK = "_mask.png"
+
+#: So many specks of colour are no objects but the blended colours of anti-aliased edges.
+_SPECKS = 4
+
+_STANDARD_BACKGROUND = BACKGROUND_COLOUR[0] << 16 | BACKGROUND_COLOUR[1] << 8 | BACKGROUND_COLOUR[2]
+
+
+@dataclass(frozen=True)
+class MaskFacts:
+    """What the masks hold, a row a mask.
+
+    Attributes:
+        views: index of each mask's view.
+        colours: 0xRRGGBB, most frequent first; ``present`` says how many are real.
+        greys: their grey levels.
+        tiny: colours with too few pixels.
+        blended: masks with so many specks that their edges must be anti-aliased.
+        background: the dataset's background colour.
+    """
+
+    views: Int[np.ndarray, "masks"]
+    colours: UInt[np.ndarray, "masks slots"]
+    present: Bool[np.ndarray, "masks slots"]
+    greys: Int[np.ndarray, "masks slots"]
+    tiny: Bool[np.ndarray, "masks slots"]
+    blended: Bool[np.ndarray, "masks"]
+    background: int
+
+
+def mask_facts(survey: Survey) -> MaskFacts:
+    """Gather the colours of all readable masks."""
+    rows = opened(survey).rows
+    views = np.flatnonzero(rows["mask"] == READ)
+    own = rows[views]
+    colours, pixels = own["colours"], own["pixels"]
+    present = pixels > 0
+    channels = np.stack([colours >> 16 & 255, colours >> 8 & 255, colours & 255], axis=-1).astype(np.uint8)
+    greys = grey_levels(channels).astype(np.int64)
+    area = np.maximum(own["mask_width"].astype(np.int64) * own["mask_height"], 1)
+    tiny = present & (pixels < survey.limits.mask_tiny * area[:, None])
+    blended = (own["n_colours"] > MAX_COLOURS) | (tiny.sum(axis=1) >= _SPECKS)
+    standard = ((colours == _STANDARD_BACKGROUND) & present).any(axis=1)
+    if not len(views) or standard.mean() >= 0.5:
+        background = _STANDARD_BACKGROUND
+    else:
+        found, count = np.unique(own["border"], return_counts=True)
+        background = int(found[np.argmax(count)])
+    return MaskFacts(views, colours, present, greys, tiny, blended, background)
+
+
+def _rgb(packed: int) -> str:
+    return f"({packed >> 16 & 255}, {packed >> 8 & 255}, {packed & 255})"
+
+
+@check(
+    "MASK-LEVELS",
+    "E",
+    "a mask's labels are few flat colours of distinct luminance",
+    needs="pictures",
+    limits=("mask_tiny",),
+)
+def mask_levels(survey: Survey) -> Iterator[Finding]:
+    facts = mask_facts(survey)
+    rows = opened(survey).rows
+    blended = facts.views[facts.blended]
+    if len(blended):
+        count = int(rows["n_colours"][blended].max())
+        yield survey.on_views(
+            "MASK-LEVELS",
+            "E",
+            blended,
+            f"the mask has {'over 65000' if count > 65535 else count} colours, most of them on a few pixels: "
+            "anti-aliased or compressed edges; every grey level counts as an object",
+            "render masks without a filter and without interpolation, and save them as PNG",
+            suffix=_MASK,
+        )
+    # Two colours of equal luminance: sort the grey levels, absent ones apart.
+    distinct = np.where(facts.present, facts.greys, -1 - np.arange(facts.greys.shape[1]))
+    ordered = np.sort(distinct, axis=1)
+    merged = (np.diff(ordered, axis=1) == 0).any(axis=1) & ~facts.blended
+    if merged.any():
+        first = int(np.flatnonzero(merged)[0])
+        grey = int(ordered[first][1:][np.diff(ordered[first]) == 0][0])
+        pair = [int(c) for c in facts.colours[first][facts.present[first] & (facts.greys[first] == grey)][:2]]
+        yield survey.on_views(
+            "MASK-LEVELS",
+            "E",
+            facts.views[merged],
+            f"two labels have the same luminance: {_rgb(pair[0])} and {_rgb(pair[1])} both become grey "
+            f"{grey}, and "
+            "the reference takes them for one object",
+            "use colours of distinct luminance, such as those of the format",
+            suffix=_MASK,
+        )
+    if survey.settings.num_slots is not None:
+        labels = (facts.present & ~facts.tiny).sum(axis=1)
+        many = (labels > survey.settings.num_slots) & ~facts.blended
+        if many.any():
+            yield survey.on_views(
+                "MASK-LEVELS",
+                "W",
+                facts.views[many],
+                f"the mask has {labels[many].max()} labels with the background, the model "
+                f"{survey.settings.num_slots} "
+                "slots: it cannot tell all objects apart",
+                "train with more slots",
+                suffix=_MASK,
+            )
+
+
+@check(
+    "MASK-BACKGROUND", "E", "the background is the second lowest grey level of every mask", needs="pictures"
+)
+def mask_background(survey: Survey) -> Iterator[Finding]:
+    facts = mask_facts(survey)
+    if not len(facts.views):
+        return
+    is_background = (facts.colours == facts.background) & facts.present
+    solid = facts.present & ~(facts.tiny & facts.blended[:, None])
+    there = is_background.any(axis=1)
+    grey = np.where(there, (facts.greys * is_background).max(axis=1), 0)
+    below = (solid & (facts.greys < grey[:, None])).sum(axis=1)
+    lacking = ~there & ~facts.blended
+    if lacking.any():
+        yield survey.on_views(
+            "MASK-BACKGROUND",
+            "E",
+            facts.views[lacking],
+            f"the mask has no background colour {_rgb(facts.background)}: another colour is used, or an "
+            "object fills "
+            "the picture",
+            "write the background as (64, 64, 64) and the objects in the format's colours",
+            suffix=_MASK,
+        )
+    wrong = there & (below != 1)
+    if wrong.any():
+        first = int(np.flatnonzero(wrong)[0])
+        labels = int(solid[first].sum())
+        if labels == 1:
+            cause = "no object is visible in the view"
+        elif below[first] == 0:
+            cause = "the first object, whose colour is the darkest, is not visible in the view"
+        else:
+            cause = f"{below[first]} objects are darker than the background"
+        yield survey.on_views(
+            "MASK-BACKGROUND",
+            "E",
+            facts.views[wrong],
+            f"the background {_rgb(facts.background)} is grey level number {below[first] + 1} of {labels}, "
+            "expected "
+            f"the second lowest, which the reference takes for the background: {cause}",
+            "give the first object a darker colour than the background, as (0, 0, 255), and all others "
+            "brighter "
+            "ones; keep every object in view",
+            suffix=_MASK,
+        )
+
+
+@check(
+    "MASK-SMALL",
+    "W",
+    "every object is large enough, and visible in every view",
+    needs="pictures",
+    limits=("mask_tiny",),
+)
+def mask_small(survey: Survey) -> Iterator[Finding]:
+    facts = mask_facts(survey)
+    rows = opened(survey).rows
+    small = facts.tiny.any(axis=1) & ~facts.blended
+    if small.any():
+        first = int(np.flatnonzero(small)[0])
+        pixels = rows["pixels"][facts.views[first]]
+        slot = int(np.flatnonzero(facts.tiny[first])[-1])
+        yield survey.on_views(
+            "MASK-SMALL",
+            "W",
+            facts.views[small],
+            f"an object, {_rgb(int(facts.colours[first, slot]))}, has only {int(pixels[slot])} pixels, "
+            "expected at "
+            f"least {100 * survey.limits.mask_tiny:g} % of the picture: hidden almost wholly, or a stray "
+            "colour",
+            "render the scene from where all objects are seen, or repair the mask",
+            suffix=_MASK,
+        )
+    hidden = _hidden_objects(survey, facts)
+    if hidden:
+        colour = hidden[0][1]
+        yield survey.on_views(
+            "MASK-SMALL",
+            "W",
+            sorted({view for view, _ in hidden}),
+            f"the object {_rgb(colour)} of this scene is visible in other views and not in this one: the "
+            "reference "
+            "numbers labels by the grey levels present, so objects change their numbers",
+            "render the scene so that every object is seen in every view",
+            suffix=_MASK,
+        )
+
+
+def _hidden_objects(survey: Survey, facts: MaskFacts) -> list[tuple[int, int]]:
+    """Views that lack a colour which another view of the scene has, where the background rule still holds."""
+    clean = ~facts.blended
+    solid = facts.present & ~facts.tiny & clean[:, None]
+    palette = np.unique(facts.colours[solid])
+    if len(palette) > 63:
+        return []
+    bits = np.where(
+        solid, np.uint64(1) << np.searchsorted(palette, facts.colours).clip(0, 63).astype(np.uint64), 0
+    )
+    seen = np.bitwise_or.reduce(bits.astype(np.uint64), axis=1)
+    any_bits = np.where(
+        facts.present,
+        np.uint64(1) << np.searchsorted(palette, facts.colours).clip(0, 63).astype(np.uint64),
+        0,
+    )
+    known = np.isin(facts.colours, palette)
+    touched = np.bitwise_or.reduce(np.where(known, any_bits, 0).astype(np.uint64), axis=1)
+    scenes = survey.scene_index[facts.views]
+    of_scene = np.zeros(survey.n_scenes, dtype=np.uint64)
+    np.bitwise_or.at(of_scene, scenes[clean], seen[clean])
+    lacking = of_scene[scenes] & ~touched
+    broken_rule = _breaks_background_rule(facts)
+    found = []
+    for position in np.flatnonzero((lacking != 0) & clean & ~broken_rule):
+        bit = int(lacking[position]).bit_length() - 1
+        found.append((int(facts.views[position]), int(palette[bit])))
+    return found
+
+
+def _breaks_background_rule(facts: MaskFacts) -> Bool[np.ndarray, "masks"]:
+    is_background = (facts.colours == facts.background) & facts.present
+    grey = (facts.greys * is_background).max(axis=1)
+    below = (facts.present & (facts.greys < grey[:, None])).sum(axis=1)
+    return ~is_background.any(axis=1) | (below != 1)
+
+
+@check("MASK-SIZE", "E", "a mask is as large as its picture", needs="pictures")
+def mask_size(survey: Survey) -> Iterator[Finding]:
+    rows = opened(survey).rows
+    size = usual_size(survey)
+    if size is None:
+        return
+    read = rows["mask"] == READ
+    usual = (rows["mask_width"] == size[0]) & (rows["mask_height"] == size[1])
+    own = (rows["mask_width"] == rows["width"]) & (rows["mask_height"] == rows["height"])
+    wrong = np.flatnonzero(read & ~usual & ~own)
+    if len(wrong):
+        row = rows[wrong[0]]
+        yield survey.on_views(
+            "MASK-SIZE",
+            "E",
+            wrong,
+            f"the mask has {row['mask_width']}×{row['mask_height']} pixels, its picture {size[0]}×{size[1]}",
+            "render the mask at the picture's size; never interpolate labels",
+            suffix=_MASK,
+        )

@@ -1,0 +1,163 @@
+"""Proposed near, far, nss_scale, obj_scale and focal ratio, each with its reason."""
+
+import numpy as np
+
+from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO, box_corners
+from validate.checks.boxes import box_shares
+from validate.checks.images import usual_size
+from validate.checks.world import camera_distances, scale_is_off
+from validate.findings import Suggestion
+from validate.settings import OPTION, REFERENCE_NSS_SCALE, REFERENCE_OBJ_SCALE
+from validate.survey import Survey
+
+#: Camera distance at which the reference's nss_scale and obj_scale are meant.
+_REFERENCE_DISTANCE = 12.39
+
+#: What is left around measured extents.
+_MARGIN = 1.05
+
+
+def suggest(survey: Survey) -> dict[str, Suggestion]:
+    """Values to train with. Empty where no pose can be used."""
+    if not survey.diagnosis.usable.any() or not survey.diagnosis.known:
+        return {}
+    distance = float(np.median(camera_distances(survey)))
+    obj_scale = _obj_scale(survey, distance)
+    near, far = _near_far(survey, _number(obj_scale), distance)
+    nss_scale = _nss_scale(survey, distance)
+    suggested = {"near": near, "far": far, "nss_scale": nss_scale, "obj_scale": obj_scale}
+    focal_ratio = _focal_ratio(survey)
+    if focal_ratio is not None:
+        suggested["focal_ratio"] = focal_ratio
+    return suggested
+
+
+def _number(suggestion: Suggestion) -> float:
+    assert isinstance(suggestion.value, float)
+    return suggestion.value
+
+
+def _round(value: float, digits: int = 3) -> float:
+    """To so many significant digits."""
+    return float(f"{value:.{digits}g}")
+
+
+def _objects(survey: Survey) -> np.ndarray | None:
+    """Rows of the views whose objects were measured in three dimensions; None when there is none."""
+    if survey.pictures is None or survey.depth_explanation is not None:
+        return None
+    rows = survey.pictures.rows
+    rows = rows[rows["objects_seen"] >= 20]
+    return rows if len(rows) else None
+
+
+def _nss_scale(survey: Survey, distance: float) -> Suggestion:
+    current = survey.settings.nss_scale
+    ratio = distance / current
+    if survey.limits.scale_low <= ratio <= survey.limits.scale_high:
+        return Suggestion(current, f"suits cameras at {distance:.4g} units (median)")
+    value = _round(REFERENCE_NSS_SCALE * distance / _REFERENCE_DISTANCE)
+    return Suggestion(
+        value, f"{REFERENCE_NSS_SCALE:g} at the reference's camera distance 12.39, here {distance:.4g}"
+    )
+
+
+def _obj_scale(survey: Survey, distance: float) -> Suggestion:
+    """Large enough for the objects and for most pixels."""
+    current = survey.settings.obj_scale
+    start = current
+    reason = ""
+    if scale_is_off(survey):
+        start = _round(REFERENCE_OBJ_SCALE * distance / _REFERENCE_DISTANCE)
+        reason = f"{REFERENCE_OBJ_SCALE:g} at the reference's camera distance 12.39, here {distance:.4g}"
+    objects = _objects(survey)
+    reach = 0.0
+    if objects is not None:
+        reach = float(np.quantile(objects["objects_extent"], 0.99))
+        reason = f"98 % of every view's foreground lies within ±{reach:.3g}"
+    half = max(start, reach * _MARGIN)
+    # The least half side, in steps of 5 %, at which (nearly) all views keep enough pixels.
+    for _ in range(60):
+        shares, _ = box_shares(survey, half)
+        least = float(np.quantile(shares, 0.02))
+        if least >= survey.limits.box_pixels or half > 0.9 * distance:
+            break
+        half *= 1.05
+    half = start if half == start else _round(half)
+    shares, _ = box_shares(survey, half)
+    kept = f"the box is met by the rays of {100 * shares.min():.0f} % of the pixels at least"
+    return Suggestion(half, f"{reason}; {kept}" if reason else kept)
+
+
+def _near_far(survey: Survey, half: float, distance: float) -> tuple[Suggestion, Suggestion]:
+    settings = survey.settings
+    poses = survey.world_poses[survey.diagnosis.usable]
+    corners = np.einsum("kj,nj->nk", box_corners(half), poses[:, :3, 2])
+    corners -= np.einsum("nj,nj->n", poses[:, :3, 3], poses[:, :3, 2])[:, None]
+    nearest, farthest = (
+        float(np.quantile(corners.min(axis=1), 0.02)),
+        float(np.quantile(corners.max(axis=1), 0.98)),
+    )
+    rows = survey.pictures.rows if survey.pictures is not None else None
+    if rows is not None and (rows["depth_high"] > 0).any() and survey.depth_explanation is None:
+        seen = rows[rows["depth_high"] > 0]
+        low, high = float(seen["depth_low"].min()), float(np.quantile(seen["depth_high"], 0.98))
+        near = Suggestion(_round(low / _MARGIN), f"depth begins at {low:.3g}")
+        far = Suggestion(_round(high * _MARGIN), f"depth ends at {high:.3g}")
+        if settings.near <= low and settings.near >= 0.6 * low:
+            near = Suggestion(settings.near, f"depth begins at {low:.3g}")
+        if high <= settings.far <= 1.5 * high:
+            far = Suggestion(settings.far, f"depth ends at {high:.3g}")
+        return near, far
+    floor = 0.05 * distance
+    near = Suggestion(
+        _round(max(nearest, floor)), f"the locality box's nearest corner is at depth {nearest:.3g}"
+    )
+    far = Suggestion(
+        _round(farthest * 1.02), f"the locality box's farthest corner is at depth {farthest:.3g}"
+    )
+    _, clipped = box_shares(survey)
+    if not scale_is_off(survey) and clipped.max() <= survey.limits.clip_box:
+        share = f"{100 * clipped.max():.1g} % of the rays' way through the box is cut off at most"
+        near, far = Suggestion(settings.near, share), Suggestion(settings.far, share)
+    return near, far
+
+
+def _focal_ratio(survey: Survey) -> Suggestion | None:
+    settings = survey.settings
+    size = usual_size(survey) if survey.pictures is not None else None
+    if size is None:
+        return None
+    explanation = survey.depth_explanation
+    if explanation is not None and explanation.focal_ratio is not None:
+        return Suggestion(explanation.focal_ratio, f"depth agrees between views when {explanation.words}")
+    ratio = settings.focal_ratio
+    aspect = ratio[0] * size[0] / (ratio[1] * size[1])
+    shape = f"pictures of {size[0]}×{size[1]}"
+    if abs(aspect - 1.0) <= survey.limits.pixel_aspect or settings.source.get("focal_ratio") == OPTION:
+        return Suggestion(ratio, f"square pixels in {shape}" if abs(aspect - 1.0) <= 0.02 else "as given")
+    if ratio == REFERENCE_FOCAL_RATIO:
+        words = f"the 35 mm lens with square pixels in {shape}; the reference's value if they were squashed from 4:3"
+        return Suggestion((ratio[0], ratio[0] * size[0] / size[1]), words)
+    return Suggestion((ratio[0], ratio[0] * size[0] / size[1]), f"square pixels in {shape}")
+
+
+def notes(survey: Survey) -> list[str]:
+    """Remarks that are no findings."""
+    remarks: list[str] = []
+    usable = survey.diagnosis.usable
+    if not usable.any() or not survey.diagnosis.known or scale_is_off(survey):
+        return remarks
+    settings = survey.settings
+    poses = survey.world_poses[usable]
+    corners = np.einsum("kj,nj->nk", box_corners(settings.obj_scale), poses[:, :3, 2])
+    corners -= np.einsum("nj,nj->n", poses[:, :3, 3], poses[:, :3, 2])[:, None]
+    nearest = float(corners.min())
+    if nearest < settings.near:
+        _, clipped = box_shares(survey)
+        remarks.append(
+            f"near = {settings.near:g} clips the locality box, whose nearest corner is at depth "
+            f"{nearest:.2f}: "
+            f"{100 * clipped.mean():.1f} % of the rays' way through the box is not sampled"
+        )
+    return remarks
