@@ -150,7 +150,7 @@ def write(posed: PosedScenes, folder: Path, progress: Progress) -> list[str]:
 def _metadata(path: Path) -> dict[str, np.ndarray]:
     """The arrays of ``metadata.npz``; never unpickles, so that foreign files run no code."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             if "camera_pos" not in archive.files:
                 raise InputError(f"{path}: expected the array camera_pos, found {', '.join(archive.files)}")
             wanted = [name for name in ("camera_pos", _POSES_KEY) if name in archive.files]

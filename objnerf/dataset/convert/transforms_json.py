@@ -260,7 +260,7 @@ def _number(content: dict[str, Any], key: str, default: float, where: str) -> fl
 
 
 def _integer(content: dict[str, Any], key: str, default: int, where: str) -> int:
-    value = _number(content, key, default, where)
+    value = _number(content, key, float(default), where)
     if value < 1 or value != int(value):
         raise InputError(f"{where}: expected a whole number of pixels under {key!r}, found {value!r}")
     return int(value)
