@@ -178,7 +178,7 @@ class Cabinet:
                 parts.append(box(self.role, (0, 1, z), (right - left - 2 * third, self.depth - 4, 1.8)))
             return parts
         if self.layout == "hutch":
-            split = low + 0.45 * (high - low)
+            split = low + (0.32 + 0.012 * self.feet_height) * (high - low)
             parts.append(
                 box(self.role, (0, -0.05 * self.depth, split), (self.width + 2, self.depth * 1.1, 2.6), 0.5)
             )

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from generation.assets.procedural.legs import corners
 from generation.assets.procedural.solids import (
     Number,
     Part,
@@ -187,26 +186,49 @@ class Lamp:
         return parts
 
     def _lantern(self) -> list[Part]:
-        x, tall = 0.7 * self.shade_radius, 1.6 * self.shade_height
+        """A paper box or prism between a floor and a roof, its upper end narrower or wider than its lower."""
+        sides = (4, 4, 6, 8)[self.knots - 1]
+        tall = self.shade_height * (1.0 + 1.2 * self.bulge)
+        low, high = self.shade_radius, self.shade_radius * (0.55 + 0.6 * self.shade_taper)
         frame = "wood" if self.role == "paint" else self.role
+
+        def at(angle: Number, share: Number, out: Number) -> tuple[float, float, float]:
+            radius = (low + (high - low) * share) * out
+            return float(radius * np.cos(angle)), float(radius * np.sin(angle)), float(2 + share * (tall - 2))
+
         parts = [
-            box(frame, (0, 0, 1.2), (2.3 * x, 2.3 * x, 2.4), 0.4),
-            box(frame, (0, 0, tall), (2.3 * x, 2.3 * x, 2.4), 0.4),
-            box("shade", (0, 0, tall / 2), (1.7 * x, 1.7 * x, tall - 1.6)),
+            lathe(frame, [(0, 0), (1.08 * low, 0), (1.08 * low, 2.4), (0, 2.4)], sides=sides),
+            lathe(
+                frame,
+                [(0, tall), (1.08 * high, tall), (1.08 * high, tall + 2.4), (0, tall + 2.4)],
+                sides=sides,
+            ),
+            lathe("shade", [(0, 1.5), (0.9 * low, 1.5), (0.9 * high, tall + 1), (0, tall + 1)], sides=sides),
         ]
-        parts += [box(frame, (*corner, tall / 2), (1.6, 1.6, tall - 1)) for corner in corners(x, x)]
-        for bar in range(1, self.knots):
-            for side in (-1, 1):
-                z = tall * bar / self.knots
-                parts.append(box(frame, (0, side * 0.88 * x, z), (2 * x, 0.8, 0.8)))
-                parts.append(box(frame, (side * 0.88 * x, 0, z), (0.8, 2 * x, 0.8)))
-        roof = [
-            (0.0, tall + 1),
-            (1.2 * x, tall + 1),
-            (0.3 * x, tall + 1 + 0.6 * x * self.bulge),
-            (0.0, tall + 2 + 0.6 * x),
-        ]
-        return [*parts, lathe(frame, roof, sides=4).turned("z", 45)]
+        angles = 2 * np.pi * np.arange(sides) / sides
+        parts += [frustum(frame, at(a, -0.02, 0.97), at(a, 1.02, 0.97), 0.9, sides=8) for a in angles]
+        bars = 1 + int(4 * self.reach * self.bulge)
+        for share in (
+            np.linspace(0, 1, bars + 2)[1:-1] if self.shade in ("square", "tiers", "drum", "bowl") else ()
+        ):
+            ring = [at(a, share, 0.95) for a in angles]
+            for here, following in zip(ring, [*ring[1:], ring[0]], strict=True):
+                parts.append(frustum(frame, here, following, 0.5, sides=6))
+        top = tall + 1.5
+        if self.shade in ("cone", "square", "bell"):
+            rise = high * (0.3 + 0.8 * self.bulge)
+            eaves = [(0.0, top), (1.35 * high, top), (0.25 * high, top + rise), (0.0, top + 1.05 * rise)]
+            parts.append(lathe(frame, eaves, sides=sides))
+        elif self.shade in ("dome", "globe"):
+            arch = np.linspace(0, np.pi / 2, 8)[:-1]
+            dome = [(float(1.05 * high * np.cos(a)), float(top + 0.7 * high * np.sin(a))) for a in arch]
+            parts.append(lathe(frame, [(0.0, top), *dome, (0.0, top + 0.7 * high)], sides=sides))
+        else:
+            turn = np.linspace(0, np.pi, 14)
+            handle = np.column_stack([0.6 * high * np.cos(turn), 0 * turn, top + 0.8 * high * np.sin(turn)])
+            parts.append(tube("metal", handle, 0.7, sides=8))
+        # a flat side to the front
+        return [part.turned("z", 180 / sides) for part in parts]
 
     def _arc(self) -> list[Part]:
         out = self.height * (0.35 + 0.5 * self.reach)

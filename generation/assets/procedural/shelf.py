@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from generation.assets.procedural.solids import Number, Part, beam, box, lathe, slab
+from generation.assets.procedural.solids import Number, Part, beam, box, frustum, lathe, slab
 
 KINDS = ("bookcase", "bookcase", "cubes", "ladder", "rack", "staggered", "round-posts", "corner")
 
@@ -207,14 +207,40 @@ class Shelf:
         return parts
 
     def _corner(self) -> list[Part]:
-        radius = 1.15 * self.width
-        arc = np.linspace(0, np.pi / 2, 14)
-        quarter = np.concatenate([[[0.0, 0.0]], np.column_stack([np.cos(arc), np.sin(arc)]) * radius])
-        half = self.board / 2
-        parts = [slab(self.role, quarter, float(z) - half, float(z) + half) for z in self._levels()]
-        tall = self.height + self.feet
-        parts.append(box(self.role, (radius / 2, -self.board / 2, tall / 2), (radius, self.board, tall), 0.3))
-        parts.append(box(self.role, (-self.board / 2, radius / 2, tall / 2), (self.board, radius, tall), 0.3))
+        """Boards in a corner: quarter discs, triangles or five-sided; between walls or on posts."""
+        radius = self.depth + 0.35 * self.width
+        style = self.contents % 3
+        arc = np.linspace(0, np.pi / 2, 14) if style == 0 else np.array([0, np.pi / 2])
+        edge = np.column_stack([np.cos(arc), np.sin(arc)]) * radius
+        if style == 2:
+            edge = np.array([[1.0, 0.0], [1.0, 0.45], [0.45, 1.0], [0.0, 1.0]]) * radius
+        board = np.concatenate([[[0.0, 0.0]], edge])
+        half, tall = self.board / 2, self.height + self.feet
+        levels = self._levels()
+        # boards may shrink towards the top, as those of an étagère
+        shrink = np.linspace(1.0, 1.0 if self.back or self.lean < 18 else 0.55, len(levels))
+        parts = [
+            slab(self.role, board * share, float(z) - half, float(z) + half)
+            for z, share in zip(levels, shrink, strict=True)
+        ]
+        if self.stagger < 0.22:
+            reach = radius * float(shrink[-1])
+            parts.append(box(self.role, (reach / 2, -half, tall / 2), (reach, self.board, tall), 0.3))
+            parts.append(box(self.role, (-half, reach / 2, tall / 2), (self.board, reach, tall), 0.3))
+        else:
+            for x, y in ((0.06, 0.06), (0.93, 0.04), (0.04, 0.93)):
+                foot, head = (
+                    (x * radius, y * radius, 0),
+                    (x * radius * shrink[-1], y * radius * shrink[-1], tall),
+                )
+                parts.append(frustum(self.role, foot, head, 1.2 + 0.2 * self.board, sides=12))
+        for low, high in pairwise(levels):
+            room = float(high - low) - self.board
+            things = self._things(0, 0.42 * radius, float(low) + half, room, len(parts))
+            scale = np.array([1, 0.38 * radius / self.depth, 1])
+            parts += [
+                Part(t.role, t.vertices * scale, t.faces).moved(0.3 * radius, 0.3 * radius) for t in things
+            ]
         return [part.turned("z", -90) for part in parts]
 
     def _things(self, x: Number, width: Number, floor: Number, room: Number, index: int) -> list[Part]:

@@ -218,28 +218,51 @@ class Stool:
         return [*posts, panel(role, grid, 2.2)]
 
     def _pouf(self) -> list[Part]:
-        size = (self.width, self.depth, self.height)
+        """Something soft without legs: a cube, a barrel, a drum with bands, a pumpkin, a sack."""
+        h, r = self.height, self.width / 2
         if self.roundness > 3:
-            soft = cushion(
-                "fabric", (0, 0, self.height / 2), size, 0.8 * self.padding, crown=0.3 * self.padding
+            size = (self.width, self.depth, h)
+            soft = cushion("fabric", (0, 0, h / 2), size, 0.8 * self.padding, crown=0.3 * self.padding)
+            parts = [soft.moved(z=-float(soft.vertices[:, 2].min()))]
+            if self.seat in ("padded", "saddle"):
+                parts.append(cushion("accent", (0, 0, h), (self.width, self.depth, 4), 1.8, crown=2.0))
+            return parts
+        along = np.linspace(0, 1, 17)
+        bulge = 0.1 + 0.03 * self.padding
+        if self.seat == "dish":
+            # a sack, widest near the floor and drawn together on top
+            radius = (
+                r * (1 - 0.75 * along**1.8) * np.sqrt(np.clip(np.sin(np.pi * (0.12 + 0.86 * along)), 0, 1))
             )
-            return [soft.moved(z=-float(soft.vertices[:, 2].min()))]
-        angles = np.linspace(-np.pi / 2, np.pi / 2, 15)
-        bulge = 0.12 + 0.02 * self.padding
-        profile = [
-            (
-                float(self.width / 2 * (1 - bulge + bulge * np.cos(a)) * min(1.0, np.cos(a) * 2.2)),
-                float(self.height * (0.5 + 0.5 * np.sin(a))),
+        elif self.seat == "board":
+            radius = np.full(17, r)
+        else:
+            radius = (
+                r
+                * (1 - bulge + bulge * np.sin(np.pi * along))
+                * np.minimum(1, 2.4 * np.sin(np.pi * along) ** 0.5)
             )
-            for a in angles
-        ]
-        profile[0], profile[-1] = (0.0, 0.0), (0.0, self.height)
-        seam = [(self.width / 2 * 0.995, 0.48 * self.height), (self.width / 2 * 1.02, 0.5 * self.height)]
-        band = [
-            (0.0, seam[0][1]),
-            seam[0],
-            seam[1],
-            (seam[0][0], 0.52 * self.height),
-            (0.0, 0.52 * self.height),
-        ]
-        return [lathe("fabric", profile, sides=36), lathe("accent", band, sides=36)]
+        lobes = {"saddle": 8, "thick": 12}.get(self.seat, 0)
+        turn = np.arange(48) * (2 * np.pi / 48)
+        wave = 1 - 0.09 * np.abs(np.sin(turn * lobes / 2 + 0.01)) if lobes else np.ones(48)
+        inner = slice(1, -1) if self.seat != "board" else slice(None)
+        rings = np.stack(
+            [
+                np.column_stack([rad * wave * np.cos(turn), rad * wave * np.sin(turn), np.full(48, z * h)])
+                for rad, z in zip(radius[inner], along[inner], strict=True)
+            ]
+        )
+        squeeze = np.array([1.0, self.depth / self.width, 1.0])
+        parts = [loft("fabric", rings * squeeze)]
+        bands = {"padded": (0.5,), "board": (0.04, 0.93)}.get(self.seat, ())
+        for share in bands:
+            wide = 1.02 * float(np.interp(share, along, radius))
+            band = [(0, share * h - 1), (wide, share * h - 1), (wide, share * h + 1.6), (0, share * h + 1.6)]
+            part = lathe("accent", band, sides=48)
+            parts.append(Part(part.role, part.vertices * squeeze, part.faces))
+        if lobes:
+            button = lathe(
+                "accent", [(0, 0), (2.2, 0), (1.8, 1.4), (0, 2.0)], (0, 0, 0.985 * h * along[-2]), sides=16
+            )
+            parts.append(button)
+        return parts
