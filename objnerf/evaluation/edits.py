@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
 
 from objnerf.dataset.files import grey_levels, read_image
 from objnerf.dataset.index import Dataset, Scene, View
 from objnerf.errors import InputError
 from objnerf.evaluation.metrics import MetricUnavailable
-from objnerf.evaluation.scenes import Model, RenderSettings, as_float, encode, finite_pose, render_view
+from objnerf.evaluation.scenes import RenderSettings, as_float, encode, finite_pose, render_view
 from objnerf.evaluation.segmentation import best_slot, resize_mask
-from objnerf.models.scene import SceneCode
+from objnerf.models.scene import SceneCode, SceneModel
 from objnerf.training.data import resize_by_area
 
 #: Pictures with an object moved, the same with the slot chosen by the reference's rule, changed backgrounds.
@@ -30,7 +30,7 @@ PictureScores = Mapping[str, Callable[[np.ndarray, np.ndarray], float]]
 
 
 def score_edits(
-    model: Model, dataset: Dataset, scene: Scene, settings: RenderSettings, scores: PictureScores
+    model: SceneModel, dataset: Dataset, scene: Scene, settings: RenderSettings, scores: PictureScores
 ) -> tuple[dict[str, float | None], dict[str, str]]:
     """Scores of one scene in the manipulation test, means over all its views as in the reference.
 
@@ -63,7 +63,7 @@ def score_edits(
         for name in scores:
             reasons[f"{what}_{name}"] = reason
 
-    no_move = _missing_for_moving(dataset, scene)
+    no_move = _missing_for_moving(dataset, scene, settings)
     if no_move is None:
         by_sight, by_reference = slots_to_move(model, code, scene.views[0], poses[0], settings)
         movement = _on_device(read_movement(dataset.movements[scene.id]), code)
@@ -90,7 +90,7 @@ def score_edits(
 
 
 def slots_to_move(
-    model: Model,
+    model: SceneModel,
     code: SceneCode,
     view: View,
     world_from_camera: Float[np.ndarray, "4 4"],
@@ -102,11 +102,7 @@ def slots_to_move(
         view: the input view, which has a ``_mask_for_moving.png``.
         world_from_camera: its pose, OpenCV axes.
     """
-    path = view.companion("_mask_for_moving.png")
-    assert path is not None
-    grey = grey_levels(resize_mask(read_image(path), *settings.size))
-    # The lowest grey level of these masks is what stays (the reference's rule, and the format's grey 64).
-    wanted = grey != grey.min()
+    wanted = moving_pixels(view, settings.size)
     rendering = render_view(model, code, world_from_camera, settings, reference=True)
     assert rendering.reference_labels is not None
     count = code.slots.shape[1]
@@ -114,6 +110,19 @@ def slots_to_move(
         best_slot(rendering.labels, wanted, count)[0],
         best_slot(rendering.reference_labels, wanted, count)[0],
     )
+
+
+def moving_pixels(view: View, size: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
+    """Which pixels of a view show the object to be moved: all but the lowest grey level of its mask.
+
+    Args:
+        view: has a ``_mask_for_moving.png``.
+        size: (width, height) of the result.
+    """
+    path = view.companion("_mask_for_moving.png")
+    assert path is not None
+    grey = grey_levels(resize_mask(read_image(path), *size))
+    return grey != grey.min()
 
 
 def read_movement(path: Path) -> Float[np.ndarray, "3"]:
@@ -173,10 +182,13 @@ def _on_device(offset: Float[np.ndarray, "3"], code: SceneCode) -> torch.Tensor:
     return torch.tensor(offset, dtype=code.offsets.dtype, device=code.offsets.device)
 
 
-def _missing_for_moving(dataset: Dataset, scene: Scene) -> str | None:
+def _missing_for_moving(dataset: Dataset, scene: Scene, settings: RenderSettings) -> str | None:
     if scene.id not in dataset.movements:
-        return f"the dataset has no {scene.id:03d}_movement.txt"
-    return _missing(scene, ("_moved.png",)) or _missing(scene, ("_mask_for_moving.png",), first=True)
+        return "the dataset has no …_movement.txt of the scene"
+    lacking = _missing(scene, ("_moved.png",)) or _missing(scene, ("_mask_for_moving.png",), first=True)
+    if lacking is None and not moving_pixels(scene.views[0], settings.size).any():
+        return "the object to be moved is not seen in the input view"
+    return lacking
 
 
 def _missing(scene: Scene, suffixes: tuple[str, ...], *, first: bool = False) -> str | None:

@@ -25,7 +25,6 @@ from objnerf.evaluation import metrics
 from objnerf.evaluation.edits import EDIT_FIGURES, score_edits
 from objnerf.evaluation.metrics import Lpips, MetricUnavailable
 from objnerf.evaluation.scenes import (
-    Model,
     RenderSettings,
     SceneImages,
     ViewRendering,
@@ -34,6 +33,7 @@ from objnerf.evaluation.scenes import (
     render_view,
 )
 from objnerf.evaluation.segmentation import BACKGROUND, reference_true_labels, true_labels
+from objnerf.models.scene import SceneModel
 from objnerf.training.checkpoints import checkpoint_path, load_run, read_state
 from objnerf.training.processes import choose_device
 from objnerf.training.recipe import Recipe, RunConfig, read_run_config
@@ -214,7 +214,7 @@ class OpenedRun:
     """A trained model and where it came from."""
 
     path: Path
-    model: Model
+    model: SceneModel
     config: RunConfig
     step: int
     """Steps that the checkpoint has seen."""
@@ -270,7 +270,7 @@ def evaluate_run(
 
 
 def evaluate(
-    model: Model,
+    model: SceneModel,
     dataset: Dataset,
     scenes: Sequence[int],
     settings: RenderSettings,
@@ -332,7 +332,7 @@ def evaluate(
 
 
 def score_scene(
-    model: Model, scene: Scene, settings: RenderSettings, *, lpips: Lpips | None, no_lpips: str = ""
+    model: SceneModel, scene: Scene, settings: RenderSettings, *, lpips: Lpips | None, no_lpips: str = ""
 ) -> SceneScores:
     """All figures of one scene but those of the manipulation test.
 
@@ -444,14 +444,13 @@ def _picture_scores(
     return {"psnr": metrics.psnr, "ssim": metrics.ssim, "lpips": distance}
 
 
-def _fixed_key(model: Model, settings: RenderSettings, has_lpips: bool, figures: Sequence[str]) -> str:
+def _fixed_key(model: SceneModel, settings: RenderSettings, has_lpips: bool, figures: Sequence[str]) -> str:
     """What the scores of all scenes depend on: weights, settings and what is computed."""
     digest = hashlib.sha256()
     plain = {key: value for key, value in asdict(settings).items() if key != "chunk_rays"}
     digest.update(
         json.dumps([SCORES_VERSION, plain, asdict(model.geometry), has_lpips, list(figures)]).encode()
     )
-    assert isinstance(model, torch.nn.Module)
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())

@@ -10,7 +10,6 @@ from PIL import Image
 from objnerf.dataset.files import BACKGROUND_COLOUR, OBJECT_COLOURS, mask_from_labels
 from objnerf.dataset.index import Scene
 from objnerf.evaluation.scenes import (
-    Model,
     RenderSettings,
     encode,
     on_paper,
@@ -20,6 +19,7 @@ from objnerf.evaluation.scenes import (
     to_uint8,
 )
 from objnerf.evaluation.segmentation import BACKGROUND, true_labels
+from objnerf.models.scene import SceneModel
 from objnerf.pictures.sheets import contact_sheet
 
 #: A slot of which less than this share of light is seen anywhere is not worth a picture.
@@ -57,7 +57,9 @@ class SceneGallery:
     """The background, then every slot that has something to show."""
 
 
-def scene_gallery(model: Model, scene: Scene, settings: RenderSettings, *, novel: int = 1) -> SceneGallery:
+def scene_gallery(
+    model: SceneModel, scene: Scene, settings: RenderSettings, *, novel: int = 1
+) -> SceneGallery:
     """Render the pictures of one scene.
 
     Args:

@@ -19,7 +19,6 @@ from objnerf.errors import InputError
 from objnerf.evaluation.evaluate import gallery_settings, open_run, scenes_to_evaluate
 from objnerf.evaluation.gallery import FAINTEST_SLOT, slot_colours
 from objnerf.evaluation.scenes import (
-    Model,
     RenderSettings,
     ViewRendering,
     as_float,
@@ -31,7 +30,7 @@ from objnerf.evaluation.scenes import (
     slot_alone,
 )
 from objnerf.evaluation.segmentation import BACKGROUND
-from objnerf.models.scene import SceneCode
+from objnerf.models.scene import SceneCode, SceneModel
 from objnerf.pictures.sheets import contact_sheet
 from objnerf.pictures.turntables import write_animation
 from objnerf.training.data import resize_by_area
@@ -66,7 +65,7 @@ def check_out(out: Path, *, moving: bool) -> None:
 class Stage:
     """A scene as a model sees it, and the cameras that are to draw it."""
 
-    model: Model
+    model: SceneModel
     dataset: Dataset
     scene: Scene
     code: SceneCode
@@ -163,7 +162,7 @@ def choose_scene(dataset: Dataset, scene: int) -> Scene:
     return dataset.scenes[scene]
 
 
-def encode_scene(model: Model, scene: Scene, settings: RenderSettings) -> SceneCode:
+def encode_scene(model: SceneModel, scene: Scene, settings: RenderSettings) -> SceneCode:
     """What the model makes of a scene's first view."""
     image = as_float(resize_by_area(scene.views[0].image(), settings.input_size))
     return encode(model, image, finite_pose(scene.views[0]), seed=settings.seed, scene=scene.id)
@@ -177,7 +176,7 @@ def tell(written: Sequence[Path]) -> str:
 
 
 def write_renders(
-    model: Model,
+    model: SceneModel,
     code: SceneCode,
     poses: Float[np.ndarray, "count 4 4"],
     settings: RenderSettings,
@@ -225,7 +224,7 @@ def write_renders(
 
 
 def write_edit(
-    model: Model,
+    model: SceneModel,
     before: SceneCode,
     after: SceneCode,
     poses: Float[np.ndarray, "count 4 4"],

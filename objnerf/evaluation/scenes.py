@@ -3,9 +3,7 @@
 Poses are ``world_from_camera`` with OpenCV axes; lengths are world units; pictures are RGB in [0, 1].
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,42 +14,12 @@ from objnerf.dataset.cameras import look_at
 from objnerf.dataset.index import Scene, View
 from objnerf.errors import InputError
 from objnerf.evaluation.segmentation import labels_from_opacity, reference_labels, resize_mask
-from objnerf.models.scene import SceneCode, SceneGeometry
+from objnerf.models.scene import SceneCode, SceneModel
 from objnerf.rendering.rays import camera_directions, uniform_depths, world_rays
-from objnerf.rendering.volume import Rendering
 from objnerf.training.data import derive_seed, resize_by_area
 
 #: Stream of randomness that evaluation draws the slots' start from, apart from training's own streams.
 EVALUATION_STREAM = 1000
-
-
-@runtime_checkable
-class Model(Protocol):
-    """What evaluation needs of a scene model, of whatever kind."""
-
-    geometry: SceneGeometry
-
-    def parameters(self) -> Iterator[torch.nn.Parameter]: ...
-
-    def encode(
-        self,
-        images: Float[Tensor, "scenes 3 height width"],
-        world_from_camera: Float[Tensor, "scenes 4 4"],
-        *,
-        generator: torch.Generator | None = None,
-    ) -> SceneCode: ...
-
-    def render(
-        self,
-        code: SceneCode,
-        origins: Float[Tensor, "scenes rays 3"],
-        directions: Float[Tensor, "scenes rays 3"],
-        depths: Float[Tensor, "scenes rays samples"],
-        *,
-        locality: bool,
-        chunk_rays: int | None = None,
-        alone: bool = False,
-    ) -> Rendering: ...
 
 
 @dataclass(frozen=True)
@@ -140,7 +108,7 @@ def finite_pose(view: View) -> Float[np.ndarray, "4 4"]:
 
 
 def encode(
-    model: Model,
+    model: SceneModel,
     image: Float32[np.ndarray, "height width 3"],
     world_from_camera: Float[np.ndarray, "4 4"],
     *,
@@ -165,7 +133,7 @@ def encode(
 
 
 def render_view(
-    model: Model,
+    model: SceneModel,
     code: SceneCode,
     world_from_camera: Float[np.ndarray, "4 4"],
     settings: RenderSettings,

@@ -1,0 +1,77 @@
+"""Rendering a scene through a model whose fields are known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from objnerf.dataset import open_dataset
+from objnerf.dataset.cameras import distance_elevation
+from objnerf.errors import InputError
+from objnerf.evaluation.scenes import on_paper, orbit_poses, read_scene, render_view, slot_alone
+
+
+def test_a_ball_is_where_the_camera_projects_it(world, settings) -> None:
+    ball = world.Ball((0.0, 0.0, 1.0), 1.0, (1.0, 0.0, 0.0))
+    model = world.Balls((ball,), world.geometry).eval()
+    pose = world.camera(35.0)
+    seen = render_view(model, world.code_of(model), pose, settings)
+    rows, columns = np.nonzero(seen.labels == 1)
+    # The ball's centre in the camera: x and y in units of its depth, then pixels by the focal length.
+    x, y, z = (np.array(ball.centre) - pose[:3, 3]) @ pose[:3, :3]
+    width, height = settings.size
+    assert columns.mean() == pytest.approx(x / z * 350 / 320 * width + (width - 1) / 2, abs=0.6)
+    assert rows.mean() == pytest.approx(y / z * 350 / 240 * height + (height - 1) / 2, abs=0.6)
+    # Its front is the radius nearer than its centre, within a sample.
+    middle = seen.depth[round(rows.mean()), round(columns.mean())]
+    assert middle == pytest.approx(z - 1.0, abs=14 / 95)
+
+
+def test_chunks_change_nothing(world, model, settings) -> None:
+    code, pose = world.code_of(model), world.camera(0.0)
+    whole = render_view(model, code, pose, settings)
+    pieces = render_view(model, code, pose, replace(settings, chunk_rays=100))
+    np.testing.assert_array_equal(whole.labels, pieces.labels)
+    np.testing.assert_allclose(whole.rgb, pieces.rgb, atol=1e-6)
+
+
+def test_a_slot_alone_shows_its_hidden_part(world, settings) -> None:
+    behind = world.Ball((0.0, 1.1, 0.9), 1.0, (0.9, 0.2, 0.2))
+    before = world.Ball((0.0, -1.1, 2.2), 1.0, (0.2, 0.3, 0.9))
+    model = world.Balls((behind, before), world.geometry).eval()
+    code, pose = world.code_of(model), world.camera(-90.0)
+    together = render_view(model, code, pose, settings)
+    alone = render_view(model, slot_alone(code, 1), pose, settings)
+    assert (alone.labels == 1).sum() > 1.2 * (together.labels == 1).sum()
+    paper = on_paper(alone)
+    assert (paper[alone.opacity < 1e-6] == 255).all()
+    assert np.abs(paper[alone.opacity > 0.999].astype(int) - [230, 51, 51]).max() <= 1
+
+
+def test_orbit_keeps_distance_elevation_and_target(world) -> None:
+    start = world.camera(25.0)
+    poses = orbit_poses(start, 8)
+    np.testing.assert_allclose(poses[0], start, atol=1e-9)
+    np.testing.assert_allclose(poses[4][:2, 3], -start[:2, 3], atol=1e-9)
+    for pose in poses:
+        assert distance_elevation(pose) == pytest.approx((12.4, 40.0))
+        np.testing.assert_allclose(pose[:3, 2], -pose[:3, 3] / 12.4, atol=1e-9)  # looks at the origin
+        np.testing.assert_allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-9)
+
+
+def test_read_scene_brings_files_to_the_rendered_size(balls_dataset, settings) -> None:
+    scene = open_dataset(balls_dataset).scenes[1]
+    images = read_scene(scene, replace(settings, size=(24, 18)))
+    assert images.images.shape == (3, 18, 24, 3)
+    assert images.input_image.shape == (12, 16, 3)
+    assert [mask.shape for mask in images.masks if mask is not None] == [(18, 24, 3)] * 3
+    np.testing.assert_array_equal(images.world_from_camera[2], scene.views[2].pose())
+    assert 0 <= images.images.min() <= images.images.max() <= 1
+
+
+def test_read_scene_refuses_a_pose_that_is_not_finite(balls_dataset, settings) -> None:
+    scene = open_dataset(balls_dataset).scenes[0]
+    path = scene.views[1].pose_path
+    path.write_text(path.read_text().replace(path.read_text().split()[0], "nan"))
+    with pytest.raises(InputError, match="finite numbers"):
+        read_scene(scene, settings)
