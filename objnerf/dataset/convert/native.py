@@ -61,6 +61,10 @@ def read(folder: Path) -> PosedScenes:
         notes.append(
             "the source says no focal ratio: a 35 mm lens on a 32 mm wide sensor, at 4:3, was assumed"
         )
+    others = [*dataset.others, *dataset.strays, *dataset.orphans]
+    if others:
+        named = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+        notes.append(f"not part of the format, and not taken over: {named}")
     return PosedScenes(
         scenes=tuple(scenes),
         intrinsics=dataset.intrinsics(*one_size([view for scene in scenes for view in scene.views])),

@@ -35,11 +35,14 @@ def test_what_is_left_out_is_said(data: Path, tmp_path: Path) -> None:
     shutil.copytree(data / "blocks", source)
     shutil.copy(source / "00000_sc0000_img0.png", source / "00000_sc0000_img0_moved.png")
     (source / "000_movement.txt").write_text("0.5\n-1.25\n")
+    (source / "normal").mkdir()
+    (source / "notes.txt").write_text("mine")
     result = CliRunner().invoke(main, ["convert", str(source), str(tmp_path / "there"), "--to", "nerfstudio"])
     assert result.exit_code == 0
     assert "left out" in result.output
     assert "_moved.png" in result.output
     assert "movements" in result.output
+    assert "not taken over: normal, notes.txt" in result.output
 
 
 def test_what_cannot_be_done_ends_with_status_2_and_leaves_nothing(data: Path, tmp_path: Path) -> None:
