@@ -43,15 +43,33 @@ class PlacesConfig(BaseModel):
         0.15, description="height, world units, below which the background may have density in the box"
     )
     place_sigma: PositiveFloat = Field(
-        0.75, description="standard deviation of a place on the ground, world units"
+        0.6, description="standard deviation of the votes around a place on the ground, world units"
     )
     place_distance: PositiveFloat = Field(
-        1.5, description="a new place is at least this far from others, world units"
+        1.3, description="a new place is at least this far from others, world units"
     )
     place_half: PositiveFloat = Field(
-        1.8, description="half side of the square a slot's field covers, world units"
+        2.0, description="half side of the square around its place that a slot's field covers, world units"
     )
+    place_height: PositiveFloat = Field(3.2, description="up to where a slot's field reaches, world units")
     place_rounds: PositiveInt = Field(4, description="rounds of expectation maximisation")
+    radius: PositiveFloat = Field(0.9, description="radius of a slot before anything is learned, world units")
+    boundary: PositiveFloat = Field(
+        0.45, description="how soft the boundary between two slots is, world units"
+    )
+    vote_reach: PositiveFloat = Field(
+        2.5, description="how far on the ground a token may vote from the surface it sees, world units"
+    )
+    gathered_tokens: PositiveInt = Field(80, description="tokens that a slot's content is gathered from")
+    lifted: PositiveInt = Field(
+        32, description="channels of the features that points look up in the input view"
+    )
+    lift_dropout: float = Field(
+        0.1, ge=0, le=1, description="share of the scenes in training whose foreground looks nothing up"
+    )
+    background_block: PositiveInt = Field(
+        8, description="tokens over which what the background looks up is averaged"
+    )
     seed_threshold: float = Field(
         0.3, ge=0, le=1, description="objectness that a token needs to seed a place"
     )
@@ -60,7 +78,20 @@ class PlacesConfig(BaseModel):
     )
     seed_noise_steps: int = Field(800, ge=0, description="steps after which that noise is 0")
     objectness_weight: float = Field(0.3, ge=0, description="weight of the objectness self-distillation")
-    depth_weight: float = Field(0.05, ge=0, description="weight of the depth self-distillation")
+    depth_weight: float = Field(
+        0.05, ge=0, description="weight of the self-distillation of depths and radii, per world unit"
+    )
+    vote_weight: float = Field(
+        0.1, ge=0, description="weight of the self-distillation of votes, per world unit"
+    )
+    floor: PositiveFloat = Field(
+        0.08, lt=1, description="share of the rays that the foreground is pushed to show in, at least"
+    )
+    floor_weight: float = Field(0.3, ge=0, description="weight of what is missing to that share")
+    sparsity_weight: float = Field(0.02, ge=0, description="weight of the foreground's mean opacity")
+    sparsity_from: int = Field(
+        300, ge=0, description="step from which that counts; it grows to its full weight in as many steps"
+    )
     fixed_locality: bool = Field(
         False, description="fields in world axes, not in the input view's azimuth frame"
     )
