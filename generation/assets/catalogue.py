@@ -11,7 +11,7 @@ import json
 import logging
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -20,6 +20,8 @@ import numpy as np
 from jaxtyping import UInt8
 from pydantic import BaseModel, ConfigDict
 
+from generation.assets.check import Inspector, Verdict, load_checked
+from generation.assets.fetch import read_licences
 from generation.assets.floors import FLOOR_FAMILIES, Parameters, paint_floor, plan_surface
 from generation.assets.manifest import (
     FolderShapes,
@@ -31,11 +33,16 @@ from generation.assets.manifest import (
     read_manifest,
 )
 from generation.assets.mesh import Extent, ShapeMesh
+from generation.assets.meshes import Front, Limits, Up, find_meshes, up_of
 from generation.assets.procedural import FAMILIES, build_family
+from generation.assets.shapenet import choose_synsets, find_models, find_release
+from generation.assets.textures import find_textures, load_texture
 from generation.assets.walls import WALL_FAMILIES, paint_wall
 from objnerf.errors import InputError
 
 logger = logging.getLogger(__name__)
+
+_DRAWN_TO_CHECK = 20
 
 PROCEDURAL_VERSION = 1
 """Raised whenever the code of a family gives another mesh for the same parameters."""
@@ -112,12 +119,14 @@ class Roots:
         meshes: folder of mesh files (`--meshes`).
         textures: folder of images (`--textures`).
         entries: folders that the manifest itself names, by the name of the entry.
+        limits: how large a mesh file may be.
     """
 
     shapenet: Path | None = None
     meshes: Path | None = None
     textures: Path | None = None
     entries: tuple[tuple[str, Path], ...] = ()
+    limits: Limits = field(default_factory=Limits)
 
     def of(self, asset: ShapeAsset | SurfaceAsset) -> Path:
         """The folder that `asset.file` is relative to.
@@ -139,6 +148,21 @@ class Roots:
                 f"asset {asset.id} needs the folder its file {asset.file} lies under: give {option} DIR."
             )
         return root
+
+
+@dataclass(frozen=True)
+class CheckedAsset:
+    """An asset that was looked at.
+
+    Attributes:
+        source: the manifest's entry.
+        id: of the asset.
+        reason: why it can't be used; None where it can.
+    """
+
+    source: str
+    id: str
+    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -177,9 +201,11 @@ def build_mesh(asset: ShapeAsset, roots: Roots | None = None) -> ShapeMesh:
     """
     if asset.kind == "procedural":
         return build_family(asset.family, asset.params)
-    from generation.assets.check import load_checked  # trimesh loaders: only for files
-
-    return load_checked(asset, (roots or Roots()).of(asset))
+    roots = roots or Roots()
+    assert asset.file is not None
+    up: Up = "z" if asset.params.get("up") == "z" else "y"
+    front: Front = "-z" if asset.kind == "shapenet" else "+z"
+    return load_checked(roots.of(asset) / asset.file, asset.id, asset.sha256, up, front, roots.limits)
 
 
 def floor_texture(
@@ -206,10 +232,9 @@ def wall_texture(
 
 
 def _image(surface: SurfaceAsset, size: int, roots: Roots | None) -> UInt8[np.ndarray, "size size 3"]:
-    from generation.assets.textures import load_texture
-
     assert surface.file is not None
-    return load_texture((roots or Roots()).of(surface) / surface.file, size, surface.sha256)
+    path = (roots or Roots()).of(surface) / surface.file
+    return load_texture(path, size, surface.sha256, bool(surface.params.get("mirrored", False)))
 
 
 class Catalogue:
@@ -225,7 +250,7 @@ class Catalogue:
         self.manifest = manifest
         self.roots = roots
         self.dropped: list[DroppedAsset] = []
-        self._cache_dir = cache_dir
+        self._inspector = Inspector(cache_dir, roots.limits)
         self._extents: dict[str, Extent] = {}
 
     @classmethod
@@ -258,7 +283,7 @@ class Catalogue:
             if folder is not None and not folder.is_dir():
                 raise InputError(f"{option} {folder}: there is no such folder.")
         named = []
-        for entry in (*content.shapes, *content.floors, *content.walls):
+        for entry in (*content.shapes, *content.floors):
             if isinstance(entry, FolderShapes | ImageSurfaces) and entry.path is not None:
                 folder = entry.path if entry.path.is_absolute() else path.parent / entry.path
                 if not folder.is_dir():
@@ -266,7 +291,8 @@ class Catalogue:
                         f"asset manifest {path}: entry {entry.name!r}: there is no folder {folder}."
                     )
                 named.append((entry.name, folder))
-        roots = Roots(shapenet_root, meshes, textures, tuple(named))
+        limits = Limits(content.limits.max_file_mb, content.limits.max_faces)
+        roots = Roots(shapenet_root, meshes, textures, tuple(named), limits)
         return cls(content, roots, cache_dir)
 
     def shapes(
@@ -307,29 +333,109 @@ class Catalogue:
         return shapes
 
     def usable_shapes(self, shape_source: str, seed: int) -> Iterator[ShapeAsset]:
-        """The shapes of a source in their order for `seed`, without end for procedural sources."""
-        files = [
+        """The shapes of a source in their order for `seed`, without end for procedural sources.
+
+        Files are checked as they come; those that can't be used are left out and noted in `dropped`.
+
+        Raises:
+            InputError: nothing of that name, or a folder was given that doesn't stand in for it.
+        """
+        given = [
             entry
             for entry in self.manifest.shapes
-            if not isinstance(entry, ProceduralShapes)
-            and self._is_given(entry)
-            and self._answers(entry, shape_source)
+            if isinstance(entry, ShapeNetShapes | FolderShapes) and self._is_given(entry)
         ]
-        if files:
-            yield from self._file_shapes(files, shape_source, seed)
+        fitting = [entry for entry in given if self._stands_for(entry, shape_source)]
+        if fitting:
+            wanted = [candidate for entry in fitting for candidate in self._candidates(entry, shape_source)]
+            order = np.random.default_rng([seed, zlib.crc32(b"files")]).permutation(len(wanted))
+            for place in order:
+                asset = self._checked_shape(wanted[place])
+                if asset is not None:
+                    yield asset
             return
-        for entry in self.manifest.shapes:
-            if isinstance(entry, ProceduralShapes) and (
-                entry.name == shape_source or shape_source in entry.families
-            ):
-                families = entry.families if entry.name == shape_source else {shape_source: 1}
-                yield from _procedural_shapes(entry, families, seed)
-                return
-        names = [entry.name for entry in self.manifest.shapes]
+        if given:
+            raise InputError(
+                f"shapes of {given[0].name!r} were given, which stand in for {given[0].stands_for!r}, "
+                f"and {shape_source!r} was asked for. Leave --meshes and --shapenet-root out, or write a "
+                f"manifest with `stands_for: {shape_source}` and give it with --assets."
+            )
+        for procedural in self.manifest.shapes:
+            if isinstance(procedural, ProceduralShapes):
+                if procedural.name == shape_source:
+                    yield from _procedural_shapes(procedural, procedural.families, seed)
+                    return
+                if shape_source in procedural.families:
+                    yield from _procedural_shapes(procedural, {shape_source: 1}, seed)
+                    return
+        names = ", ".join(entry.name for entry in self.manifest.shapes)
         raise InputError(
-            f"no shape source {shape_source!r}; the manifest has {', '.join(names)}, and the families "
+            f"no shape source {shape_source!r}; the manifest has {names}, and the families "
             f"{', '.join(FAMILIES)}."
         )
+
+    def check(self, progress: Callable[[int, int, str], None] | None = None) -> list[CheckedAsset]:
+        """Look at every file that this catalogue could use, and at a few shapes and floors of every family.
+
+        Args:
+            progress: called with (assets so far, assets in all, name).
+        Returns:
+            One record an asset, sound ones included.
+        Raises:
+            InputError: a folder can't be used at all.
+        """
+        files = [
+            candidate
+            for entry in self.manifest.shapes
+            if isinstance(entry, ShapeNetShapes | FolderShapes) and self._is_given(entry)
+            for candidate in self._candidates(entry, entry.stands_for)
+        ]
+        images = [
+            (entry, path)
+            for entry in self.manifest.floors
+            if isinstance(entry, ImageSurfaces) and self._is_given(entry)
+            for path in find_textures(self._folder(entry))
+        ]
+        drawn = [
+            _procedural_shape(entry, family, 0, number)
+            for entry in self.manifest.shapes
+            if isinstance(entry, ProceduralShapes)
+            for family in entry.families
+            for number in range(_DRAWN_TO_CHECK)
+        ]
+        total, results = len(files) + len(images) + len(drawn), list[CheckedAsset]()
+
+        def note(source: str, name: str, reason: str | None) -> None:
+            results.append(CheckedAsset(source, name, reason))
+            if progress is not None:
+                progress(len(results), total, name)
+
+        for candidate in files:
+            note(candidate.entry.name, candidate.id, self._inspect(candidate).reason)
+        for image_entry, path in images:
+            verdict = self._inspector.texture(self._folder(image_entry) / path)
+            note(image_entry.name, f"{image_entry.name}/{path.as_posix()}", verdict.reason)
+        for asset in drawn:
+            mesh = build_mesh(asset)
+            finite = bool(np.isfinite(mesh.vertices).all())
+            note(asset.source, asset.id, None if finite else "its vertices are not finite")
+        return results
+
+    def candidates(self) -> dict[str, dict[str, int]]:
+        """How many files each given entry offers, by entry and synset or folder; none of them looked at."""
+        counts: dict[str, dict[str, int]] = {}
+        for entry in self.manifest.shapes:
+            if isinstance(entry, ShapeNetShapes | FolderShapes) and self._is_given(entry):
+                of_entry = counts.setdefault(entry.name, {})
+                for candidate in self._candidates(entry, entry.stands_for):
+                    of_entry[candidate.family] = of_entry.get(candidate.family, 0) + 1
+        for surface in self.manifest.floors:
+            if isinstance(surface, ImageSurfaces) and self._is_given(surface):
+                for path in find_textures(self._folder(surface)):
+                    of_entry = counts.setdefault(surface.name, {})
+                    family = path.parent.name or "images"
+                    of_entry[family] = of_entry.get(family, 0) + 1
+        return counts
 
     def extent(self, asset: ShapeAsset) -> Extent:
         """Bounding box and footprint of a shape, built once and remembered."""
@@ -392,16 +498,143 @@ class Catalogue:
         given = self.roots.meshes if isinstance(entry, FolderShapes) else self.roots.textures
         return entry.path is not None or given is not None
 
-    def _answers(self, entry: ShapeNetShapes | FolderShapes, shape_source: str) -> bool:
-        return False
+    def _stands_for(self, entry: ShapeNetShapes | FolderShapes, shape_source: str) -> bool:
+        """Whether a given entry is what is asked for: by name, or for a procedural source or family."""
+        if shape_source in (entry.name, entry.stands_for):
+            return True
+        replaced = [
+            p for p in self.manifest.shapes if isinstance(p, ProceduralShapes) and p.name == entry.stands_for
+        ]
+        return any(shape_source in procedural.families for procedural in replaced)
 
-    def _file_shapes(
-        self, entries: list[ShapeNetShapes | FolderShapes], shape_source: str, seed: int
-    ) -> Iterator[ShapeAsset]:
-        return iter(())
+    def _folder(self, entry: ShapeNetShapes | FolderShapes | ImageSurfaces) -> Path:
+        named = dict(self.roots.entries).get(entry.name)
+        if isinstance(entry, ShapeNetShapes):
+            folder = self.roots.shapenet
+        else:
+            folder = named or (self.roots.meshes if isinstance(entry, FolderShapes) else self.roots.textures)
+        assert folder is not None
+        return folder
+
+    def _candidates(self, entry: ShapeNetShapes | FolderShapes, shape_source: str) -> list["_Candidate"]:
+        """The files of an entry, sorted; for a family those of its synset, or of its folder."""
+        folder = self._folder(entry)
+        if isinstance(entry, ShapeNetShapes):
+            release = find_release(folder)
+            synsets = choose_synsets(release, entry.synsets)
+            if shape_source not in (entry.name, entry.stands_for):
+                narrow = {synset.id for synset in choose_synsets(release, [shape_source])}
+                synsets = [synset for synset in synsets if synset.id in narrow]
+            if not synsets:
+                raise InputError(
+                    f"{shape_source!r} was asked for, and entry {entry.name!r} of the manifest has the "
+                    f"synsets {', '.join(entry.synsets)}."
+                )
+            found = [
+                _Candidate(
+                    entry, model.synset.names[0], f"{entry.name}/{model.synset.id}/{model.id}", model.file
+                )
+                for synset in synsets
+                for model in find_models(folder, synset)
+            ]
+        else:
+            found = [
+                _Candidate(
+                    entry, path.parent.name or "mesh", f"{entry.name}/{path.as_posix()}", path.as_posix()
+                )
+                for path in find_meshes(folder)
+            ]
+            if not found:
+                raise InputError(
+                    f"{folder}: expected GLB, glTF, OBJ or PLY files here or in its folders; found none. "
+                    "Other formats, .blend and .fbx among them, must be exported to one of these first."
+                )
+        if isinstance(entry, ShapeNetShapes) or shape_source in (entry.name, entry.stands_for):
+            return found
+        return [candidate for candidate in found if candidate.family == shape_source] or found
+
+    def _inspect(self, candidate: "_Candidate") -> Verdict:
+        path = self._folder(candidate.entry) / candidate.file
+        return self._inspector.shape(path, candidate.up, candidate.front)
+
+    def _checked_shape(self, candidate: "_Candidate") -> ShapeAsset | None:
+        verdict = self._inspect(candidate)
+        if verdict.reason is not None:
+            dropped = DroppedAsset(candidate.id, verdict.reason)
+            if dropped not in self.dropped:
+                self.dropped.append(dropped)
+                logger.warning("left out %s: %s", dropped.id, dropped.reason)
+            return None
+        self._extents[candidate.id] = verdict.extent
+        entry = candidate.entry
+        note = read_licences((self._folder(entry) / candidate.file).parent).get(Path(candidate.file).name, {})
+        return ShapeAsset(
+            id=candidate.id,
+            kind=entry.kind,
+            family=candidate.family,
+            licence=note.get("licence", entry.licence),
+            source=entry.name,
+            sha256=verdict.sha256,
+            params={"up": candidate.up},
+            file=candidate.file,
+        )
 
     def _image_floors(self, entries: list[ImageSurfaces], count: int) -> list[FloorAsset]:
-        return []
+        floors: list[FloorAsset] = []
+        for entry in entries:
+            folder = self._folder(entry)
+            for path in find_textures(folder):
+                if len(floors) == count:
+                    return floors
+                verdict = self._inspector.texture(folder / path)
+                name = f"{entry.name}/{path.as_posix()}"
+                if verdict.reason is not None:
+                    dropped = DroppedAsset(name, verdict.reason)
+                    if dropped not in self.dropped:
+                        self.dropped.append(dropped)
+                        logger.warning("left out %s: %s", dropped.id, dropped.reason)
+                    continue
+                note = read_licences((folder / path).parent).get(path.name, {})
+                floors.append(
+                    FloorAsset(
+                        id=name,
+                        kind="image",
+                        family=path.parent.name or "images",
+                        licence=note.get("licence", entry.licence),
+                        source=entry.name,
+                        sha256=verdict.sha256,
+                        params={"mirrored": verdict.mirrored},
+                        file=path.as_posix(),
+                        tile_size=entry.tile_size * (2 if verdict.mirrored else 1),
+                    )
+                )
+        if len(floors) < count:
+            folders = ", ".join(str(self._folder(entry)) for entry in entries)
+            raise InputError(
+                f"{count} backgrounds were asked for, and {folders} offers {len(floors)} usable images. "
+                f"Ask for at most --bgs {len(floors)}, or add images (PNG, JPEG, WebP, BMP or TIFF)."
+                if floors
+                else f"--textures: no usable image (PNG, JPEG, WebP, BMP or TIFF) below {folders}."
+            )
+        return floors
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A mesh file that nobody has looked at yet."""
+
+    entry: ShapeNetShapes | FolderShapes
+    family: str
+    id: str
+    file: str
+
+    @property
+    def up(self) -> Up:
+        return "y" if isinstance(self.entry, ShapeNetShapes) else up_of(Path(self.file), self.entry.up)
+
+    @property
+    def front(self) -> Front:
+        return "-z" if isinstance(self.entry, ShapeNetShapes) else "+z"
 
 
 def _digest(name: str, params: Parameters) -> str:

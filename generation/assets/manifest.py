@@ -95,7 +95,16 @@ class Download(_Entry):
 
 
 ShapeEntry = Annotated[ProceduralShapes | ShapeNetShapes | FolderShapes, Field(discriminator="kind")]
-SurfaceEntry = Annotated[ProceduralSurfaces | ImageSurfaces, Field(discriminator="kind")]
+FloorEntry = Annotated[ProceduralSurfaces | ImageSurfaces, Field(discriminator="kind")]
+
+
+class SizeLimits(BaseModel):
+    """Mesh files beyond these are left out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_file_mb: float = Field(100.0, gt=0)
+    max_faces: int = Field(500_000, gt=0)
 
 
 class Manifest(BaseModel):
@@ -105,9 +114,10 @@ class Manifest(BaseModel):
 
     format_version: Literal[1]
     shapes: list[ShapeEntry] = Field(min_length=1)
-    floors: list[SurfaceEntry] = Field(min_length=1)
-    walls: list[SurfaceEntry] = Field(min_length=1)
+    floors: list[FloorEntry] = Field(min_length=1)
+    walls: list[ProceduralSurfaces] = Field(min_length=1)
     downloads: list[Download] = Field(default_factory=list)
+    limits: SizeLimits = SizeLimits()
 
     @model_validator(mode="after")
     def _consistent(self) -> "Manifest":

@@ -1,0 +1,208 @@
+"""Pre-flight of assets that are files: each is looked at once, and the verdict remembered by its content.
+
+A verdict also holds the shape's bounding box and footprint, so that planning needs no mesh to be read again.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from generation.assets import meshes
+from generation.assets.mesh import Extent, ShapeMesh
+from generation.assets.meshes import Front, Limits, UnusableMesh, Up, content_sha256, load_mesh
+from generation.assets.textures import UnusableTexture, is_seamless, read_texture
+from objnerf.dataset.files import atomic_path
+from objnerf.errors import WorkError
+
+logger = logging.getLogger(__name__)
+
+_VERSION = 1
+"""Raised when verdicts of an earlier version of this file no longer hold."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is known of a file.
+
+    Attributes:
+        sha256: of its content, companions included; empty where it can't be read at all.
+        reason: why it can't be used; None where it can.
+        size: bounding box of a shape, diagonal 1.
+        footprint: corners of its convex hull seen from above.
+        faces: number of triangles of a shape.
+        mirrored: of a texture: its edges don't go together, so it is to be mirrored.
+    """
+
+    sha256: str
+    reason: str | None = None
+    size: tuple[float, float, float] | None = None
+    footprint: tuple[tuple[float, float], ...] | None = None
+    faces: int = 0
+    mirrored: bool = False
+
+    @property
+    def extent(self) -> Extent:
+        """Bounding box and footprint of a usable shape."""
+        assert self.size is not None
+        assert self.footprint is not None
+        return Extent(np.array(self.size), np.array(self.footprint))
+
+
+def default_cache_dir() -> Path:
+    """Where verdicts are remembered: $OBJNERF_CACHE, else the user's cache folder."""
+    named = os.environ.get("OBJNERF_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "objnerf"
+
+
+class Inspector:
+    """Looks at files, and remembers what it saw.
+
+    Hashes are remembered by path, size and time of change, verdicts by hash; so a file is read in full once.
+    A cache that can't be written is done without.
+    """
+
+    def __init__(self, cache_dir: Path | None = None, limits: Limits | None = None) -> None:
+        self._folder = (cache_dir or default_cache_dir()) / "assets"
+        self._limits = limits or Limits()
+
+    def shape(self, path: Path, up: Up, front: Front = "+z") -> Verdict:
+        """Verdict about a mesh file."""
+        if not path.is_file():
+            return Verdict("", "the file is not there")
+        if path.stat().st_size > self._limits.max_file_mb * 1e6:
+            # not even hashed: it may have any size
+            size_mb = path.stat().st_size / 1e6
+            return Verdict(
+                "", f"the file has {size_mb:.1f} MB, more than the limit of {self._limits.max_file_mb:g} MB"
+            )
+        try:
+            sha256 = self._hash(path)
+        except UnusableMesh as error:
+            return Verdict("", str(error))
+        except OSError as error:
+            return Verdict("", f"can't be read ({error})")
+        key = _key("shape", sha256, up, front, asdict(self._limits))
+        known = self._recall(key)
+        if known is not None:
+            return known
+        try:
+            mesh = load_mesh(path, up, front, self._limits)
+            footprint = mesh.footprint()
+        except (UnusableMesh, ValueError) as error:
+            verdict = Verdict(sha256, str(error))
+        else:
+            width, depth, height = mesh.size.tolist()
+            corners = tuple((float(x), float(y)) for x, y in footprint)
+            verdict = Verdict(sha256, None, (width, depth, height), corners, len(mesh.faces))
+        self._remember(key, verdict)
+        return verdict
+
+    def texture(self, path: Path) -> Verdict:
+        """Verdict about an image."""
+        try:
+            sha256 = self._hash(path)
+        except OSError as error:
+            return Verdict("", f"can't be read ({error})")
+        key = _key("texture", sha256)
+        known = self._recall(key)
+        if known is not None:
+            return known
+        try:
+            verdict = Verdict(sha256, mirrored=not is_seamless(read_texture(path)))
+        except UnusableTexture as error:
+            verdict = Verdict(sha256, str(error))
+        self._remember(key, verdict)
+        return verdict
+
+    def _hash(self, path: Path) -> str:
+        """Hash of a mesh with its companions, or of an image."""
+        is_mesh = path.suffix.lower() in meshes.SUFFIXES
+        place = hashlib.sha256(str(path.absolute()).encode()).hexdigest()
+        known = self._read("files", place)
+        if known is not None and all(_stamp(Path(name)) == stamp for name, stamp in known["stamps"].items()):
+            return str(known["sha256"])
+        if not is_mesh:
+            sha256, files = hashlib.sha256(path.read_bytes()).hexdigest(), [path]
+        else:
+            named = meshes.companions(path)
+            sha256 = content_sha256(path)
+            # a missing companion is stamped too, so that it is seen when it appears
+            files = [path, *(found if found is not None else path.parent / name for name, found in named)]
+        self._write(
+            "files",
+            place,
+            {"sha256": sha256, "stamps": {str(file.absolute()): _stamp(file) for file in files}},
+        )
+        return sha256
+
+    def _recall(self, key: str) -> Verdict | None:
+        known = self._read("verdicts", key)
+        if known is None:
+            return None
+        try:
+            size, footprint = known.pop("size"), known.pop("footprint")
+            return Verdict(
+                **known,
+                size=None if size is None else tuple(size),
+                footprint=None if footprint is None else tuple((x, y) for x, y in footprint),
+            )
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def _remember(self, key: str, verdict: Verdict) -> None:
+        self._write("verdicts", key, asdict(verdict))
+
+    def _path(self, kind: str, key: str) -> Path:
+        return self._folder / kind / key[:2] / f"{key}.json"
+
+    def _read(self, kind: str, key: str) -> dict | None:
+        try:
+            content = json.loads(self._path(kind, key).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return content if isinstance(content, dict) else None
+
+    def _write(self, kind: str, key: str, content: dict) -> None:
+        path = self._path(kind, key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as temporary:
+                temporary.write_text(json.dumps(content), encoding="utf-8")
+        except OSError as error:
+            logger.debug("verdict not remembered at %s: %s", path, error)
+
+
+def load_checked(path: Path, asset_id: str, sha256: str, up: Up, front: Front, limits: Limits) -> ShapeMesh:
+    """The mesh of an asset, if its files are still those it was planned with.
+
+    Raises:
+        WorkError: they are gone, changed or can't be used.
+    """
+    try:
+        if content_sha256(path) != sha256:
+            raise WorkError(
+                f"asset {asset_id}: {path} is not the file that the scene was planned with "
+                "(checksums differ)."
+            )
+        return load_mesh(path, up, front, limits)
+    except (OSError, UnusableMesh) as error:
+        raise WorkError(f"asset {asset_id}: {path}: {error}") from error
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256(json.dumps([_VERSION, *parts], sort_keys=True).encode()).hexdigest()
+
+
+def _stamp(path: Path) -> list[int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]

@@ -1,0 +1,126 @@
+"""A small ShapeNet of each version and a folder of meshes, with the faults that real ones have."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+# A seat, a back and four legs in ShapeNet's frame: y up, front along -z, not centred, textured.
+_OBJ_HEAD = "mtllib {mtl}\nvt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\nusemtl wood\n"
+
+
+def chair_obj(
+    mtl: str = "model.mtl", shift: float = 0.3, inside_out_twice: bool = False, nan: bool = False
+) -> str:
+    """OBJ text: a seat 0.4 × 0.05 × 0.4 with a tall back at +z (the front is -z)."""
+    lines = [_OBJ_HEAD.format(mtl=mtl)]
+    count = 0
+    for low, high in (((-0.2, 0.2, -0.2), (0.2, 0.25, 0.2)), ((-0.2, 0.25, 0.16), (0.2, 0.7, 0.2))):
+        body = trimesh.creation.box(bounds=[low, high])
+        for x, y, z in body.vertices + [shift, 0, 0]:
+            lines.append(f"v {x} {y} {z}\n")
+        for a, b, c in body.faces + 1 + count:
+            lines.append(f"f {a}/1 {b}/2 {c}/3\n")
+            if inside_out_twice:
+                lines.append(f"f {c}/3 {b}/2 {a}/1\n")
+        count += len(body.vertices)
+    if nan:
+        lines.append(f"v nan 0 0\nf {count + 1}/1 1/2 2/3\n")
+    return "".join(lines)
+
+
+def write_model(folder: Path, version: int, obj: str, texture: bool = True) -> None:
+    """One model in the layout of ShapeNetCore v1 or v2."""
+    images = folder / "images"
+    images.mkdir(parents=True)
+    if texture:
+        Image.fromarray(np.full((20, 20, 3), (150, 100, 50), dtype=np.uint8)).save(images / "texture0.png")
+    if version == 2:
+        models = folder / "models"
+        models.mkdir()
+        (models / "model_normalized.obj").write_text(obj.replace("model.mtl", "model_normalized.mtl"))
+        (models / "model_normalized.mtl").write_text("newmtl wood\nKd 1 1 1\nmap_Kd ../images/texture0.png\n")
+    else:
+        (folder / "model.obj").write_text(obj)
+        (folder / "model.mtl").write_text("newmtl wood\nKd 1 1 1\nmap_Kd ./images/texture0.png\n")
+
+
+@pytest.fixture(params=[1, 2], ids=["v1", "v2"])
+def shapenet_version(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.fixture
+def shapenet_root(tmp_path: Path, shapenet_version: int) -> Path:
+    """Chairs and tables: three good models, and one each with a missing texture, no content, NaN, too many bytes,
+    a folder without a mesh, and one twice inside out (which is good, once mended)."""
+    root = tmp_path / f"shapenet{shapenet_version}"
+    chair, table = root / "03001627", root / "04379243"
+    write_model(chair / "a0good", shapenet_version, chair_obj())
+    write_model(chair / "a1twice", shapenet_version, chair_obj(shift=0, inside_out_twice=True))
+    write_model(chair / "b0notexture", shapenet_version, chair_obj(), texture=False)
+    write_model(chair / "b1empty", shapenet_version, "")
+    write_model(chair / "b2nan", shapenet_version, chair_obj(nan=True))
+    write_model(chair / "b3huge", shapenet_version, chair_obj() + "# filler\n" * 20_000)
+    (chair / "b4nothing").mkdir()
+    write_model(table / "c0good", shapenet_version, chair_obj(shift=1.0))
+    taxonomy = [
+        {"synsetId": "03001627", "name": "chair", "children": ["02738535"], "numInstances": 7},
+        {"synsetId": "02738535", "name": "armchair", "children": [], "numInstances": 2},
+        {"synsetId": "04379243", "name": "table", "children": [], "numInstances": 1},
+    ]
+    (root / "taxonomy.json").write_text(json.dumps(taxonomy))
+    return root
+
+
+MANIFEST = """
+format_version: 1
+limits: {max_file_mb: 0.1, max_faces: 5000}
+shapes:
+  - {name: furniture, kind: procedural, families: {chair: 1, table: 1}, licence: MIT}
+  - {name: primitives, kind: procedural, families: {cube: 1, sphere: 1, cylinder: 1}, licence: MIT}
+  - {name: shapenet, kind: shapenet, synsets: [chair, table], licence: ShapeNet terms}
+  - {name: meshes, kind: folder, licence: my own}
+floors:
+  - {name: floors, kind: procedural, families: [planks, checker], licence: MIT}
+  - {name: textures, kind: images, licence: my own, tile_size: 3}
+walls:
+  - {name: walls, kind: procedural, families: [paint], licence: MIT}
+"""
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """A manifest with low limits."""
+    path = tmp_path / "manifest.yaml"
+    path.write_text(MANIFEST)
+    return path
+
+
+@pytest.fixture
+def mesh_folder(tmp_path: Path) -> Path:
+    """GLB, glTF, OBJ and PLY files, sound and not."""
+    folder = tmp_path / "meshes"
+    (folder / "chair").mkdir(parents=True)
+    box = trimesh.creation.box(extents=(1, 2, 3))
+    box.visual = trimesh.visual.TextureVisuals(
+        uv=np.zeros((8, 2)),
+        material=trimesh.visual.material.PBRMaterial(baseColorFactor=[255, 0, 0, 255]),
+    )
+    box.export(folder / "chair" / "red box.glb")
+    trimesh.creation.icosphere(subdivisions=2).export(folder / "ball.ply")
+    trimesh.creation.cylinder(radius=1, height=3).export(folder / "tower.obj")
+    files = trimesh.Scene(trimesh.creation.cone(radius=1, height=2)).export(file_type="gltf")
+    for name, content in files.items():
+        (folder / name.replace("model", "cone")).write_bytes(content)
+    trimesh.creation.icosphere(subdivisions=5).export(folder / "fine.glb")
+    flat = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], [[0, 1, 2], [0, 2, 3]])
+    flat.export(folder / "flat.ply")
+    (folder / "broken.glb").write_bytes(b"glTF\x02\x00\x00\x00not really")
+    (folder / "empty.obj").write_bytes(b"")
+    (folder / ".hidden.obj").write_text("v 0 0 0\n")
+    (folder / "notes.txt").write_text("not a mesh")
+    return folder
