@@ -421,7 +421,10 @@ def train(
             stop=stop,
         )
     quality = "" if outcome.psnr is None else f", PSNR {outcome.psnr:.1f} dB on held-out views"
-    click.echo(f"{out}: {outcome.step} steps, {format_seconds(outcome.seconds)}{quality} ({outcome.reason})")
+    if os.environ.get("RANK", "0") == "0":
+        click.echo(
+            f"{out}: {outcome.step} steps, {format_seconds(outcome.seconds)}{quality} ({outcome.reason})"
+        )
     if outcome.reason == "stopped":
         click.secho(
             f"interrupted; `objnerf train {dataset} --out {out} --resume` goes on", fg="yellow", err=True
@@ -671,7 +674,7 @@ def demo(out: Path, minutes: float, scenes: int, picture: Path | None) -> None:
     from objnerf.dataset.files import write_image, write_text
     from objnerf.evaluation import evaluate as evaluation
     from objnerf.evaluation.demo import Step, demo_page, demo_summary
-    from objnerf.evaluation.gallery import gallery_sheet, scene_gallery
+    from objnerf.evaluation.gallery import edit_pictures, gallery_sheet, scene_gallery, turntable
     from objnerf.evaluation.report import write_json
     from objnerf.training.checkpoints import checkpoint_path, read_state
     from objnerf.training.loop import train as train_model
@@ -714,7 +717,10 @@ def demo(out: Path, minutes: float, scenes: int, picture: Path | None) -> None:
     _announce(5, "the page is written", clock.left)
     with clock.step("report"):
         settings = evaluation.gallery_settings(opened.config.recipe)
-        galleries = [scene_gallery(opened.model, found.scenes[id], settings) for id in result.scene_ids[:4]]
+        shown = [found.scenes[id] for id in result.scene_ids[:4]]
+        galleries = [scene_gallery(opened.model, scene, settings) for scene in shown]
+        edited = edit_pictures(opened.model, shown[0], shown[1], settings)
+        turning = turntable(opened.model, shown[0], evaluation.render_settings(opened.config.recipe))
         if picture is not None:
             write_image(picture, np.asarray(gallery_sheet(galleries)))
         card = found.card()
@@ -724,7 +730,10 @@ def demo(out: Path, minutes: float, scenes: int, picture: Path | None) -> None:
             Step("train", clock.seconds.get("train", 0.0), f"objnerf train {dataset} --out {run}"),
             Step("evaluate", clock.seconds["evaluate"], f"objnerf evaluate {run} {dataset}"),
         )
-        write_text(out / "report.html", demo_page(found, verdict.as_dict(), run, result, galleries, steps))
+        page = demo_page(
+            found, verdict.as_dict(), run, result, galleries, steps, edits=edited, turning=turning
+        )
+        write_text(out / "report.html", page)
         write_json(out / "report.json", demo_summary(verdict.as_dict(), run, result, steps))
     click.secho(f"{out / 'report.html'}: open it in a browser", bold=True)
 

@@ -1,10 +1,13 @@
 """A dataset from beginning to end: check, see what is left, have it made, sum up."""
 
+import importlib.util
 import logging
 import os
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,6 +37,9 @@ from objnerf.dataset.names import make_view_stem, scene_digits
 from objnerf.errors import InputError, WorkError
 
 logger = logging.getLogger(__name__)
+
+#: Where a container or `taskset` leaves only some cores, one worker more would be one too many.
+_HAS_AFFINITY = hasattr(os, "sched_getaffinity")
 
 #: Called with (scenes done, scenes to do, note).
 Progress = Callable[[int, int, str], None]
@@ -124,7 +130,8 @@ def generate_dataset(
     *,
     workers: int | None = None,
     shard: tuple[int, int] = (1, 1),
-    start_worker: Callable[[WorkerSetup], Worker] = LocalWorker,
+    engine: str = "local",
+    address: str | None = None,
     plan_only: bool = False,
     overwrite: bool = False,
     device: str = "cpu",
@@ -141,7 +148,8 @@ def generate_dataset(
         assets: where assets lie.
         workers: processes at a time; None for one a core.
         shard: (I, N): make every Nth scene, starting at the Ith; I counts from 1.
-        start_worker: makes a worker; Ray's instead of this machine's, for instance.
+        engine: 'local': processes of this machine; 'ray': those of a Ray cluster.
+        address: of the Ray cluster; None starts one on this machine.
         plan_only: write plans, not yet judged by what their views show, and no pictures.
         overwrite: throw away another dataset of ours that is in the way.
         device: what Cycles computes on; see `generation.render.devices`. Bytes are equal on CPUs only.
@@ -161,19 +169,51 @@ def generate_dataset(
     report = Report(kept=len(mine) - len(left))
     progress(report.kept, len(mine), "")
     if left:
+        check_blender()
         setup = WorkerSetup(request=request, assets=assets, out=out.resolve(), device=device)
         orders = [Order(scene=scene) for scene in left]
-        _carry_out(orders, workers, lambda: start_worker(setup), report, len(mine), progress)
+        with _employer(engine, address, setup) as (start, cores):
+            _carry_out(orders, workers or cores, start, report, len(mine), progress)
     if not pending_scenes(out, request, range(request.scenes)):
         write_preview(out, request)
     return report
+
+
+def check_blender() -> None:
+    """Say early, and clearly, when Blender is not there.
+
+    Raises:
+        InputError: bpy is not installed.
+    """
+    if importlib.util.find_spec("bpy") is None:
+        raise InputError(
+            "generate needs Blender as the Python module bpy 4.5, which exists for Python 3.11 alone; this "
+            f"is Python {sys.version_info.major}.{sys.version_info.minor} without it. Install objnerf under "
+            "Python 3.11 (everything else of it runs here), or plan here with --plan-only and render there"
+        )
+
+
+@contextmanager
+def _employer(
+    engine: str, address: str | None, setup: WorkerSetup
+) -> Iterator[tuple[Callable[[], Worker], int]]:
+    """What starts a worker, and how many make sense."""
+    if engine == "local":
+        cores = len(os.sched_getaffinity(0)) if _HAS_AFFINITY else os.cpu_count() or 1
+        yield lambda: LocalWorker(setup), cores
+    else:
+        from generation.jobs.cluster import RayWorker, cluster  # Ray is an extra
+
+        with cluster(address) as cores:
+            yield lambda: RayWorker(setup), cores
 
 
 def remake_scene(
     path: Path,
     out: Path,
     assets: AssetFolders | None = None,
-    start_worker: Callable[[WorkerSetup], Worker] = LocalWorker,
+    *,
+    device: str = "cpu",
 ) -> ScenePlan:
     """Make one scene again from its JSON alone, below `out`.
 
@@ -190,10 +230,11 @@ def remake_scene(
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except ValidationError as error:
         raise InputError(f"{path}: expected a scene's plan, {describe_validation_error(error)}") from error
-    setup = WorkerSetup(assets=assets or AssetFolders(), out=out.resolve())
+    check_blender()
+    setup = WorkerSetup(assets=assets or AssetFolders(), out=out.resolve(), device=device)
     report = Report()
     order = Order(scene=plan.scene, plan=plan)
-    _carry_out([order], 1, lambda: start_worker(setup), report, 1, lambda done, total, note: None)
+    _carry_out([order], 1, lambda: LocalWorker(setup), report, 1, lambda done, total, note: None)
     report.raise_failures()
     return plan
 
@@ -233,13 +274,13 @@ def _failure(answer: Answer) -> str:
 
 def _carry_out(
     orders: Sequence[Order],
-    workers: int | None,
+    workers: int,
     start: Callable[[], Worker],
     report: Report,
     total: int,
     progress: Progress,
 ) -> None:
-    for answer in work(orders, workers or os.cpu_count() or 1, start):
+    for answer in work(orders, workers, start):
         report.add(answer)
         if answer.kind == "disk":
             raise WorkError(

@@ -14,12 +14,16 @@ from pydantic import ValidationError
 
 import generation
 from generation.jobs.orders import Answer, Order, WorkerSetup
+from objnerf.errors import WorkError
 
 #: Blender's memory creeps; a fresh process after this many scenes keeps it flat.
 SCENES_PER_WORKER = 100
 
 #: A scene that its worker did not survive is given to this many further ones.
 RETRIES = 1
+
+#: Starts that may fail in a row, before it is clear that none will succeed.
+_STARTS = 3
 
 _LOG_TAIL_BYTES = 4000
 
@@ -194,15 +198,18 @@ class _Seat:
                 if done_by_worker >= SCENES_PER_WORKER:
                     self._let_go()
                     done_by_worker = 0
+                worker = self._hire()
+                if worker is None:
+                    break
                 try:
-                    answer = self._hire().carry_out(order)
+                    answer = worker.carry_out(order)
+                    done_by_worker += 1
                 except WorkerDied as death:
                     if self._dismissed.is_set():
                         break
                     self._let_go()
                     done_by_worker = 0
                     answer = self._after_death(order, tries, str(death))
-                done_by_worker += 1
                 self._answers.put(answer)
         except BaseException as error:  # must reach the master's thread, whatever it is
             if not self._dismissed.is_set():
@@ -216,14 +223,28 @@ class _Seat:
             return Answer(kind="died", scene=order.scene, error=words)
         return Answer(kind="failed", scene=order.scene, error=words.splitlines()[0], log=words)
 
-    def _hire(self) -> Worker:
-        if self._worker is None:
-            worker = self._start()
+    def _hire(self) -> Worker | None:
+        """The seat's worker, started when there is none; None when the seat was dismissed meanwhile.
+
+        Raises:
+            WorkError: workers do not start. No scene is to blame, and the next would fare no better.
+        """
+        for attempt in range(_STARTS):
+            if self._dismissed.is_set():
+                return None
+            if self._worker is not None:
+                return self._worker
+            try:
+                worker = self._start()
+            except WorkerDied as death:
+                if attempt + 1 == _STARTS and not self._dismissed.is_set():
+                    raise WorkError(f"rendering processes do not start: {death}") from death
+                continue
             with self._lock:
                 self._worker = worker
             if self._dismissed.is_set():
                 self._let_go()
-                raise WorkerDied("dismissed")
+                return None
         return self._worker
 
     def _let_go(self) -> None:

@@ -5,7 +5,9 @@ Blender as an uncompressed 32-bit EXR in a temporary folder: the only door that 
 """
 
 import contextlib
+import errno
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,9 @@ if _BUNDLED not in sys.path:
     # At the end: Blender's own copies must not hide ours.
     sys.path.append(os.path.join(_BUNDLED, "site-packages"))
 import OpenImageIO as oiio  # type: ignore[import-not-found]  # noqa: E402  (comes with bpy)
+
+#: With less room than this for temporary files, a failed render is a full disk.
+_LEAST_FREE_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -86,9 +91,12 @@ def _render(scene: bpy.types.Scene, folder: Path) -> dict[str, Float32[np.ndarra
     """Render and read back: channels by their name without the view layer's."""
     path = folder / "passes.exr"
     scene.render.filepath = str(path)
-    result = bpy.ops.render.render(write_still=True, scene=scene.name)
-    if "FINISHED" not in result or not path.is_file():
-        raise WorkError(f"Blender rendered nothing: {result}")
+    try:
+        bpy.ops.render.render(write_still=True, scene=scene.name)
+    except RuntimeError as error:
+        if shutil.disk_usage(folder).free < _LEAST_FREE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+        raise WorkError(f"Blender rendered nothing: {error}") from error
     source = oiio.ImageInput.open(str(path))
     if source is None:
         raise WorkError(f"Blender's passes cannot be read: {oiio.geterror()}")
