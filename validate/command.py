@@ -36,7 +36,7 @@ def command(
         "workers": workers or _cores(),
     }
     with progress_bar("reading", "views") as progress:
-        report = run(dataset, progress=progress, **arguments)
+        report = run(dataset, progress=progress, fix=fix, **arguments)
     to_stdout = json_file is not None and str(json_file) == "-"
     if to_stdout:
         click.echo(render_json(report), nl=False)

@@ -17,7 +17,6 @@ from validate.geometry import (
     AXIS_CONVENTIONS,
     UP_CONVENTIONS,
     off_axis_angles,
-    rigid_inverse,
     rolls,
     scene_focuses,
 )
@@ -92,7 +91,9 @@ class Convention:
         """``world_from_camera`` in OpenCV axes, z up, from matrices in this convention."""
         poses = stored.copy()
         if self.layout == "inverted":
-            poses = rigid_inverse(poses)
+            # The full inverse, not the transpose: files with few digits hold rotations that are not quite
+            # orthonormal, and this one gives back the very position that was inverted.
+            poses = np.linalg.inv(poses)
         elif self.layout == "transposed":
             poses[:, :3, :3] = np.swapaxes(poses[:, :3, :3], 1, 2)
         if self.axes:

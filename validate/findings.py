@@ -1,7 +1,11 @@
 """What validation says: findings, and the report that gathers them."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from validate.repair import Repair
+    from validate.survey import Survey
 
 Severity = Literal["E", "W"]
 
@@ -82,7 +86,8 @@ class Report:
         skipped: ids of the checks that did not run, with the reason.
         settings: the values that were checked against, and where each came from.
         limits: the thresholds that were used.
-        measured: figures behind the findings, for the HTML report's histograms.
+        repair: what was done for the mended copy, when one was asked for.
+        survey: what the findings rest on, for the HTML report.
     """
 
     dataset: str
@@ -96,7 +101,8 @@ class Report:
     skipped: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, float] = field(default_factory=dict)
-    measured: dict[str, Any] = field(default_factory=dict, repr=False)
+    repair: "Repair | None" = None
+    survey: "Survey | None" = field(default=None, repr=False, compare=False)
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -140,6 +146,9 @@ class Report:
             "reasons": {key: s.reason for key, s in self.suggested.items()},
             "findings": [finding.as_dict() for finding in self.findings],
             "notes": list(self.notes),
+            "repair": None
+            if self.repair is None
+            else {"out": str(self.repair.out), "changes": self.repair.changes, "left": self.repair.left},
             "held_back": dict(self.held_back),
             "checked": list(self.checked),
             "skipped": dict(self.skipped),

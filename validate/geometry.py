@@ -35,16 +35,6 @@ UP_CONVENTIONS: dict[str, Float[np.ndarray, "3 3"]] = {
 }
 
 
-def rigid_inverse(poses: Float[np.ndarray, "views 4 4"]) -> Float[np.ndarray, "views 4 4"]:
-    """``camera_from_world`` of each ``world_from_camera``, and the reverse, by transposition."""
-    rotation = np.swapaxes(poses[:, :3, :3], 1, 2)
-    inverse = np.zeros_like(poses)
-    inverse[:, :3, :3] = rotation
-    inverse[:, :3, 3] = -np.einsum("nij,nj->ni", rotation, poses[:, :3, 3])
-    inverse[:, 3, 3] = 1.0
-    return inverse
-
-
 def off_axis_angles(
     poses: Float[np.ndarray, "views 4 4"], centre: Float[np.ndarray, "*#views 3"]
 ) -> Float[np.ndarray, "views"]:

@@ -4,6 +4,7 @@ Works on a few scenes, whose depth maps it reads again; it is only called when t
 """
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -47,6 +48,14 @@ class Explanation:
     contradict: float
     focal_ratio: tuple[float, float] | None = None
     factor: float | None = None
+
+    @property
+    def is_unit(self) -> bool:
+        """Depth is in another unit, by a power of ten: beyond doubt, so that it can be mended."""
+        if self.kind != "depth" or self.factor is None:
+            return False
+        power = math.log10(self.factor)
+        return abs(power - round(power)) < 1e-9 and round(power) != 0
 
 
 def load_depth_views(survey: Survey, views: Sequence[int]) -> list[DepthView]:
@@ -96,7 +105,9 @@ def explain_contradictions(survey: Survey) -> Explanation | None:
     best: Explanation | None = None
     for kind, words, change, ratio, factor in _trials(survey, scenes):
         agree, contradict = _shares(scenes, change, tolerance)
-        good = contradict < 0.05 and agree > max(0.5, stored[0] + 0.1)
+        # Much more agreement, or much less contradiction without losing agreement.
+        better = agree > stored[0] + 0.1 or (contradict < 0.4 * stored[1] and agree > stored[0] - 0.02)
+        good = contradict < 0.05 and agree > 0.5 and better
         if good and (best is None or agree - contradict > best.agree - best.contradict + 0.03):
             best = Explanation(kind, words, agree, contradict, ratio, factor)
     return best
@@ -216,7 +227,7 @@ def bad_views_of_scene(survey: Survey, views: Sequence[int]) -> list[int]:
     fits = np.eye(n, dtype=bool)
     for a, b in itertools.combinations(range(n), 2):
         both = counts[[pairs.index((a, b)), pairs.index((b, a))]].sum(axis=0)
-        fits[a, b] = fits[b, a] = both[0] > 0 and both[2] <= 0.1 * both[0] and both[1] >= 0.25 * both[0]
+        fits[a, b] = fits[b, a] = both[0] > 0 and both[2] <= 0.05 * both[0] and both[1] >= 0.25 * both[0]
     best: set[int] = set()
     for start in range(n):
         group = {start}

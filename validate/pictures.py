@@ -37,6 +37,9 @@ MAX_PIXELS = 1 << 26
 #: Mask colours that are kept a view; a mask with more is no instance mask.
 MAX_COLOURS = 24
 
+#: So many specks of colour in a mask are no objects but the blended colours of anti-aliased edges.
+SPECKS = 4
+
 #: Depth maps are thinned to about this many values for the comparison between views.
 _DEPTH_LATTICE = 20_000
 
@@ -591,6 +594,8 @@ def _measure_objects(
     """Where the foreground's points lie, in the world, against the locality box."""
     colours = np.asarray(mask)[rows[:, None], columns[None, :]]
     foreground = _foreground(colours, row)
+    if foreground is None:
+        return
     foreground &= np.isfinite(depth) & (depth > 0)
     v, u = np.nonzero(foreground)
     if not len(v):
@@ -613,12 +618,16 @@ def _measure_objects(
     )
 
 
-def _foreground(colours: np.ndarray, row: np.void) -> np.ndarray:
-    """Which pixels show objects: not the background colour, or else not the second lowest grey level."""
-    background = np.array(BACKGROUND_COLOUR, dtype=np.uint8)
-    packed = BACKGROUND_COLOUR[0] << 16 | BACKGROUND_COLOUR[1] << 8 | BACKGROUND_COLOUR[2]
-    if packed in row["colours"][: min(int(row["n_colours"]), MAX_COLOURS)]:
-        return (colours != background).any(axis=-1)
-    grey = grey_levels(colours)
-    levels = np.unique(grey)
-    return grey != levels[min(1, len(levels) - 1)]
+def _foreground(colours: np.ndarray, row: np.void) -> np.ndarray | None:
+    """Which pixels show objects; None when the mask does not say beyond doubt."""
+    n = int(row["n_colours"])
+    if n > MAX_COLOURS or (row["pixels"][:n] < 0.001 * row["pixels"].sum()).sum() >= SPECKS:
+        return None
+    present = row["colours"][:n]
+    standard = BACKGROUND_COLOUR[0] << 16 | BACKGROUND_COLOUR[1] << 8 | BACKGROUND_COLOUR[2]
+    background = standard if standard in present else int(row["border"])
+    parts = np.stack([present >> 16 & 255, present >> 8 & 255, present & 255], axis=-1).astype(np.uint8)
+    levels = grey_levels(parts).astype(np.int64)
+    if (levels < levels[present == background]).sum() != 1:
+        return None
+    return (colours != np.array([background >> 16, background >> 8 & 255, background & 255])).any(axis=-1)

@@ -36,6 +36,7 @@ def run(
     photo: bool = False,
     limits: dict[str, float] | None = None,
     workers: int = 1,
+    fix: str | os.PathLike[str] | None = None,
     progress: Progress = no_progress,
 ) -> Report:
     """Validate a dataset folder.
@@ -55,12 +56,17 @@ def run(
         limits: changed thresholds by name (see ``Limits``).
         workers: processes that read pictures. With more than one, a script must call this under
             ``if __name__ == "__main__"``, because the processes are spawned.
+        fix: write a mended copy to this folder, which must be new or empty; what was changed is in
+            ``report.repair``. The dataset itself is never touched.
         progress: called with (done, total, note) while pictures are read.
     Returns:
-        The report; ``report.ok`` says whether there is no error.
+        The report on ``path``; ``report.ok`` says whether there is no error.
     Raises:
         InputError: the folder is missing, empty or unreadable, or an argument makes no sense.
+        WorkError: the mended copy cannot be written, or a worker process died.
     """
+    if fix is not None and (quick or sample is not None):
+        raise InputError("a mended copy needs every file to be checked: leave out quick and sample")
     checks = choose_checks(only, skip, quick=quick, photo=photo)
     survey = survey_dataset(
         path,
@@ -74,9 +80,14 @@ def run(
         },
         Limits().with_changes(limits or {}),
     )
-    if any(check.needs != "poses" for check in checks):
+    if fix is not None or any(check.needs != "poses" for check in checks):
         survey = open_pictures(survey, sample, workers, progress)
-    return judge(survey, checks, path)
+    report = judge(survey, checks, path)
+    if fix is not None:
+        from validate.repair import repair
+
+        report = replace(report, repair=repair(survey, report, fix, progress))
+    return report
 
 
 def choose_checks(only: Iterable[str], skip: Iterable[str], *, quick: bool, photo: bool) -> list[Check]:
@@ -239,6 +250,7 @@ def judge(survey: Survey, checks: list[Check], path: str | os.PathLike[str]) -> 
         checked=tuple(check.id for check in checks),
         settings=survey.settings.as_dict(),
         limits={name: all_limits[name] for name in used},
+        survey=survey,
     )
 
 

@@ -137,7 +137,9 @@ def _focal_ratio(survey: Survey) -> Suggestion | None:
     if abs(aspect - 1.0) <= survey.limits.pixel_aspect or settings.source.get("focal_ratio") == OPTION:
         return Suggestion(ratio, f"square pixels in {shape}" if abs(aspect - 1.0) <= 0.02 else "as given")
     if ratio == REFERENCE_FOCAL_RATIO:
-        words = f"the 35 mm lens with square pixels in {shape}; the reference's value if they were squashed from 4:3"
+        words = (
+            f"the 35 mm lens, square pixels in {shape}; keep the reference's if they were squashed from 4:3"
+        )
         return Suggestion((ratio[0], ratio[0] * size[0] / size[1]), words)
     return Suggestion((ratio[0], ratio[0] * size[0] / size[1]), f"square pixels in {shape}")
 

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from objnerf.dataset.cameras import ray_box
+from validate.checks.depths import suspects
 from validate.checks.images import opened
 from validate.checks.registry import check
 from validate.checks.world import scale_is_off
@@ -81,8 +82,11 @@ def box_objects(survey: Survey) -> Iterator[Finding]:
     rows = opened(survey).rows
     seen = np.zeros(survey.n_scenes)
     inside = np.zeros(survey.n_scenes)
-    np.add.at(seen, survey.scene_index, rows["objects_seen"])
-    np.add.at(inside, survey.scene_index, rows["objects_inside"])
+    # A depth map that contradicts its neighbours says nothing about where objects are.
+    sound = np.ones(len(rows), dtype=bool)
+    sound[suspects(survey)] = False
+    np.add.at(seen, survey.scene_index, np.where(sound, rows["objects_seen"], 0))
+    np.add.at(inside, survey.scene_index, np.where(sound, rows["objects_inside"], 0))
     # Where depth, scale or convention is wrong, where the objects lie is not known.
     if (
         not seen.any()

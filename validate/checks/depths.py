@@ -19,8 +19,11 @@ _DEPTH = names.DEPTH_SUFFIX
 #: Scenes whose bad views are looked for one by one.
 _MAX_SCENES = 40
 
-#: A view is suspect when the median of its pairs contradicts more and agrees less than this.
-_SUSPECT_CONTRADICTS, _SUSPECT_AGREES = 0.12, 0.5
+#: A view is suspect when the median of its pairs contradicts more than this.
+_SUSPECT_CONTRADICTS = 0.06
+
+#: Contradiction from which a mistake of the whole dataset is looked for; right data has hardly any.
+_WORTH_EXPLAINING = 0.05
 
 
 @check("DEPTH-READ", "E", "depth maps are float32 H×W×1, finite and positive", needs="pictures")
@@ -141,7 +144,7 @@ def depths_are_poor(survey: Survey) -> bool:
     totals = crossview_totals(survey) if survey.pictures is not None else None
     if totals is None:
         return False
-    if totals[0] < 50:
+    if totals[0] < 50 or pixel_aspect(survey) is not None:
         return True
     if len(suspects(survey)) > 0.5 * _compared_views(survey):
         return True
@@ -151,7 +154,7 @@ def depths_are_poor(survey: Survey) -> bool:
     if rest < 50:
         return False
     agree, contradict = rows["agree"][~odd].sum() / rest, rows["contradict"][~odd].sum() / rest
-    return _is_poor(survey, float(agree), float(contradict))
+    return contradict > _WORTH_EXPLAINING or _is_poor(survey, float(agree), float(contradict))
 
 
 def suspects(survey: Survey) -> np.ndarray:
@@ -159,10 +162,7 @@ def suspects(survey: Survey) -> np.ndarray:
     rows = opened(survey).rows
     with np.errstate(invalid="ignore"):
         return np.flatnonzero(
-            (rows["depth_high"] > 0)
-            & (rows["landed"] > 0)
-            & (rows["pair_contradict"] > _SUSPECT_CONTRADICTS)
-            & (rows["pair_agree"] < _SUSPECT_AGREES)
+            (rows["depth_high"] > 0) & (rows["landed"] > 0) & (rows["pair_contradict"] > _SUSPECT_CONTRADICTS)
         )
 
 
@@ -182,6 +182,16 @@ def _is_poor(survey: Survey, agree: float, contradict: float) -> bool:
         return True
     crowded = contradict < 0.3 * limits.depth_contradict
     return bool(agree < limits.depth_agree * (0.6 if crowded else 1.0))
+
+
+def pixel_aspect(survey: Survey) -> float | None:
+    """How much higher than wide pixels are by the focal ratio; None when they are square."""
+    size = usual_size(survey)
+    if size is None:
+        return None
+    ratio = survey.settings.focal_ratio
+    aspect = ratio[0] * size[0] / (ratio[1] * size[1])
+    return None if abs(aspect - 1.0) <= survey.limits.pixel_aspect else aspect
 
 
 @check(
@@ -215,7 +225,13 @@ def depth_kind(survey: Survey) -> Iterator[Finding]:
             else "write the depth maps anew"
         )
     yield survey.on_views(
-        "DEPTH-KIND", "E", views, message, fix, suffix=_DEPTH, mendable=explanation.kind == "ray"
+        "DEPTH-KIND",
+        "E",
+        views,
+        message,
+        fix,
+        suffix=_DEPTH,
+        mendable=explanation.kind == "ray" or explanation.is_unit,
     )
 
 
@@ -331,8 +347,8 @@ def intrinsics(survey: Survey) -> Iterator[Finding]:
     if totals is not None and totals[0] >= 50 and not _is_poor(survey, totals[1], totals[2]):
         # Depth carried between views agrees: the intrinsics are right, whatever the pixels' shape.
         return
-    aspect = ratio[0] * size[0] / (ratio[1] * size[1])
-    if abs(aspect - 1.0) <= survey.limits.pixel_aspect:
+    aspect = pixel_aspect(survey)
+    if aspect is None:
         return
     is_reference = np.allclose(ratio, REFERENCE_FOCAL_RATIO, rtol=1e-3)
     square_picture = size[0] == size[1]

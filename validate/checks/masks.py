@@ -10,13 +10,10 @@ from objnerf.dataset.files import BACKGROUND_COLOUR, grey_levels
 from validate.checks.images import opened, usual_size
 from validate.checks.registry import check
 from validate.findings import Finding
-from validate.pictures import MAX_COLOURS, READ
+from validate.pictures import MAX_COLOURS, READ, SPECKS
 from validate.survey import Survey
 
 _MASK = "_mask.png"
-
-#: So many specks of colour are no objects but the blended colours of anti-aliased edges.
-_SPECKS = 4
 
 _STANDARD_BACKGROUND = BACKGROUND_COLOUR[0] << 16 | BACKGROUND_COLOUR[1] << 8 | BACKGROUND_COLOUR[2]
 
@@ -54,7 +51,7 @@ def mask_facts(survey: Survey) -> MaskFacts:
     greys = grey_levels(channels).astype(np.int64)
     area = np.maximum(own["mask_width"].astype(np.int64) * own["mask_height"], 1)
     tiny = present & (pixels < survey.limits.mask_tiny * area[:, None])
-    blended = (own["n_colours"] > MAX_COLOURS) | (tiny.sum(axis=1) >= _SPECKS)
+    blended = (own["n_colours"] > MAX_COLOURS) | (tiny.sum(axis=1) >= SPECKS)
     standard = ((colours == _STANDARD_BACKGROUND) & present).any(axis=1)
     if not len(views) or standard.mean() >= 0.5:
         background = _STANDARD_BACKGROUND
@@ -108,6 +105,21 @@ def mask_levels(survey: Survey) -> Iterator[Finding]:
             "use colours of distinct luminance, such as those of the format",
             suffix=_MASK,
         )
+    _, recoloured = _inconsistent(survey, facts)
+    recoloured = [
+        (view, colour) for view, colour in recoloured if view not in set(facts.views[merged].tolist())
+    ]
+    if recoloured:
+        yield survey.on_views(
+            "MASK-LEVELS",
+            "W",
+            [view for view, _ in recoloured],
+            f"the mask has the label {_rgb(recoloured[0][1])} where the other views of the scene have "
+            "another colour: "
+            "an object that changes its colour changes its number",
+            "give each object one colour in all views of a scene",
+            suffix=_MASK,
+        )
     if survey.settings.num_slots is not None:
         labels = (facts.present & ~facts.tiny).sum(axis=1)
         many = (labels > survey.settings.num_slots) & ~facts.blended
@@ -132,10 +144,9 @@ def mask_background(survey: Survey) -> Iterator[Finding]:
     if not len(facts.views):
         return
     is_background = (facts.colours == facts.background) & facts.present
-    solid = facts.present & ~(facts.tiny & facts.blended[:, None])
     there = is_background.any(axis=1)
     grey = np.where(there, (facts.greys * is_background).max(axis=1), 0)
-    below = (solid & (facts.greys < grey[:, None])).sum(axis=1)
+    below = (facts.present & (facts.greys < grey[:, None])).sum(axis=1)
     lacking = ~there & ~facts.blended
     if lacking.any():
         yield survey.on_views(
@@ -148,10 +159,10 @@ def mask_background(survey: Survey) -> Iterator[Finding]:
             "write the background as (64, 64, 64) and the objects in the format's colours",
             suffix=_MASK,
         )
-    wrong = there & (below != 1)
+    wrong = there & (below != 1) & ~facts.blended
     if wrong.any():
         first = int(np.flatnonzero(wrong)[0])
-        labels = int(solid[first].sum())
+        labels = int(facts.present[first].sum())
         if labels == 1:
             cause = "no object is visible in the view"
         elif below[first] == 0:
@@ -198,7 +209,7 @@ def mask_small(survey: Survey) -> Iterator[Finding]:
             "render the scene from where all objects are seen, or repair the mask",
             suffix=_MASK,
         )
-    hidden = _hidden_objects(survey, facts)
+    hidden, _ = _inconsistent(survey, facts)
     if hidden:
         colour = hidden[0][1]
         yield survey.on_views(
@@ -213,39 +224,52 @@ def mask_small(survey: Survey) -> Iterator[Finding]:
         )
 
 
-def _hidden_objects(survey: Survey, facts: MaskFacts) -> list[tuple[int, int]]:
-    """Views that lack a colour which another view of the scene has, where the background rule still holds."""
-    clean = ~facts.blended
+def _inconsistent(survey: Survey, facts: MaskFacts) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Views that lack a colour which another view of the scene has, and views with a colour of their own
+    in place of one. Masks in which the background rule is broken are left to its check.
+
+    Returns:
+        ``(hidden, recoloured)``: pairs of a view and the colour.
+    """
+    clean = ~facts.blended & ~_breaks_background_rule(facts)
     solid = facts.present & ~facts.tiny & clean[:, None]
-    palette = np.unique(facts.colours[solid])
-    if len(palette) > 63:
-        return []
-    bits = np.where(
-        solid, np.uint64(1) << np.searchsorted(palette, facts.colours).clip(0, 63).astype(np.uint64), 0
-    )
-    seen = np.bitwise_or.reduce(bits.astype(np.uint64), axis=1)
-    any_bits = np.where(
-        facts.present,
-        np.uint64(1) << np.searchsorted(palette, facts.colours).clip(0, 63).astype(np.uint64),
-        0,
-    )
-    known = np.isin(facts.colours, palette)
-    touched = np.bitwise_or.reduce(np.where(known, any_bits, 0).astype(np.uint64), axis=1)
+    palette, columns = np.unique(np.where(solid, facts.colours, 0), return_inverse=True)
+    if len(palette) > 64:
+        return [], []
+    seen = np.zeros((len(facts.views), len(palette)), dtype=bool)
+    slots = np.nonzero(solid)
+    seen[slots[0], columns.reshape(solid.shape)[slots]] = True
+    specks = np.zeros_like(seen)
+    slots = np.nonzero(facts.tiny & np.isin(facts.colours, palette))
+    specks[slots[0], np.searchsorted(palette, facts.colours[slots])] = True
     scenes = survey.scene_index[facts.views]
-    of_scene = np.zeros(survey.n_scenes, dtype=np.uint64)
-    np.bitwise_or.at(of_scene, scenes[clean], seen[clean])
-    lacking = of_scene[scenes] & ~touched
-    broken_rule = _breaks_background_rule(facts)
-    found = []
-    for position in np.flatnonzero((lacking != 0) & clean & ~broken_rule):
-        bit = int(lacking[position]).bit_length() - 1
-        found.append((int(facts.views[position]), int(palette[bit])))
-    return found
+    count = np.zeros((survey.n_scenes, len(palette)), dtype=np.int64)
+    np.add.at(count, scenes, seen)
+    masks = np.bincount(scenes[clean], minlength=survey.n_scenes)
+    lacking = (count[scenes] > 0) & ~seen & ~specks & clean[:, None]
+    usual = count[scenes] * 2 > masks[scenes][:, None]
+    hidden: list[tuple[int, int]] = []
+    recoloured: list[tuple[int, int]] = []
+    for mask in np.flatnonzero(lacking.any(axis=1)):
+        view = int(facts.views[mask])
+        own = np.flatnonzero(seen[mask] & ~usual[mask])
+        missed = np.flatnonzero(lacking[mask] & usual[mask])
+        if len(own) and len(own) == len(missed):
+            recoloured.append((view, int(palette[own[0]])))
+    odd = {view for view, _ in recoloured}
+    # A colour that only recoloured views have is not hidden in the others.
+    regular = np.array([int(view) not in odd for view in facts.views], dtype=bool)
+    elsewhere = np.zeros_like(count)
+    np.add.at(elsewhere, scenes[regular], seen[regular])
+    for mask in np.flatnonzero((lacking & (elsewhere[scenes] > 0)).any(axis=1) & regular):
+        first = np.flatnonzero(lacking[mask] & (elsewhere[scenes[mask]] > 0))[0]
+        hidden.append((int(facts.views[mask]), int(palette[first])))
+    return hidden, recoloured
 
 
 def _breaks_background_rule(facts: MaskFacts) -> Bool[np.ndarray, "masks"]:
     is_background = (facts.colours == facts.background) & facts.present
-    grey = (facts.greys * is_background).max(axis=1)
+    grey = (facts.greys * is_background).max(axis=1, initial=0)
     below = (facts.present & (facts.greys < grey[:, None])).sum(axis=1)
     return ~is_background.any(axis=1) | (below != 1)
 

@@ -1,6 +1,5 @@
 """``dataset.yaml`` and ``scenes/*.json`` against what is on disk."""
 
-from collections import Counter
 from collections.abc import Iterator
 
 from objnerf.dataset.card import CARD_NAME, FORMAT_VERSION, SCENE_FOLDER
@@ -69,7 +68,7 @@ def _card(survey: Survey) -> Iterator[Finding]:
             "correct image_size (--fix does), and focal_ratio where the aspect changed",
             mendable=True,
         )
-    counts = Counter(len(scene.views) for scene in survey.dataset.scenes.values())
+    counts = [block.stop - block.start for block in survey.scene_blocks.values()]
     if card.views_per_scene is not None and counts and min(counts) > card.views_per_scene:
         yield _on_card(
             "W",

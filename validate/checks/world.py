@@ -114,9 +114,10 @@ def world_centre(survey: Survey) -> Iterator[Finding]:
 )
 def world_scale(survey: Survey) -> Iterator[Finding]:
     distances = camera_distances(survey)
-    if not len(distances):
-        return
     settings, limits = survey.settings, survey.limits
+    if not len(distances) or settings.far <= settings.near:
+        # NEAR-FAR says so.
+        return
     usable = np.flatnonzero(survey.diagnosis.usable)
     median = float(np.median(distances))
     outside = (distances <= settings.near) | (distances >= settings.far)
@@ -182,6 +183,8 @@ def scale_is_off(survey: Survey) -> bool:
     """The world has another scale than the settings: then nothing else that depends on the scale is news."""
     distances = camera_distances(survey)
     settings = survey.settings
+    if settings.far <= settings.near:
+        return False
     return bool(len(distances)) and bool(
         ((distances <= settings.near) | (distances >= settings.far)).mean() > 0.5
     )

@@ -29,9 +29,11 @@ def render_text(report: Report, colour: bool = False, limit: int = 3) -> str:
         lines += textwrap.wrap(f"held back: {id}, {reason}", width, subsequent_indent="      ")
     for name, suggestion in report.suggested.items():
         value = suggestion.value
-        shown = " ".join(f"{part:.5g}" for part in value) if isinstance(value, tuple) else f"{value:.4g}"
+        shown = " ".join(f"{part:.6g}" for part in value) if isinstance(value, tuple) else f"{value:.4g}"
         text = f"suggested --{name.replace('_', '-')} {shown}: {suggestion.reason}"
         lines += textwrap.wrap(text, width, subsequent_indent="      ")
+    if report.repair is not None:
+        lines += ["", *report.repair.text().splitlines()]
     lines.append(_summary(report, colour))
     return "\n".join(_printable(line) for line in lines) + "\n"
 
