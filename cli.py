@@ -5,6 +5,7 @@ Everything heavy (torch, bpy, plotly) is imported inside the verb that needs it,
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -333,6 +334,132 @@ def generate(
         )
     click.echo(f"{out}: {report.statistics()}")
     report.raise_failures()
+
+
+@main.group("assets")
+def assets_group() -> None:
+    """What scenes can be made of: list, check, sheet, fetch."""
+
+
+def _asset_sources(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which manifest and folders are meant."""
+    for option in (
+        click.option(
+            "--textures", type=click.Path(path_type=Path), help="Folder of pictures for the floors."
+        ),
+        click.option(
+            "--meshes", type=click.Path(path_type=Path), help="Folder of GLB, glTF, OBJ or PLY shapes."
+        ),
+        click.option("--shapenet-root", type=click.Path(path_type=Path), help="ShapeNetCore v1 or v2."),
+        click.option("--assets", type=click.Path(path_type=Path), help="Another asset manifest."),
+    ):
+        command = option(command)
+    return command
+
+
+@assets_group.command("list")
+@_asset_sources
+def assets_list(
+    assets: Path | None, shapenet_root: Path | None, meshes: Path | None, textures: Path | None
+) -> None:
+    """What the manifest offers."""
+    from generation.assets.catalogue import Catalogue
+    from generation.assets.inventory import describe
+
+    click.echo(describe(Catalogue.load(assets, shapenet_root, meshes, textures)))
+
+
+@assets_group.command("check")
+@_asset_sources
+def assets_check(
+    assets: Path | None, shapenet_root: Path | None, meshes: Path | None, textures: Path | None
+) -> None:
+    """Look at every asset once; name those that can't be used, and why."""
+    from generation.assets.catalogue import Catalogue
+    from objnerf.console import progress_bar
+    from objnerf.errors import WorkError
+
+    catalogue = Catalogue.load(assets, shapenet_root, meshes, textures)
+    with progress_bar("checking", "assets") as progress:
+        results = catalogue.check(progress)
+    bad = [result for result in results if result.reason is not None]
+    for result in bad:
+        click.echo(f"{result.id}: {result.reason}")
+    for source in dict.fromkeys(result.source for result in results):
+        of_source = [result for result in results if result.source == source]
+        sound = sum(result.reason is None for result in of_source)
+        click.echo(f"{source}: {sound} of {len(of_source)} looked at are sound")
+    if bad:
+        raise WorkError(f"{len(bad)} of {len(results)} assets can't be used; `generate` leaves them out.")
+
+
+@assets_group.command("sheet")
+@_asset_sources
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("assets.png"),
+    show_default=True,
+    help="The picture: .png or .jpg.",
+)
+@click.option("--source", default="furniture", show_default=True, help="Entry or family of the manifest.")
+@click.option("--shapes", type=click.IntRange(min=0), default=60, show_default=True)
+@click.option("--bgs", type=click.IntRange(min=0), default=50, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def assets_sheet(
+    assets: Path | None,
+    shapenet_root: Path | None,
+    meshes: Path | None,
+    textures: Path | None,
+    out: Path,
+    source: str,
+    shapes: int,
+    bgs: int,
+    seed: int,
+) -> None:
+    """Draw shapes, floors and walls on one picture."""
+    from generation.assets.catalogue import Catalogue
+    from generation.assets.sheet import draw_sheet
+    from objnerf.console import progress_bar
+    from objnerf.dataset.files import atomic_path
+    from objnerf.errors import InputError
+
+    if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise InputError(f"--out {out}: expected a name that ends in .png or .jpg")
+    catalogue = Catalogue.load(assets, shapenet_root, meshes, textures)
+    with progress_bar("drawing", "pictures") as progress:
+        sheet = draw_sheet(catalogue, source, shapes, bgs, seed, progress=lambda d, n: progress(d, n, ""))
+    with atomic_path(out) as path:
+        sheet.save(path, format="PNG" if out.suffix.lower() == ".png" else "JPEG")
+    click.echo(f"{out}: {sheet.width} × {sheet.height} pixels")
+
+
+@assets_group.command("fetch")
+@click.argument("names", nargs=-1)
+@click.option("--assets", type=click.Path(path_type=Path), help="Another asset manifest.")
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("assets"),
+    show_default=True,
+    help="Files go to textures/ and meshes/ in it.",
+)
+def assets_fetch(names: tuple[str, ...], assets: Path | None, folder: Path) -> None:
+    """Download what the manifest allows: NAMES, or all of it."""
+    from generation.assets.catalogue import default_manifest_path
+    from generation.assets.fetch import choose_downloads, fetch
+    from generation.assets.manifest import read_manifest
+    from objnerf.console import progress_bar
+
+    chosen = choose_downloads(read_manifest(assets or default_manifest_path()), names)
+    kinds = {"texture": "textures", "mesh": "meshes"}
+    for download in chosen:
+        with progress_bar(download.name, "bytes") as progress:
+            path = fetch(download, folder / kinds[download.kind], lambda d, n: progress(d, n, ""))
+        click.echo(f"{path}: {download.licence}, {download.origin or download.url}")
+    for kind in dict.fromkeys(download.kind for download in chosen):
+        click.echo(f"use them with: objnerf generate --{kinds[kind]} {folder / kinds[kind]}")
 
 
 @main.command()

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from objnerf.console import Progress, no_bar
 from objnerf.dataset.index import open_dataset
 from objnerf.errors import WorkError
-from objnerf.models import SceneCode, SceneModel, build_model
+from objnerf.models import UORF, SceneCode, SceneModel, build_model
 from objnerf.rendering.volume import Rendering
 from objnerf.training import data, schedule
 from objnerf.training.checkpoints import (
@@ -97,6 +97,7 @@ def train(
     called = time.monotonic()
     with ExitStack() as stack:
         processes = stack.enter_context(join_processes(device))
+        bar = bar if processes.main else no_bar
         set_precision(recipe)
         dataset = open_dataset(dataset_root)
         train_ids, held_out_ids = data.split_scenes(tuple(dataset.scenes), recipe.held_out)
@@ -251,10 +252,8 @@ class Bench:
     processes: Processes
     model: SceneModel
     forward: nn.Module
-    """``TrainingForward`` of the model, compiled and shared between processes as asked."""
+    """``TrainingForward`` of the model, shared between processes."""
     perceptual: PerceptualDistance | None
-    discriminator: nn.Module | None
-    """Shared between processes; the network itself is its learner's."""
     learners: dict[str, Learner]
     """``model`` and, with an adversarial loss, ``discriminator``: what a checkpoint holds."""
 
@@ -263,9 +262,8 @@ def set_up(recipe: Recipe, attempt: int, scenes: data.Scenes, processes: Process
     """Networks and optimisers, initialised from the recipe's seed and the attempt, alike in all processes."""
     torch.manual_seed(data.derive_seed(recipe.seed, attempt, data.INIT))
     model = build_model(recipe.model, scene_geometry(recipe)).to(processes.device)
-    forward: nn.Module = TrainingForward(model, recipe)
     if recipe.compile:
-        forward.compile()
+        compile_networks(model)
     settings = recipe.optimiser
     optimiser = torch.optim.Adam(
         model.parameters(),
@@ -276,7 +274,6 @@ def set_up(recipe: Recipe, attempt: int, scenes: data.Scenes, processes: Process
         fused=processes.device.type in {"cpu", "cuda"},
     )
     learners = {"model": Learner(model, optimiser)}
-    discriminator = None
     if recipe.adversarial is not None:
         stage = recipe.stages[0]
         side = stage.patch if stage.supervision == "patches" else stage.size[0]
@@ -284,8 +281,8 @@ def set_up(recipe: Recipe, attempt: int, scenes: data.Scenes, processes: Process
         verdicts = torch.optim.Adam(
             network.parameters(), lr=recipe.adversarial.lr, betas=recipe.adversarial.betas
         )
+        processes.average_before_steps(verdicts)
         learners["discriminator"] = Learner(network, verdicts)
-        discriminator = processes.wrap(network)
     perceptual = None
     if recipe.perceptual is not None:
         perceptual = make_perceptual(recipe.perceptual).to(processes.device)
@@ -295,11 +292,19 @@ def set_up(recipe: Recipe, attempt: int, scenes: data.Scenes, processes: Process
         scenes=scenes,
         processes=processes,
         model=model,
-        forward=processes.wrap(forward),
+        forward=processes.wrap(TrainingForward(model, recipe), may_skip=isinstance(model, SelfTaught)),
         perceptual=perceptual,
-        discriminator=discriminator,
         learners=learners,
     )
+
+
+def compile_networks(model: SceneModel) -> None:
+    """Have torch compile the encoder and the fields; the gathering between them changes shape too often."""
+    for network in model.children():
+        network.compile(dynamic=True)
+    if isinstance(model, UORF):
+        for field in ("background", "foreground"):
+            setattr(model.decoder, field, torch.compile(getattr(model.decoder, field), dynamic=True))
 
 
 def set_precision(recipe: Recipe) -> None:
@@ -393,7 +398,7 @@ def discriminator_step(bench: Bench, moment: Moment, state: RunState) -> dict[st
     """Move the discriminator by one step; the scene model only renders."""
     recipe = bench.recipe
     batch, noise = draw(bench, moment, state.step, part=0)
-    if batch.grid is None or recipe.adversarial is None or bench.discriminator is None:
+    if batch.grid is None or recipe.adversarial is None:
         raise ValueError("a discriminator judges whole pictures, but the stage draws single rays")
     with torch.no_grad():
         _, rendering = bench.forward(batch, moment.locality, noise)
@@ -404,7 +409,7 @@ def discriminator_step(bench: Bench, moment: Moment, state: RunState) -> dict[st
     rate = recipe.adversarial.lr * schedule.learning_rate_factor(recipe.schedule, state.discriminator_ticks)
     set_rate(optimiser, rate)
     figures = move_discriminator(
-        bench.discriminator,
+        network,
         optimiser,
         as_pictures(batch.colours, height, width) * 2 - 1,
         as_pictures(rendering.rgb, height, width) * 2 - 1,

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -41,17 +42,39 @@ class Processes:
             name = f"{self.device.type} ({kind}, {torch.get_num_threads()} threads)"
         return name if self.count == 1 else f"{self.count} processes, each on {name}"
 
-    def wrap(self, network: nn.Module) -> nn.Module:
-        """The network, with its gradients averaged over the processes in each backward pass."""
+    def wrap(self, network: nn.Module, may_skip: bool = False) -> nn.Module:
+        """The network, with its gradients averaged over the processes in each backward pass.
+
+        Args:
+            network: with the same weights in all processes.
+            may_skip: whether a step may leave parameters without gradient.
+        """
         if self.count == 1:
             return network
-        # Which parameters a step reaches depends on what its rays hit, so unused ones are looked for.
         return DistributedDataParallel(
             network,
             device_ids=[self.device] if self.device.type == "cuda" else None,
             broadcast_buffers=False,
-            find_unused_parameters=True,
+            find_unused_parameters=may_skip,
         )
+
+    def average_before_steps(self, optimiser: torch.optim.Optimizer) -> None:
+        """Let an optimiser average its gradients over the processes before each of its steps.
+
+        For networks that are called several times, or differentiated twice, before they move; ``wrap``
+        allows neither.
+        """
+        if self.count == 1:
+            return
+
+        def average(optimiser: torch.optim.Optimizer, arguments: Any, named: Any) -> None:
+            for group in optimiser.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        dist.all_reduce(parameter.grad)
+                        parameter.grad /= self.count
+
+        optimiser.register_step_pre_hook(average)
 
     def without_sync(self, network: nn.Module) -> AbstractContextManager[None]:
         """While it is open, gradients stay with their own process (all but the last part of a step)."""
