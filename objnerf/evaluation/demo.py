@@ -6,11 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from objnerf.console import format_seconds
 from objnerf.dataset.index import Dataset
 from objnerf.evaluation.evaluate import Evaluation
-from objnerf.evaluation.gallery import SceneGallery
-from objnerf.evaluation.report import environment, gallery_content, headline_tiles, inline, tables
+from objnerf.evaluation.gallery import EditPictures, SceneGallery
+from objnerf.evaluation.report import (
+    environment,
+    gallery_content,
+    headline_tiles,
+    inline,
+    inline_animation,
+    tables,
+)
 from objnerf.pictures.sheets import contact_sheet
 
 #: Scenes on the page's contact sheet, and scenes whose cameras it draws.
@@ -35,6 +44,9 @@ def demo_page(
     evaluation: Evaluation,
     galleries: Sequence[SceneGallery],
     steps: Sequence[Step],
+    *,
+    edits: EditPictures | None = None,
+    turning: Sequence[np.ndarray] = (),
 ) -> str:
     """The page of the demo: the whole way from scenes to figures, in one file that works offline.
 
@@ -45,6 +57,8 @@ def demo_page(
         evaluation: on held-out scenes.
         galleries: pictures of some of these.
         steps: what was done, in order.
+        edits: a scene before and after edits.
+        turning: frames of a scene seen from all round.
     """
     from markupsafe import Markup
 
@@ -80,6 +94,13 @@ def demo_page(
             ),
             tiles=headline_tiles(evaluation),
             galleries=[gallery_content(gallery) for gallery in galleries],
+            edits=None
+            if edits is None
+            else {
+                "scene": edits.scene,
+                "pictures": [{"name": name, "source": inline(picture)} for name, picture in edits.pictures],
+            },
+            turning=inline_animation(turning) if turning else None,
             dataset_note=(
                 f"{len(dataset.scenes)} scenes of {views} views, {size[1]}×{size[0]} pixels, rendered by "
                 "Blender's Cycles; here is the input view of each. Masks, depth and the plan of every scene "

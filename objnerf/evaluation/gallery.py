@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Integer, UInt8
 from PIL import Image
 
@@ -12,7 +13,9 @@ from objnerf.dataset.index import Scene
 from objnerf.evaluation.scenes import (
     RenderSettings,
     encode,
+    finite_pose,
     on_paper,
+    orbit_poses,
     read_scene,
     render_view,
     slot_alone,
@@ -103,6 +106,68 @@ def scene_gallery(
             colour = tuple(int(channel) for channel in colours[slot])
             slots.append(SlotPicture(slot, on_paper(alone), colour))  # type: ignore[arg-type]
     return SceneGallery(scene.id, views, tuple(slots))
+
+
+@dataclass(frozen=True)
+class EditPictures:
+    """A view of a scene as the model has it, and after edits, in words and picture."""
+
+    scene: int
+    pictures: tuple[tuple[str, UInt8[np.ndarray, "height width 3"]], ...]
+
+
+def edit_pictures(
+    model: SceneModel, scene: Scene, other: Scene, settings: RenderSettings
+) -> EditPictures | None:
+    """Show what can be done with a scene: move, copy and delete its largest object, take another background.
+
+    Args:
+        scene: to be edited.
+        other: whose background is taken.
+    Returns:
+        The input view's pictures; None where the model found no object in it.
+    Raises:
+        InputError: a file that is missing or cannot be read.
+    """
+    codes = []
+    for each in (scene, other):
+        images = read_scene(each, settings)
+        codes.append(
+            encode(model, images.input_image, images.world_from_camera[0], seed=settings.seed, scene=each.id)
+        )
+    code, pose = codes[0], finite_pose(scene.views[0])
+    labels = render_view(model, code, pose, settings).labels
+    areas = np.bincount(labels.ravel(), minlength=code.slots.shape[1])[1:]
+    if not areas.any():
+        return None
+    slot = int(areas.argmax()) + 1
+    # Towards the right of the picture, over the ground: a move that is seen.
+    right = torch.tensor(pose[:3, 0] * [1.5, 1.5, 0.0], dtype=code.offsets.dtype, device=code.offsets.device)
+    versions = (
+        ("as the model has it", code),
+        (f"slot {slot} moved to the right", code.move(slot, right)),
+        (f"slot {slot} copied", code.duplicate(slot, right)),
+        (f"slot {slot} deleted", code.delete(slot)),
+        (f"background of scene {other.id}", code.with_background(codes[1])),
+    )
+    return EditPictures(
+        scene.id,
+        tuple((name, render_view(model, version, pose, settings).picture) for name, version in versions),
+    )
+
+
+def turntable(
+    model: SceneModel, scene: Scene, settings: RenderSettings, *, frames: int = 24
+) -> list[UInt8[np.ndarray, "height width 3"]]:
+    """A scene from all round, known from its first view alone: colours, and the slots beside them."""
+    images = read_scene(scene, settings)
+    start = images.world_from_camera[0]
+    code = encode(model, images.input_image, start, seed=settings.seed, scene=scene.id)
+    views = [render_view(model, code, pose, settings) for pose in orbit_poses(start, frames)]
+    mask = images.masks[0]
+    truth = None if mask is None else true_labels(mask)
+    colours = slot_colours([(truth, views[0].labels)], code.slots.shape[1])
+    return [np.concatenate([view.picture, colours[view.labels]], axis=1) for view in views]
 
 
 def slot_colours(

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from objnerf import __version__
 from objnerf.dataset.files import write_text
 from objnerf.evaluation.evaluate import Evaluation
 from objnerf.evaluation.gallery import SceneGallery
+from objnerf.pictures.turntables import write_animation
 
 if TYPE_CHECKING:
     import jinja2
@@ -197,3 +199,13 @@ def inline(picture: np.ndarray | Image.Image, *, width: int = 192, smooth: bool 
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def inline_animation(frames: Sequence[np.ndarray], *, width: int = 512, fps: float = 8.0) -> str:
+    """Frames as an endless GIF in a ``data:`` address, enlarged to about ``width`` pixels."""
+    factor = max(1, -(-width // frames[0].shape[1]))
+    size = (frames[0].shape[1] * factor, frames[0].shape[0] * factor)
+    large = [Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC) for frame in frames]
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_animation(large, Path(folder) / "turning.gif", fps=fps)
+        return "data:image/gif;base64," + base64.b64encode(path.read_bytes()).decode()

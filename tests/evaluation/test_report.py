@@ -13,7 +13,7 @@ from objnerf.evaluation import report
 from objnerf.evaluation.clock import AFTER_TRAINING, DemoClock
 from objnerf.evaluation.demo import Step, curves_div, demo_page, demo_summary, read_metrics
 from objnerf.evaluation.edits import EDIT_FIGURES
-from objnerf.evaluation.gallery import gallery_sheet, scene_gallery
+from objnerf.evaluation.gallery import EditPictures, edit_pictures, gallery_sheet, scene_gallery, turntable
 
 
 @pytest.fixture
@@ -47,6 +47,40 @@ def test_gallery_shows_input_novel_view_and_every_slot(gallery, model) -> None:
     sheet = gallery_sheet([gallery, gallery])
     assert sheet.width > 9 * 96
     assert sheet.height > 2 * 72
+
+
+def test_edits_show_a_move_a_copy_a_deletion_and_another_floor(model, balls_dataset, settings) -> None:
+    scenes = open_dataset(balls_dataset).scenes
+    shown = edit_pictures(model, scenes[0], scenes[2], settings)
+    assert shown is not None
+    pictures = dict(shown.pictures)
+    assert len(pictures) == 5
+    slot = int(next(name for name in pictures if name.endswith("deleted")).split()[1])
+    colour = np.rint(np.array(model.balls[slot - 1].colour) * 255)
+
+    def seen(picture: np.ndarray) -> np.ndarray:
+        return np.abs(picture - colour).max(-1) < 3
+
+    there, moved, copied, deleted, elsewhere = (seen(picture) for picture in pictures.values())
+    assert there.sum() > 20
+    assert deleted.sum() == 0
+    assert np.nonzero(moved)[1].mean() > np.nonzero(there)[1].mean() + 2  # to the right
+    assert (copied[there]).all()
+    assert copied.sum() > 1.3 * there.sum()
+    assert (elsewhere == there).all()
+    floor = list(pictures.values())[-1][-1, 0]
+    np.testing.assert_allclose(floor, scenes[2].views[0].image()[-1, 0], atol=2)
+
+
+def test_turntable_begins_at_the_input_view(model, balls_dataset, settings) -> None:
+    scene = open_dataset(balls_dataset).scenes[0]
+    frames = turntable(model, scene, settings, frames=4)
+    assert [frame.shape for frame in frames] == [(36, 96, 3)] * 4
+    picture = scene.views[0].image()
+    assert np.abs(frames[0][:, :48].astype(int) - picture).max() <= 1
+    np.testing.assert_array_equal(frames[0][:, 48:], scene.views[0].mask())
+    address = report.inline_animation(frames)
+    assert address.startswith("data:image/gif;base64,")
 
 
 def test_page_of_an_evaluation_is_whole_and_offline(result, gallery) -> None:
@@ -116,7 +150,12 @@ def test_page_of_the_demo_is_whole_and_offline(result, gallery, balls_dataset, t
     }
     steps = [Step("generate", 65.0, "objnerf generate --out x"), Step("train", 130.0, "objnerf train x")]
     found = open_dataset(balls_dataset)
-    page = demo_page(found, verdict, tmp_path, result, [gallery], steps)
+    edits = EditPictures(1, (("slot 1 deleted", gallery.views[0].true),))
+    page = demo_page(
+        found, verdict, tmp_path, result, [gallery], steps, edits=edits, turning=[gallery.views[0].true] * 2
+    )
+    assert "slot 1 deleted" in page
+    assert "data:image/gif" in page
     assert all(address.startswith("data:") for address in _fetched(page))
     assert page.count("Plotly.newPlot") >= 2
     ids = re.findall(r'\bid="([^"]+)"', re.sub(r"(?s)<script\b.*?</script>", "", page))
