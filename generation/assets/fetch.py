@@ -7,13 +7,13 @@ import logging
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
-from generation.assets.manifest import Download
+from generation.assets.manifest import Download, Manifest
 from objnerf.dataset.files import atomic_path
-from objnerf.errors import WorkError
+from objnerf.errors import InputError, WorkError
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +21,20 @@ _TIMEOUT_S = 30.0
 _CHUNK = 1 << 16
 LICENCES = "licences.json"
 """Beside downloaded files: licence, origin and checksum by file name; read with --meshes and --textures."""
+
+
+def choose_downloads(manifest: Manifest, names: Sequence[str]) -> list[Download]:
+    """The downloads of these names; all of them for no names.
+
+    Raises:
+        InputError: a name that isn't there, or a manifest without downloads.
+    """
+    known = {download.name: download for download in manifest.downloads}
+    unknown = [name for name in names if name not in known]
+    if unknown or not known:
+        offered = ", ".join(known) or "none"
+        raise InputError(f"the manifest has no download {(unknown or ['at all'])[0]!r}; it has: {offered}.")
+    return [known[name] for name in names] if names else list(known.values())
 
 
 def fetch(download: Download, folder: Path, progress: Callable[[int, int], None] | None = None) -> Path:

@@ -1,14 +1,27 @@
 """Contact sheets of shapes and floors, drawn without Blender by a small software rasteriser."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from generation.assets.catalogue import (
+    Catalogue,
+    FloorAsset,
+    ShapeAsset,
+    WallAsset,
+    build_mesh,
+    floor_texture,
+    wall_texture,
+)
 from generation.assets.mesh import ShapeMesh
+from objnerf.errors import InputError
+from objnerf.pictures.sheets import contact_sheet
+
+_COLUMNS = 12
 
 _ELEVATION_DEG, _TURN_DEG = 24.0, 32.0
 _LIGHT = np.array([-0.45, -0.55, 0.9]) / np.linalg.norm([-0.45, -0.55, 0.9])
@@ -45,7 +58,7 @@ def draw_shape(
 
     Args:
         mesh: in the frame of a shape.
-        colours: sRGB in [0, 1], one a part; a part with a texture is drawn in the texture's mean colour.
+        colours: sRGB in [0, 1], one a part; a part with a texture is drawn in the texture's.
         size: pixels a side.
     """
     fine = 2 * size
@@ -76,22 +89,31 @@ def draw_shape(
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-15)
     lit = 0.42 + 0.13 * normals[:, 2] + 0.5 * np.clip(normals @ _LIGHT, 0, None)
-    looked_up = np.array([_mean_colour(mesh, part, colours[part]) for part in range(len(mesh.materials))])
-    shaded = np.clip(looked_up[mesh.part_of_face] * lit[:, None] * 1.15, 0, 1)
+    shaded = np.clip(_face_colours(mesh, colours) * lit[:, None] * 1.15, 0, 1)
     face = rasterise(to_pixels(seen), mesh.faces, fine)
     image[face >= 0] = shaded[face[face >= 0]]
     coarse = image.reshape(size, 2, size, 2, 3).mean(axis=(1, 3))
     return np.round(coarse * 255).astype(np.uint8)
 
 
-def _mean_colour(
-    mesh: ShapeMesh, part: int, colour: tuple[float, float, float]
-) -> tuple[float, float, float]:
-    image = mesh.materials[part].image
-    if image is None:
-        return mesh.materials[part].colour or colour
-    red, green, blue = (image.reshape(-1, 3).mean(axis=0) / 255).tolist()
-    return red, green, blue
+def _face_colours(mesh: ShapeMesh, colours: list[tuple[float, float, float]]) -> Float[np.ndarray, "faces 3"]:
+    """sRGB of each face: of its texture in the middle of the face, else of its part."""
+    plain = np.array(
+        [material.colour or colour for material, colour in zip(mesh.materials, colours, strict=True)]
+    )
+    shades: np.ndarray = plain[mesh.part_of_face]
+    if mesh.uv is None:
+        return shades
+    middle = mesh.uv.mean(axis=1) % 1.0
+    for part, material in enumerate(mesh.materials):
+        if material.image is None:
+            continue
+        faces = mesh.part_of_face == part
+        height, width = material.image.shape[:2]
+        column = np.minimum((middle[faces, 0] * width).astype(np.int64), width - 1)
+        row = np.minimum(((1 - middle[faces, 1]) * height).astype(np.int64), height - 1)
+        shades[faces] = material.image[row, column] / 255
+    return shades
 
 
 def rasterise(
@@ -154,20 +176,69 @@ def role_colours(mesh: ShapeMesh, key: str) -> list[tuple[float, float, float]]:
     return [palette.get(role, (0.7, 0.7, 0.7)) for role in mesh.roles]
 
 
-def tile_pictures(
-    pictures: Iterable[tuple[str, UInt8[np.ndarray, "h w 3"]]], columns: int, size: int
+def draw_sheet(
+    catalogue: Catalogue,
+    shape_source: str,
+    shapes: int,
+    floors: int,
+    seed: int = 0,
+    size: int = 128,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Image.Image:
-    """Pictures of `size` pixels in rows, each with its name below."""
-    named = list(pictures)
-    label, gap = 14, 4
-    rows = -(-len(named) // columns)
+    """One picture of shapes, floors and walls, each with its family and the end of its id.
+
+    Args:
+        catalogue: where they are from.
+        shape_source: entry or family of the manifest.
+        shapes: how many shapes, 0 for none.
+        floors: how many floors (and half as many walls), 0 for none.
+        seed: which shapes.
+        size: pixels of a picture.
+        progress: called with (pictures so far, pictures in all).
+    Raises:
+        InputError: the catalogue offers fewer.
+    """
+    chosen = catalogue.shapes(shape_source, shapes, seed) if shapes else []
+    grounds = catalogue.floors(floors) if floors else []
+    coverings = catalogue.walls(-(-floors // 2)) if floors else []
+    total, done = len(chosen) + len(grounds) + len(coverings), 0
+    sections = []
+    for title, assets in (("shapes", chosen), ("floors", grounds), ("walls", coverings)):
+        pictures, labels = [], []
+        for asset in assets:
+            if isinstance(asset, ShapeAsset):
+                mesh = build_mesh(asset, catalogue.roots)
+                pictures.append(draw_shape(mesh, role_colours(mesh, asset.id), size))
+            elif isinstance(asset, FloorAsset):
+                pictures.append(_two_tiles(floor_texture(asset, 512, catalogue.roots), size))
+            else:
+                pictures.append(_two_tiles(wall_texture(asset, 512, catalogue.roots), size))
+            labels.append(_label(asset))
+            done += 1
+            if progress is not None:
+                progress(done, total)
+        if pictures:
+            heading = f"{len(pictures)} {title}"
+            sections.append(contact_sheet(pictures, labels, _COLUMNS, title=heading, cell_width=size))
+    if not sections:
+        raise InputError("a sheet of no shapes and no floors was asked for; ask for at least one of either.")
     sheet = Image.new(
-        "RGB", (columns * (size + gap) + gap, rows * (size + label + gap) + gap), (255, 255, 255)
+        "RGB", (max(s.width for s in sections), sum(s.height for s in sections)), (255, 255, 255)
     )
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(10)
-    for index, (name, picture) in enumerate(named):
-        x, y = gap + index % columns * (size + gap), gap + index // columns * (size + label + gap)
-        sheet.paste(Image.fromarray(picture).resize((size, size)), (x, y))
-        draw.text((x + 2, y + size), name, fill=(60, 60, 60), font=font)
+    top = 0
+    for section in sections:
+        sheet.paste(section, (0, top))
+        top += section.height
     return sheet
+
+
+def _two_tiles(texture: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """Two by two tiles, so that a seam would show."""
+    half = Image.fromarray(texture).resize((size // 2, size // 2), Image.Resampling.BOX)
+    tiled: np.ndarray = np.tile(np.asarray(half), (2, 2, 1))
+    return tiled
+
+
+def _label(asset: ShapeAsset | FloorAsset | WallAsset) -> str:
+    end = asset.id.rpartition("/")[2]
+    return f"{asset.family} {end[:7]}"
