@@ -1,5 +1,6 @@
 """One call for a picture of cameras in any of the four formats."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +23,7 @@ CAMERA_SUFFIXES = tuple(_WRITERS)
 WITH_THUMBNAILS = (".html", ".glb")
 
 
-def write_cameras(rig: Rig, path: Path) -> Path:
+def write_cameras(rig: Rig, path: str | os.PathLike[str]) -> Path:
     """Write a rig as the suffix of `path` says: `.html`, `.glb`, `.ply` or `.png`. Atomic.
 
     Raises:

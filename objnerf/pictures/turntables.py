@@ -1,5 +1,6 @@
 """Moving pictures: a sequence of frames as GIF, animated PNG or MP4."""
 
+import os
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +16,7 @@ ANIMATION_SUFFIXES = (".gif", ".png", ".mp4")
 
 
 def write_animation(
-    frames: Iterable[Picture], path: Path, *, fps: int | float = 15, loop: bool = True
+    frames: Iterable[Picture], path: str | os.PathLike[str], *, fps: int | float = 15, loop: bool = True
 ) -> Path:
     """Write frames as a moving picture; the suffix of `path` chooses the format.
 

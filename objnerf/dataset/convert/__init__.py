@@ -3,6 +3,7 @@
 Every format is read into the same value, ``PosedScenes``, and written from it; poses keep their world.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,12 +71,13 @@ class Conversion:
     left_out: tuple[str, ...]
 
 
-def recognise(source: Path) -> str:
+def recognise(source: str | os.PathLike[str]) -> str:
     """The format of a folder (or of a tar file).
 
     Raises:
         InputError: nothing is there, or nothing that is known.
     """
+    source = Path(source)
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
     if source.is_file():
@@ -92,8 +94,8 @@ def recognise(source: Path) -> str:
 
 
 def convert(
-    source: Path,
-    destination: Path,
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
     *,
     source_format: str | None = None,
     target_format: str | None = None,
@@ -110,6 +112,7 @@ def convert(
     Raises:
         InputError: the source cannot be read, or the target cannot represent it; nothing is left behind.
     """
+    source, destination = Path(source), Path(destination)
     for name in (source_format, target_format):
         if name is not None and name not in FORMATS:
             raise InputError(f"{name!r} is no format; expected one of {', '.join(FORMATS)}")
