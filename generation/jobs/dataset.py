@@ -56,6 +56,7 @@ class Report:
     """What came of a run.
 
     Attributes:
+        seed: of the dataset.
         made: scenes made in this run.
         planned: scenes planned and not made (`plan_only`).
         kept: scenes that were there already.
@@ -68,6 +69,7 @@ class Report:
         memory: greatest resident size of a worker, bytes.
     """
 
+    seed: int = 0
     made: int = 0
     planned: int = 0
     kept: int = 0
@@ -105,7 +107,10 @@ class Report:
     def raise_failures(self) -> None:
         """Raise a `WorkError` that lists the scenes that cannot be made, if there are any."""
         if self.failed:
-            raise WorkError(f"{len(self.failed)} scenes failed:" + "".join(map(_failure, self.failed)))
+            raise WorkError(
+                f"{len(self.failed)} scenes failed:"
+                + "".join(_failure(answer, self.seed) for answer in self.failed)
+            )
 
     def add(self, answer: Answer) -> None:
         """Count an answer."""
@@ -166,7 +171,7 @@ def generate_dataset(
     prepare_folder(out, request, stock, overwrite=overwrite)
     mine = range(shard[0] - 1, request.scenes, shard[1])
     left = pending_scenes(out, request, mine)
-    report = Report(kept=len(mine) - len(left))
+    report = Report(seed=request.seed, kept=len(mine) - len(left))
     progress(report.kept, len(mine), "")
     if left:
         check_blender()
@@ -232,7 +237,7 @@ def remake_scene(
         raise InputError(f"{path}: expected a scene's plan, {describe_validation_error(error)}") from error
     check_blender()
     setup = WorkerSetup(assets=assets or AssetFolders(), out=out.resolve(), device=device)
-    report = Report()
+    report = Report(seed=plan.seed)
     order = Order(scene=plan.scene, plan=plan)
     _carry_out([order], 1, lambda: LocalWorker(setup), report, 1, lambda done, total, note: None)
     report.raise_failures()
@@ -246,7 +251,7 @@ def plan_dataset(
 
     Views are not judged without Blender, so a rendered scene may come from a later attempt.
     """
-    report = Report()
+    report = Report(seed=request.seed)
     digits = scene_digits(request.scenes)
     mine = range(shard[0] - 1, request.scenes, shard[1])
     for scene in mine:
@@ -267,9 +272,9 @@ def plan_dataset(
     return report
 
 
-def _failure(answer: Answer) -> str:
+def _failure(answer: Answer, seed: int) -> str:
     log = "".join(f"\n      {line}" for line in answer.log.strip().splitlines()[-12:])
-    return f"\n  scene {answer.scene}: {answer.error}{log}"
+    return f"\n  scene {answer.scene} (seed {seed}): {answer.error}{log}"
 
 
 def _carry_out(

@@ -171,7 +171,7 @@ def test_depth_bound_by_hand():
 
 
 def test_pictures_that_show_the_horizon_are_refused():
-    # At 15° above the ground a picture reaches tan⁻¹(240/350 / 2) = 18.9° upwards of the axis: over the horizon.
+    # At 15° of elevation the upper edge, tan⁻¹(240/350 / 2) = 18.9° above the axis, is over the horizon.
     request = build_request("clevr-567")
     cameras = request.preset.cameras.model_copy(update={"elevation": (15.0, 20.0)})
     low = request.model_copy(update={"preset": request.preset.model_copy(update={"cameras": cameras})})

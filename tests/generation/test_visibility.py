@@ -27,7 +27,7 @@ def test_a_square_seen_from_above_covers_its_pixels():
 
 def test_what_is_outside_the_picture_does_not_count():
     vertices, faces = square(1.0)
-    assert not silhouette(vertices + [20.0, 0, 0], faces, INTRINSICS, ABOVE).any()
+    assert not silhouette(vertices + np.array([20.0, 0, 0]), faces, INTRINSICS, ABOVE).any()
     assert silhouette(vertices * 100, faces, INTRINSICS, ABOVE).all()
 
 

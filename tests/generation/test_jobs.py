@@ -1,0 +1,222 @@
+"""The same bytes whoever made them, however often they were interrupted; clear words when all is not well."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from generation.jobs import AssetFolders, generate_dataset, remake_scene
+from generation.jobs.local import LocalWorker, WorkerDied, work
+from generation.jobs.orders import Answer, Order
+from generation.plan.request import build_request
+from objnerf.errors import InputError, WorkError
+
+
+def digests(root: Path) -> dict[str, str]:
+    """Every file of a dataset, but for the preview."""
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and "preview" not in path.parts
+    }
+
+
+@pytest.fixture(scope="module")
+def request_():
+    return build_request("room-diverse", scenes=3, size=(32, 24), samples=1, shapes=6, backgrounds=3, seed=0)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, request_):
+    """A dataset made in one go by one worker."""
+    out = tmp_path_factory.mktemp("whole") / "dataset"
+    report = generate_dataset(request_, out, workers=1)
+    assert report.made == 3
+    assert report.statistics().startswith("3 scenes made; ")
+    return out
+
+
+def test_shards_by_two_workers_make_the_same_bytes(tmp_path, request_, whole):
+    for shard in ((2, 2), (1, 2)):
+        generate_dataset(request_, tmp_path / "d", workers=2, shard=shard)
+    assert digests(tmp_path / "d") == digests(whole)
+    assert (tmp_path / "d" / "preview" / "contact_sheet.png").is_file()
+
+
+def test_a_scene_made_again_from_its_json_alone_is_the_same(tmp_path, whole):
+    remake_scene(whole / "scenes" / "0001.json", tmp_path / "again")
+    again, first = digests(tmp_path / "again"), digests(whole)
+    assert len(again) == 4 * 5 + 1
+    assert again == {name: first[name] for name in again}
+
+
+def test_killed_and_started_again_it_makes_the_same_bytes(tmp_path, whole):
+    out = tmp_path / "d"
+    command = [sys.executable, "-m", "cli", "generate", "--out", str(out), "--scenes", "3", "--size", "32x24"]
+    command += ["--samples", "1", "--shapes", "6", "--bgs", "3", "--workers", "1"]
+    root = Path(__file__).resolve().parents[2]
+    for kill_at in (1, 6):
+        process = subprocess.Popen(command, cwd=root, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        # As soon as so many pictures are there: in the middle of a scene.
+        while len(list(out.glob("*_mask.png"))) < kill_at and time.monotonic() < deadline:
+            time.sleep(0.005)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.wait()
+        _, alive = psutil.wait_procs(children, timeout=20)
+        assert not alive, "a worker outlived its master"
+    assert not {path.name for path in (out / "scenes").glob("*.json")} >= {"0002.json"}
+    finished = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert "were there" in finished.stdout
+    kept = {name: digest for name, digest in digests(out).items() if ".tmp-" not in name}
+    assert kept == digests(whole)
+
+
+def test_a_killed_worker_costs_one_retry_and_is_reported(tmp_path, request_, whole, monkeypatch):
+    killed = []
+
+    class Doomed(LocalWorker):
+        """The first of its kind is killed in the middle of its first scene."""
+
+        def carry_out(self, order: Order) -> Answer:
+            if not killed:
+                killed.append(self.pid)
+                threading.Timer(0.2, os.kill, (self.pid, signal.SIGKILL)).start()
+            return super().carry_out(order)
+
+    monkeypatch.setattr("generation.jobs.dataset.LocalWorker", Doomed)
+    report = generate_dataset(request_, tmp_path / "d", workers=1)
+    assert len(report.deaths) == 1
+    assert "signal 9 (out of memory?)" in report.deaths[0]
+    assert report.made == 3
+    assert not report.failed
+    kept = {name: digest for name, digest in digests(tmp_path / "d").items() if ".tmp-" not in name}
+    assert kept == digests(whole)
+
+
+class Mortal:
+    """A worker that dies of some scenes."""
+
+    def __init__(self, deadly: dict[int, int]) -> None:
+        self.deadly = deadly
+
+    def carry_out(self, order: Order) -> Answer:
+        if self.deadly.get(order.scene, 0) > 0:
+            self.deadly[order.scene] -= 1
+            raise WorkerDied("the worker was killed by signal 9; its last words:\noh")
+        return Answer(kind="done", scene=order.scene, seen=[1.0, 1.0])
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_scene_that_kills_every_worker_is_given_up_and_the_rest_goes_on():
+    deadly = {1: 1, 3: 5}
+    answers = list(work([Order(scene=i) for i in range(6)], 2, lambda: Mortal(deadly)))
+    kinds = sorted((answer.scene, answer.kind) for answer in answers)
+    done = [(i, "done") for i in (0, 1, 2, 4, 5)]
+    assert kinds == sorted([*done, (1, "died"), (3, "died"), (3, "failed")])
+    failed = next(answer for answer in answers if answer.kind == "failed")
+    assert "oh" in failed.log
+
+
+def test_workers_that_never_start_end_the_run():
+    def start() -> Mortal:
+        raise WorkerDied("no bpy")
+
+    with pytest.raises(WorkError, match="do not start: no bpy"):
+        list(work([Order(scene=0)], 2, start))
+
+
+def test_a_file_that_cannot_be_written_stops_with_a_clear_message(tmp_path, request_):
+    out = tmp_path / "d"
+    generate_dataset(request_.model_copy(update={"scenes": 1}), out, workers=1)
+    digest = digests(out)
+    # As good as a full disk, and possible everywhere: the folder of scenes is a file.
+    (out / "scenes" / "0000.json").rename(out / "kept.json")
+    (out / "scenes").rmdir()
+    (out / "scenes").write_text("in the way")
+    with pytest.raises(WorkError, match=r"cannot be written.*Make room and run the same command again"):
+        generate_dataset(request_, out, workers=1)
+    (out / "scenes").unlink()
+    (out / "scenes").mkdir()
+    (out / "kept.json").rename(out / "scenes" / "0000.json")
+    assert generate_dataset(request_, out, workers=1).kept == 1
+    assert digest.items() - digests(out).items() <= {("dataset.yaml", digest["dataset.yaml"])}
+
+
+def test_scenes_that_cannot_be_made_are_listed_with_the_reason(tmp_path, request_):
+    rules = request_.preset.placement.model_copy(update={"min_pixels": 0.9, "attempts": 2})
+    preset = request_.preset.model_copy(update={"placement": rules})
+    report = generate_dataset(request_.model_copy(update={"preset": preset}), tmp_path / "d", workers=1)
+    assert [answer.scene for answer in sorted(report.failed, key=lambda a: a.scene)] == [0, 1, 2]
+    with pytest.raises(WorkError, match=r"3 scenes failed:\n  scene . \(seed 0\).*none of 2 plans"):
+        report.raise_failures()
+
+
+def test_another_dataset_in_the_way_is_refused_and_overwritten_on_demand(tmp_path, request_, whole):
+    other = request_.model_copy(update={"seed": 1, "scenes": 1})
+    with pytest.raises(InputError, match="3 scenes there, 1 asked for"):
+        generate_dataset(other, whole, workers=1)
+    with pytest.raises(InputError, match="seed is 0 there, 1 asked for"):
+        generate_dataset(request_.model_copy(update={"seed": 1}), whole, workers=1)
+    stranger = tmp_path / "home"
+    stranger.mkdir()
+    (stranger / "thesis.tex").write_text("x")
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match=r"found thesis\.tex"):
+            generate_dataset(other, stranger, workers=1, overwrite=overwrite)
+    assert (stranger / "thesis.tex").read_text() == "x"
+
+
+def test_plans_are_written_without_blender(tmp_path, request_):
+    report = generate_dataset(request_, tmp_path / "p", plan_only=True)
+    assert report.planned == 3
+    assert "3 scenes planned" in report.statistics()
+    assert len(list((tmp_path / "p" / "plans").glob("*.json"))) == 3
+    assert not (tmp_path / "p" / "dataset.yaml").exists()
+    assert "bpy" not in sys.modules
+
+
+def test_a_file_that_is_no_plan_is_refused(tmp_path):
+    (tmp_path / "x.json").write_text('{"scene": 1}')
+    with pytest.raises(InputError, match="expected a scene's plan"):
+        remake_scene(tmp_path / "x.json", tmp_path / "out")
+    with pytest.raises(InputError, match="cannot be read"):
+        remake_scene(tmp_path / "y.json", tmp_path / "out")
+
+
+def test_more_views_than_fit_are_refused_before_anything_is_written(tmp_path, request_):
+    with pytest.raises(InputError, match="at most 17 views"):
+        generate_dataset(request_.model_copy(update={"views": 40}), tmp_path / "d")
+    assert not (tmp_path / "d").exists()
+
+
+def test_an_unknown_asset_folder_is_refused(tmp_path, request_):
+    with pytest.raises(InputError, match="no such folder"):
+        generate_dataset(request_, tmp_path / "d", AssetFolders(meshes=tmp_path / "nowhere"))
+
+
+def test_a_worker_that_is_closed_is_gone(tmp_path, request_):
+    from generation.jobs.orders import WorkerSetup
+
+    worker = LocalWorker(WorkerSetup(request=request_, assets=AssetFolders(), out=tmp_path))
+    assert worker.version.startswith("4.5")
+    worker.close()
+    assert not psutil.pid_exists(worker.pid)
+
+
+@pytest.mark.slow
+def test_ray_makes_the_same_bytes(tmp_path, request_, whole):
+    pytest.importorskip("ray")
+    generate_dataset(request_, tmp_path / "d", engine="ray", workers=2)
+    assert digests(tmp_path / "d") == digests(whole)
