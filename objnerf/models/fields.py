@@ -1,7 +1,7 @@
 """The two radiance fields of uORF, one for the background and one shared by all foreground slots.
 
-A field's first layer, and the one behind its skip, sees (Fourier features of a point, slot). Both are
-computed as a point part plus a slot part: the same numbers as the joined input, without building it.
+A layer that sees (Fourier features of a point, slot) is computed as a point part plus a slot part: the same
+numbers as from the joined input, without building it.
 """
 
 import itertools
@@ -55,53 +55,47 @@ class Decoder(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def background(
-        self, points: Float[Tensor, "points 3"], slot: Float[Tensor, "1 channels"]
-    ) -> tuple[Float[Tensor, "1 points"], Float[Tensor, "1 points 3"]]:
+        self, points: Float[Tensor, "points 3"], slot: Float[Tensor, " channels"]
+    ) -> tuple[Float[Tensor, " points"], Float[Tensor, "points 3"]]:
         """Density and colour of a background slot at points in the world frame, divided by nss_scale."""
         *after, head = _linears(self.b_after)
-        raw = head(self._trunk(_linears(self.b_before), after, points, slot))
-        return raw[..., 3].relu(), (raw[..., :3].tanh() + 1) / 2
+        raw = head(self._hidden(_linears(self.b_before), after, points, slot))
+        return raw[:, 3].relu(), (raw[:, :3].tanh() + 1) / 2
 
     def foreground(
-        self, points: Float[Tensor, "points 3"], slots: Float[Tensor, "slots channels"]
-    ) -> tuple[Float[Tensor, "slots points"], Float[Tensor, "slots points 3"]]:
-        """Density and colour of foreground slots at points in their field's frame, divided by nss_scale."""
-        hidden = self._trunk(_linears(self.f_before), _linears(self.f_after), points, slots)
-        density = self.f_after_shape(hidden)[..., 0].relu()
+        self, points: Float[Tensor, "points 3"], slot: Float[Tensor, " channels"]
+    ) -> tuple[Float[Tensor, " points"], Float[Tensor, "points 3"]]:
+        """Density and colour of a foreground slot at points in its field's frame, divided by nss_scale."""
+        hidden = self._hidden(_linears(self.f_before), _linears(self.f_after), points, slot)
         # Nothing bends between the latent layer and the first one of the colour: one product does both.
         first, second = _linears(self.f_color)
         weight = first.weight @ self.f_after_latent.weight
         bias = first.weight @ self.f_after_latent.bias + first.bias
-        colour = second(F.linear(hidden, weight, bias).relu())
-        return density, (colour.tanh() + 1) / 2
+        colour = second(F.linear(hidden, weight, bias).relu_())
+        return self.f_after_shape(hidden)[:, 0].relu(), (colour.tanh() + 1) / 2
 
-    def _trunk(
+    def _hidden(
         self,
         before: list[nn.Linear],
         after: list[nn.Linear],
         points: Float[Tensor, "points 3"],
-        slots: Float[Tensor, "slots channels"],
-    ) -> Float[Tensor, "slots points channels"]:
+        slot: Float[Tensor, " channels"],
+    ) -> Float[Tensor, "points width"]:
+        """Last hidden layer of a field."""
         features = fourier_features(points, self.octaves)
-        hidden = self._joined(before[0], features, slots).relu()
-        for layer in before[1:]:
-            hidden = layer(hidden).relu()
-        skip_weight = after[0].weight[:, before[0].in_features :]
-        hidden = (self._joined(after[0], features, slots) + F.linear(hidden, skip_weight)).relu()
-        for layer in after[1:]:
-            hidden = layer(hidden).relu()
-        return hidden
+        joined = before[0].in_features
 
-    def _joined(
-        self,
-        layer: nn.Linear,
-        features: Float[Tensor, "points features"],
-        slots: Float[Tensor, "slots channels"],
-    ) -> Float[Tensor, "slots points channels"]:
-        """The layer on (features, slot) for every pair of point and slot, without a part for a skip."""
-        point_weight = layer.weight[:, : self.features]
-        slot_weight = layer.weight[:, self.features : self.features + slots.shape[-1]]
-        return F.linear(features, point_weight) + F.linear(slots, slot_weight, layer.bias)[:, None]
+        def point_and_slot(layer: nn.Linear) -> Tensor:
+            slot_part = F.linear(slot, layer.weight[:, self.features : joined], layer.bias)
+            return torch.addmm(slot_part, features, layer.weight[:, : self.features].T)
+
+        hidden = point_and_slot(before[0]).relu_()
+        for layer in before[1:]:
+            hidden = layer(hidden).relu_()
+        hidden = torch.addmm(point_and_slot(after[0]), hidden, after[0].weight[:, joined:].T).relu_()
+        for layer in after[1:]:
+            hidden = layer(hidden).relu_()
+        return hidden
 
 
 def _linears(layers: nn.Sequential) -> list[nn.Linear]:

@@ -4,20 +4,21 @@ A scene model has three methods: ``encode`` makes a ``SceneCode`` from one posed
 answers for points what each slot's field says there, ``render`` composites rays.
 """
 
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from objnerf.models.config import UorfConfig
 from objnerf.models.encoder import Encoder
 from objnerf.models.fields import Decoder
 from objnerf.models.slots import SlotAttention
 from objnerf.rendering.rays import azimuth_rotation, inside_box, points_on_rays
-from objnerf.rendering.volume import Mixing, Rendering, SlotRendering, SlotSamples, composite
+from objnerf.rendering.volume import Rendering, SlotRendering, SlotSamples, composite
 
 
 @dataclass(frozen=True)
@@ -111,17 +112,15 @@ class SceneCode:
 
 
 class SceneModel(nn.Module):
-    """What all models share: a geometry, and rays rendered with the fields that ``decode`` asks.
+    """What training and evaluation know of a model.
 
     Args:
         geometry: of the dataset.
-        mixing: how slots mix in a point, see ``composite``.
     """
 
-    def __init__(self, geometry: SceneGeometry, mixing: Mixing = "share") -> None:
+    def __init__(self, geometry: SceneGeometry) -> None:
         super().__init__()
         self.geometry = geometry
-        self.mixing: Mixing = mixing
 
     def encode(
         self,
@@ -175,39 +174,76 @@ class SceneModel(nn.Module):
             depths: planar depths of the samples, ascending, world units.
             locality: whether foreground slots are confined to the locality box.
             chunk_rays: rays (of every scene) in flight at once; all when None. The answer is the same.
-            recompute: keep no activations of a chunk, but compute them again in the backward pass. It takes
+            recompute: keep no activations, but compute them again in the backward pass. It takes
                 ``chunk_rays`` to save memory.
             alone: also composite each slot by itself.
         """
-        rays = origins.shape[1]
-        step = rays if chunk_rays is None else chunk_rays
+        raise NotImplementedError
 
-        def render_chunk(first: int) -> tuple[Tensor, ...]:
-            chunk = slice(first, first + step)
-            points = points_on_rays(origins[:, chunk], directions[:, chunk], depths[:, chunk])
-            rendering = composite(
-                self.decode(code, points.flatten(1, 2), locality=locality),
-                depths[:, chunk],
-                directions[:, chunk],
-                unit=self.geometry.depth_range,
-                mixing=self.mixing,
-                alone=alone,
-            )
-            parts = (rendering.rgb, rendering.depth, rendering.opacity, rendering.slot_opacity)
-            if rendering.alone is None:
-                return parts
-            return (*parts, rendering.alone.rgb, rendering.alone.depth, rendering.alone.density_mask)
 
-        chunks = [
-            checkpoint(render_chunk, first, use_reentrant=False, preserve_rng_state=False)
-            if recompute and torch.is_grad_enabled()
-            else render_chunk(first)
-            for first in range(0, rays, step)
-        ]
-        rgb, depth, opacity, slot_opacity, *rest = (
-            torch.cat(part, dim=1) for part in zip(*chunks, strict=True)
+_Where = Bool[Tensor, "scenes slots points"]
+_RenderChunk = Callable[[SceneCode, _Where | None], tuple[Rendering, _Where]]
+
+
+def _tensors(rendering: Rendering) -> tuple[Tensor, ...]:
+    together = (rendering.rgb, rendering.depth, rendering.opacity, rendering.slot_opacity)
+    if rendering.alone is None:
+        return together
+    return (*together, rendering.alone.rgb, rendering.alone.depth, rendering.alone.density_mask)
+
+
+def _render_again(
+    render: _RenderChunk, code: SceneCode, parameters: list[nn.Parameter]
+) -> tuple[Tensor, ...]:
+    """Render a chunk and keep no activations for the backward pass, which renders it again.
+
+    The second time only samples with density are decoded: no gradient passes the ReLU of the others, and
+    their share of their point is zero. So nothing is done twice for its own sake: the first pass is needed to
+    know the colours, and tells the second where to look.
+    """
+    names = [field.name for field in fields(code)]
+    values = {name: getattr(code, name) for name in names}
+    differentiable = [
+        name for name, value in values.items() if isinstance(value, Tensor) and value.requires_grad
+    ]
+    learned = [parameter for parameter in parameters if parameter.requires_grad]
+    inputs = [*(values[name] for name in differentiable), *learned]
+    return _RenderAgain.apply(render, code, differentiable, *inputs)
+
+
+class _RenderAgain(torch.autograd.Function):
+    """See ``_render_again``; a function of autograd so that the first pass leaves nothing behind."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, render: _RenderChunk, code: SceneCode, differentiable: list[str], *inputs: Tensor
+    ) -> tuple[Tensor, ...]:
+        rendering, ctx.where = render(code, None)
+        ctx.render, ctx.code, ctx.differentiable = render, code, differentiable
+        device = code.slots.device.type
+        ctx.autocast = {
+            "device_type": device,
+            "dtype": torch.get_autocast_dtype(device),
+            "enabled": torch.is_autocast_enabled(device),
+        }
+        ctx.save_for_backward(*inputs)
+        ctx.set_materialize_grads(False)
+        return _tensors(rendering)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        count = len(ctx.differentiable)
+        leaves = [value.detach().requires_grad_() for value in ctx.saved_tensors[:count]]
+        code = replace(ctx.code, **dict(zip(ctx.differentiable, leaves, strict=True)))
+        with torch.enable_grad(), torch.autocast(**ctx.autocast):
+            outputs = _tensors(ctx.render(code, ctx.where)[0])
+        asked = [(out, grad) for out, grad in zip(outputs, gradients, strict=True) if grad is not None]
+        inputs = [*leaves, *ctx.saved_tensors[count:]]
+        found = torch.autograd.grad(
+            [out for out, _ in asked], inputs, [grad for _, grad in asked], allow_unused=True
         )
-        return Rendering(rgb, depth, opacity, slot_opacity, alone=SlotRendering(*rest) if rest else None)
+        return None, None, None, *found
 
 
 class UORF(SceneModel):
@@ -270,32 +306,95 @@ class UORF(SceneModel):
         Foreground slots are asked only where they may have density: with ``locality``, inside the box, whose
         axes are those of the azimuth frame, or the world's with fixed locality.
         """
+        return self._decode(code, points, locality, None)
+
+    def render(
+        self,
+        code: SceneCode,
+        origins: Float[Tensor, "scenes rays 3"],
+        directions: Float[Tensor, "scenes rays 3"],
+        depths: Float[Tensor, "scenes rays samples"],
+        *,
+        locality: bool,
+        chunk_rays: int | None = None,
+        recompute: bool = False,
+        alone: bool = False,
+    ) -> Rendering:
+        """See ``SceneModel.render``. With ``recompute`` only samples that have density are decoded again."""
+        rays = origins.shape[1]
+        step = rays if chunk_rays is None else chunk_rays
+
+        def render_chunk(chunk: slice, code: SceneCode, where: _Where | None) -> tuple[Rendering, _Where]:
+            points = points_on_rays(origins[:, chunk], directions[:, chunk], depths[:, chunk]).flatten(1, 2)
+            samples = self._decode(code, points, locality, where)
+            rendering = composite(
+                samples,
+                depths[:, chunk],
+                directions[:, chunk],
+                unit=self.geometry.depth_range,
+                alone=alone,
+            )
+            return rendering, samples.density > 0
+
+        chunks = []
+        for first in range(0, rays, step):
+            render = partial(render_chunk, slice(first, first + step))
+            if recompute and torch.is_grad_enabled():
+                chunks.append(_render_again(render, code, list(self.parameters())))
+            else:
+                chunks.append(_tensors(render(code, None)[0]))
+        rgb, depth, opacity, slot_opacity, *rest = (
+            torch.cat(part, dim=1) for part in zip(*chunks, strict=True)
+        )
+        return Rendering(rgb, depth, opacity, slot_opacity, alone=SlotRendering(*rest) if alone else None)
+
+    def _decode(
+        self,
+        code: SceneCode,
+        points: Float[Tensor, "scenes points 3"],
+        locality: bool,
+        where: _Where | None,
+    ) -> SlotSamples:
+        """``decode``, or its answer for a caller who knows that there is density only ``where``."""
         scenes, count, _ = points.shape
-        density = points.new_zeros(scenes, code.slots.shape[1], count)
-        colour = points.new_zeros(scenes, code.slots.shape[1], count, 3)
+        slots = code.slots.shape[1]
         scale = self.geometry.nss_scale
+        everywhere = torch.arange(count, device=points.device)
+        indices, densities, colours = [], [], []
+
+        def ask(field: _Field, scene: int, slot: int, local: Tensor, index: Tensor) -> None:
+            if where is not None:
+                index = where[scene, slot].nonzero()[:, 0]
+            density, colour = field(local[index] / scale, code.slots[scene, slot])
+            indices.append(index + (scene * slots + slot) * count)
+            densities.append(density)
+            colours.append(colour)
+
         for scene in range(scenes):
             present = code.present[scene].tolist()
             if present[0]:
-                density[scene, :1], colour[scene, :1] = self.decoder.background(
-                    points[scene] / scale, code.slots[scene, :1]
-                )
-            for slots, offset in _slots_by_offset(code.offsets[scene], present):
-                local = points[scene] - offset
-                in_field = (
-                    local @ code.field_from_world[scene, :3, :3].T + code.field_from_world[scene, :3, 3]
-                )
-                contents = code.slots[scene, slots]
-                if not locality:
-                    density[scene, slots], colour[scene, slots] = self.decoder.foreground(
-                        in_field / scale, contents
-                    )
-                    continue
-                boxed = local if self.config.fixed_locality else in_field
-                inside = inside_box(boxed, self.geometry.obj_scale).nonzero()[:, 0]
-                there = (scene, torch.tensor(slots, device=points.device)[:, None], inside)
-                density[there], colour[there] = self.decoder.foreground(in_field[inside] / scale, contents)
-        return SlotSamples(density, colour)
+                ask(self.decoder.background, scene, 0, points[scene], everywhere)
+            for group, offset in _slots_by_offset(code.offsets[scene], present):
+                here = points[scene] - offset
+                frame = code.field_from_world[scene]
+                in_field = here @ frame[:3, :3].T + frame[:3, 3]
+                index = everywhere
+                if locality:
+                    boxed = here if self.config.fixed_locality else in_field
+                    index = inside_box(boxed, self.geometry.obj_scale).nonzero()[:, 0]
+                for slot in group:
+                    ask(self.decoder.foreground, scene, slot, in_field, index)
+
+        index = torch.cat(indices)
+        density = points.new_zeros(scenes * slots * count)
+        colour = points.new_zeros(scenes * slots * count, 3)
+        return SlotSamples(
+            density.index_copy(0, index, torch.cat(densities).to(density)).view(scenes, slots, count),
+            colour.index_copy(0, index, torch.cat(colours).to(colour)).view(scenes, slots, count, 3),
+        )
+
+
+_Field = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def _slots_by_offset(

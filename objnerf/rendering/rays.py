@@ -125,15 +125,12 @@ def inside_box(points: Float[Tensor, "*points 3"], half: float) -> Bool[Tensor, 
 def azimuth_rotation(world_from_camera: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 3 3"]:
     """Rotation about world z that takes a camera's azimuth frame to the world.
 
-    The azimuth frame's x is the camera's right, its y the camera's horizontal forward, its z up. For a
-    rolled camera the right axis is projected on the ground first.
+    The azimuth frame's x is the camera's right, its y the camera's horizontal forward, its z up.
 
     Args:
-        world_from_camera: camera-to-world poses, OpenCV axes, not looking straight along its own roll
-            axis up or down (the camera's x axis must not be vertical).
+        world_from_camera: camera-to-world poses, OpenCV axes, not looking straight up or down (nan then).
     """
-    right = world_from_camera[..., :2, 0]
-    right = right / right.norm(dim=-1, keepdim=True)
-    x, y = right.unbind(-1)
+    forward = world_from_camera[..., :2, 2]
+    x, y = (forward / forward.norm(dim=-1, keepdim=True)).unbind(-1)
     zero, one = torch.zeros_like(x), torch.ones_like(x)
-    return torch.stack([x, -y, zero, y, x, zero, zero, zero, one], dim=-1).unflatten(-1, (3, 3))
+    return torch.stack([y, x, zero, -x, y, zero, zero, zero, one], dim=-1).unflatten(-1, (3, 3))

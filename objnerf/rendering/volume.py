@@ -67,8 +67,7 @@ def step_lengths(
     depths: Float[Tensor, "*rays samples"], directions: Float[Tensor, "*rays 3"], unit: float
 ) -> Float[Tensor, "*rays samples"]:
     """Length of the ray that each sample stands for, in units of ``unit`` (far - near) world units."""
-    steps = depths.diff(dim=-1) / unit
-    steps = torch.cat([steps, torch.full_like(steps[..., :1], LAST_STEP)], dim=-1)
+    steps = torch.cat([depths.diff(dim=-1) / unit, torch.full_like(depths[..., :1], LAST_STEP)], dim=-1)
     return steps * directions.norm(dim=-1, keepdim=True)
 
 
