@@ -116,7 +116,7 @@ def box_objects(survey: Survey) -> Iterator[Finding]:
 
 
 @check(
-    "NEAR-FAR", "W", "near and far enclose what is seen", needs="pictures", limits=("clip_share", "clip_box")
+    "NEAR-FAR", "E", "near and far enclose what is seen", needs="pictures", limits=("clip_share", "clip_box")
 )
 def near_far(survey: Survey) -> Iterator[Finding]:
     settings, limits = survey.settings, survey.limits

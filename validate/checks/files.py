@@ -188,7 +188,7 @@ def file_ambiguous(survey: Survey) -> Iterator[Finding]:
         )
 
 
-@check("FILE-STRAY", "W", "every PNG beside the views is a view or belongs to one")
+@check("FILE-STRAY", "E", "every PNG beside the views is a view or belongs to one")
 def file_stray(survey: Survey) -> Iterator[Finding]:
     misnamed = set(_misnamed(survey))
     strays = [name for name in survey.dataset.strays if name not in misnamed]

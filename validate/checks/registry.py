@@ -66,7 +66,7 @@ def check(
 def all_checks() -> dict[str, Check]:
     """Every check by id, in the order in which they are reported."""
     # Imported here because each module imports this one.
-    from validate.checks import azimuth, boxes, depths, files, images, masks, meta, poses, world  # noqa: F401
+    from validate.checks import azimuth, boxes, depths, files, images, masks, meta, photo, poses, world  # noqa: F401
 
     return {id: _CHECKS[id] for id in ORDER if id in _CHECKS}
 
