@@ -89,7 +89,7 @@ def convex_footprint(vertices: Float[np.ndarray, "vertices 3"]) -> Float[np.ndar
     Raises:
         ValueError: the points have no area seen from above.
     """
-    ground = np.unique(vertices[:, :2], axis=0)
+    ground = vertices[:, :2]
     try:
         hull = ConvexHull(ground)
     except (QhullError, ValueError) as error:

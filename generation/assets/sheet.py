@@ -210,9 +210,9 @@ def draw_sheet(
                 mesh = build_mesh(asset, catalogue.roots)
                 pictures.append(draw_shape(mesh, role_colours(mesh, asset.id), size))
             elif isinstance(asset, FloorAsset):
-                pictures.append(_two_tiles(floor_texture(asset, 512, catalogue.roots), size))
+                pictures.append(_two_tiles(floor_texture(asset, 256, catalogue.roots), size))
             else:
-                pictures.append(_two_tiles(wall_texture(asset, 512, catalogue.roots), size))
+                pictures.append(_two_tiles(wall_texture(asset, 256, catalogue.roots), size))
             labels.append(_label(asset))
             done += 1
             if progress is not None:

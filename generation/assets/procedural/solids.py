@@ -159,7 +159,11 @@ def loft(role: str, rings: Float[np.ndarray, "rings points 3"]) -> Part:
         np.stack([following, here, np.full(points, bottom)], axis=-1),
         np.stack([last + here, last + following, np.full(points, top)], axis=-1),
     ]
-    return _welded(role, vertices, np.concatenate(faces))
+    tips = np.ptp(rings, axis=1).max(axis=1) <= 0
+    repeated = (rings[1:] == rings[:-1]).all(axis=(1, 2))
+    if tips.any() or repeated.any():
+        return _welded(role, vertices, np.concatenate(faces))
+    return Part(role, vertices, np.concatenate(faces))
 
 
 def _welded(role: str, vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"]) -> Part:

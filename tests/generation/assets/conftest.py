@@ -20,7 +20,7 @@ def chair_obj(
     count = 0
     for low, high in (((-0.2, 0.2, -0.2), (0.2, 0.25, 0.2)), ((-0.2, 0.25, 0.16), (0.2, 0.7, 0.2))):
         body = trimesh.creation.box(bounds=[low, high])
-        for x, y, z in body.vertices + [shift, 0, 0]:
+        for x, y, z in body.vertices + np.array([shift, 0, 0]):
             lines.append(f"v {x} {y} {z}\n")
         for a, b, c in body.faces + 1 + count:
             lines.append(f"f {a}/1 {b}/2 {c}/3\n")
@@ -55,8 +55,8 @@ def shapenet_version(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def shapenet_root(tmp_path: Path, shapenet_version: int) -> Path:
-    """Chairs and tables: three good models, and one each with a missing texture, no content, NaN, too many bytes,
-    a folder without a mesh, and one twice inside out (which is good, once mended)."""
+    """Chairs and tables: three good models, one of them twice inside out (good, once mended), and one each
+    with a missing texture, no content, NaN, too many bytes, and no mesh at all."""
     root = tmp_path / f"shapenet{shapenet_version}"
     chair, table = root / "03001627", root / "04379243"
     write_model(chair / "a0good", shapenet_version, chair_obj())

@@ -35,7 +35,7 @@ def test_shapenet_uses_the_good_and_names_the_bad(
     }
     assert {shape.family for shape in shapes} == {"chair", "table"}
     assert {shape.licence for shape in shapes} == {"ShapeNet terms"}
-    with pytest.raises(InputError, match="offers 3 .*5 more can't be used"):
+    with pytest.raises(InputError, match=r"offers 3 .*5 more can't be used"):
         catalogue.shapes("furniture", 4, seed=0)
     reasons = {dropped.id.rpartition("/")[2]: dropped.reason for dropped in catalogue.dropped}
     assert "texture0.png" in reasons["b0notexture"]

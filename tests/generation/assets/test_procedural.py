@@ -151,7 +151,7 @@ def test_solids_have_the_volume_that_geometry_says() -> None:
     frame = rectangle(-2, -2, 2, 2).difference(rectangle(-1, -1, 1, 1))
     assert volume(plate("wood", frame, 0, 0.5)) == pytest.approx(6)
     assert volume(standing(plate("wood", frame, 0, 0.5))) == pytest.approx(6)
-    # a ring by Pappus: cross-section (6 sin 60° · 0.1² for 12 sides: 0.03) times 2π · 1, to the polygon's accuracy
+    # a ring by Pappus: cross-section (½ · 12 sin 30° · 0.1² = 0.03) times 2π · 1, to the polygon's accuracy
     turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     loop = np.column_stack([np.cos(turn), np.sin(turn), np.zeros(64)])
     assert volume(tube("wood", loop, 0.1, sides=12, closed=True)) == pytest.approx(0.03 * 2 * np.pi, rel=0.01)

@@ -1,0 +1,84 @@
+"""The software rasteriser, the contact sheet, and the verb `assets`."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from cli import main
+from generation.assets.catalogue import Catalogue, build_mesh
+from generation.assets.sheet import draw_shape, rasterise, role_colours
+
+
+def test_rasterise_by_hand() -> None:
+    """Two triangles that make the left half of a picture of 8 pixels, and a nearer one in a corner."""
+    points = np.array(
+        [[0, 0, 5], [4, 0, 5], [4, 8, 5], [0, 8, 5], [0, 0, 1], [2.2, 0, 1], [0, 2.2, 1]], dtype=np.float64
+    )
+    picture = rasterise(points, np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6]]), 8)
+    assert (picture[:, 4:] == -1).all()
+    assert (picture[:, :4] >= 0).all()
+    # pixel centres with x + y < 2.2: (0.5, 0.5), (1.5, 0.5), (0.5, 1.5)
+    assert {tuple(place) for place in np.argwhere(picture == 2)} == {(0, 0), (0, 1), (1, 0)}
+
+
+def test_rasterise_takes_either_winding_and_what_lies_outside() -> None:
+    points = np.array(
+        [[-50, -50, 1], [80, -50, 1], [-50, 80, 1], [3, 3, 0], [3, 3, 0], [3, 3, 0]], dtype=np.float64
+    )
+    for face in ([0, 1, 2], [0, 2, 1]):
+        assert (rasterise(points, np.array([face, [3, 4, 5]]), 6) == 0).all()
+
+
+def test_draw_shape_shows_the_colour_of_its_part() -> None:
+    (sphere,) = Catalogue.load().shapes("sphere", 1, seed=0)
+    picture = draw_shape(build_mesh(sphere), [(1.0, 0.0, 0.0)], 48)
+    assert picture.shape == (48, 48, 3)
+    red = (picture[..., 0] > 100) & (picture[..., 1] < 40)
+    # a ball of 0.84 of the picture's width covers π/4 · 0.84² = 0.55 of it
+    assert 0.4 < red.mean() < 0.62
+    assert picture[0, 0].min() > 220
+
+
+def test_colours_follow_the_role() -> None:
+    (bed,) = Catalogue.load().shapes("bed", 1, seed=0)
+    mesh = build_mesh(bed)
+    colours = role_colours(mesh, bed.id)
+    assert len(colours) == len(mesh.materials)
+    assert len({c for c, role in zip(colours, mesh.roles, strict=True) if role == "linen"}) == 1
+    assert colours == role_colours(mesh, bed.id)
+
+
+def test_verb_sheet(tmp_path: Path) -> None:
+    out = tmp_path / "sheet.png"
+    result = CliRunner().invoke(main, ["assets", "sheet", "--out", str(out), "--shapes", "3", "--bgs", "2"])
+    assert result.exit_code == 0, result.output
+    with Image.open(out) as picture:
+        assert picture.width > 300
+    result = CliRunner().invoke(main, ["assets", "sheet", "--out", str(tmp_path / "sheet.bmp")])
+    assert result.exit_code == 2
+    result = CliRunner().invoke(main, ["assets", "sheet", "--out", str(out), "--shapes", "0", "--bgs", "0"])
+    assert result.exit_code == 2
+
+
+def test_verb_list_and_check(mesh_folder: Path, manifest: Path, tmp_path: Path) -> None:
+    environment = {"OBJNERF_CACHE": str(tmp_path / "cache")}
+    options = ["--assets", str(manifest), "--meshes", str(mesh_folder)]
+    result = CliRunner().invoke(main, ["assets", "list", *options], env=environment)
+    assert result.exit_code == 0
+    assert "8 files" in result.output
+    result = CliRunner().invoke(main, ["assets", "check", *options], env=environment)
+    assert result.exit_code == 1
+    assert "meshes/flat.ply: it is flat" in result.output
+    assert "meshes: 4 of 8 looked at are sound" in result.output
+    assert "4 of " in result.output
+
+
+@pytest.mark.parametrize("option", ["--assets", "--meshes", "--textures", "--shapenet-root"])
+def test_verb_with_what_is_not_there(option: str) -> None:
+    result = CliRunner().invoke(main, ["assets", "list", option, "nowhere"])
+    assert result.exit_code == 2
+    assert "nowhere" in result.output
+    assert "Traceback" not in result.output
