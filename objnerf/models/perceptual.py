@@ -22,6 +22,10 @@ VGG16_LAYERS: tuple[int | Literal["pool"], ...] = (
     *(512, 512, 512),
 )
 
+#: Of ImageNet's pictures, by channel, in [0, 1].
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
 
 class Vgg16Features(nn.Module):
     """VGG16 up to the last activation of its fourth block; not trained.
@@ -41,9 +45,9 @@ class Vgg16Features(nn.Module):
                 width_in = layer
         self.features = nn.Sequential(*layers)
         self.mean: Tensor
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None], persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
         self.std: Tensor
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225])[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
         self.requires_grad_(False)
 
     @classmethod
@@ -82,6 +86,9 @@ class GradientPyramid(nn.Module):
     def __init__(self, levels: int = 4) -> None:
         super().__init__()
         self.levels = levels
+        # Scaled as VGG16's input is, so that the published weight makes itself felt.
+        self.std: Tensor
+        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
         kernels = torch.tensor(
             [
                 [[0, 0, 0], [-1, 0, 1], [0, 0, 0]],
@@ -95,6 +102,7 @@ class GradientPyramid(nn.Module):
 
     def forward(self, pictures: Float[Tensor, "pictures 3 height width"]) -> list[Tensor]:
         """Differences of pictures in [0, 1]; one tensor a level, for as many levels as the picture has."""
+        pictures = pictures / self.std
         levels = []
         for _ in range(self.levels):
             if min(pictures.shape[-2:]) < 3:
