@@ -1,6 +1,7 @@
 """A scene model whose fields are known: balls on a floor. What it should score can be said beforehand."""
 
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,8 @@ from objnerf.dataset.files import mask_from_labels, write_image, write_matrix, w
 from objnerf.dataset.names import make_view_stem, movement_name
 from objnerf.evaluation.scenes import RenderSettings, render_view
 from objnerf.models.scene import SceneCode, SceneGeometry, SceneModel
-from objnerf.rendering.volume import SlotSamples
+from objnerf.rendering.rays import points_on_rays
+from objnerf.rendering.volume import Rendering, SlotRendering, SlotSamples, composite
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,27 @@ class Balls(SceneModel):
             density[:, slot] = torch.where(local.norm(dim=-1) < ball.radius, ball.density, 0.0)
         density = density * code.present[..., None]
         return SlotSamples(density, code.slots[:, :, None].expand(-1, -1, count, -1))
+
+    def render(
+        self, code, origins, directions, depths, *, locality, chunk_rays=None, recompute=False, alone=False
+    ):
+        chunks = []
+        for first in range(0, origins.shape[1], chunk_rays or origins.shape[1]):
+            part = slice(first, first + (chunk_rays or origins.shape[1]))
+            points = points_on_rays(origins[:, part], directions[:, part], depths[:, part])
+            samples = self.decode(code, points.flatten(1, 2), locality=locality)
+            unit = self.geometry.depth_range
+            chunks.append(composite(samples, depths[:, part], directions[:, part], unit=unit, alone=alone))
+
+        def joined(name):
+            return torch.cat([attrgetter(name)(chunk) for chunk in chunks], dim=1)
+
+        return Rendering(
+            **{name: joined(name) for name in ("rgb", "depth", "opacity", "slot_opacity")},
+            alone=SlotRendering(*(joined(f"alone.{name}") for name in ("rgb", "depth", "density_mask")))
+            if alone
+            else None,
+        )
 
     def _ball(self, code, slot):
         colours = [ball.colour for ball in self.balls]
