@@ -166,11 +166,12 @@ def load_mesh(path: Path, up: Up, front: Front = "+z", limits: Limits | None = N
     if not keep.any():
         raise UnusableMesh("all its triangles have no area")
     faces, part, uv = faces[keep], part[keep], None if uv is None else uv[keep]
-    used = np.unique(faces)
-    renumbered = np.zeros(len(vertices), dtype=np.int64)
-    renumbered[used] = np.arange(len(used))
+    used, faces = np.unique(faces, return_inverse=True)
     placed = _placed(vertices[used], up, front)
-    return ShapeMesh(placed, renumbered[faces], part, tuple(piece.material for piece in pieces), uv)
+    # files repeat vertices along texture seams; joined, a surface is one, and can be shaded as one
+    placed, place = np.unique(placed, axis=0, return_inverse=True)
+    faces = place.reshape(-1)[faces.reshape(-1, 3)]
+    return ShapeMesh(placed, faces, part, tuple(piece.material for piece in pieces), uv)
 
 
 def sound_faces(

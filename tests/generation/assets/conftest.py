@@ -18,7 +18,7 @@ def chair_obj(
     """OBJ text: a seat 0.4 × 0.05 × 0.4 with a tall back at +z (the front is -z)."""
     lines = [_OBJ_HEAD.format(mtl=mtl)]
     count = 0
-    for low, high in (((-0.2, 0.2, -0.2), (0.2, 0.25, 0.2)), ((-0.2, 0.25, 0.16), (0.2, 0.7, 0.2))):
+    for low, high in (((-0.2, 0.2, -0.2), (0.2, 0.25, 0.2)), ((-0.2, 0.25, 0.14), (0.2, 0.7, 0.18))):
         body = trimesh.creation.box(bounds=[low, high])
         for x, y, z in body.vertices + np.array([shift, 0, 0]):
             lines.append(f"v {x} {y} {z}\n")

@@ -63,6 +63,9 @@ def test_shapenet_is_turned_upright_and_centred(manifest: Path, shapenet_root: P
         # a rotation, no reflection: the volume stays positive, and inside-out twins are gone
         assert volume(mesh) == pytest.approx((0.4 * 0.05 * 0.4 + 0.4 * 0.45 * 0.04) / 0.57**1.5, rel=1e-5)
         assert len(mesh.faces) == 24
+        # vertices that the file repeats for their texture coordinates are joined: two boxes, each closed
+        assert len(mesh.vertices) == 16
+        assert trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).is_watertight
         assert mesh.roles == ("own",)
         image = mesh.materials[0].image
         assert image is not None
