@@ -57,6 +57,8 @@ class PlacesCode(SceneCode):
     """Middle of each slot on the ground, field frame, world units; ``NOWHERE`` without one and for slot 0."""
     radii: Float[Tensor, "scenes slots"]
     """How far each slot reaches on the ground, world units; 1 for slot 0."""
+    colours: Float[Tensor, "scenes slots 3"]
+    """Mean colour of what each slot's tokens see, in [0, 1]."""
     objectness: Float[Tensor, "scenes tokens"]
     """Logit, for each token, of an object being there."""
     token_depth: Float[Tensor, "scenes tokens"]
@@ -66,7 +68,9 @@ class PlacesCode(SceneCode):
     camera_from_world: Float[Tensor, "scenes 4 4"]
     """Of the input view, for looking up the foreground's features."""
     foreground_map: Float[Tensor, "scenes lifted map_height map_width"]
+    """What points of the foreground look up: features, colour in [0, 1], and 1 for there being something."""
     background_map: Float[Tensor, "scenes lifted map_height map_width"]
+    """The same for the background, with objects left out."""
     background_camera_from_world: Float[Tensor, "scenes 4 4"]
     background_from_world: Float[Tensor, "scenes 4 4"]
     """Takes world points to the frame of the background's field."""
@@ -79,12 +83,18 @@ class PlacesCode(SceneCode):
     def select_slots(self: Code, index: Int[Tensor, "chosen"]) -> Code:
         """See ``SceneCode.select_slots``."""
         chosen = super().select_slots(index)
-        return replace(chosen, places=self.places[:, index], radii=self.radii[:, index])
+        return replace(
+            chosen,
+            places=self.places[:, index],
+            radii=self.radii[:, index],
+            colours=self.colours[:, index],
+        )
 
     def with_background(self: Code, other: Code) -> Code:
         """See ``SceneCode.with_background``."""
         return replace(
             super().with_background(other),
+            colours=torch.cat([other.colours[:, :1], self.colours[:, 1:]], dim=1),
             background_map=other.background_map,
             background_camera_from_world=other.background_camera_from_world,
             background_from_world=other.background_from_world,
@@ -135,10 +145,14 @@ class TokenEncoder(nn.Module):
 class Field(nn.Module):
     """Density and colour at points, given what is known of the slot and what the point projects to.
 
+    Colour starts from two known ones, the slot's mean and that of the pixel that the point projects to; the
+    field says how to mix and shift them. So colours are about right before anything is learned, and the first
+    gradients tell where objects are, not what they look like.
+
     Args:
         octaves: of the points' Fourier features.
         content: channels of the slot.
-        lifted: channels of the features that are looked up.
+        lifted: channels of the features that are looked up, beside colour and validity.
         width: of the hidden layers.
         shift: added before the density's softplus; decides how dense an untrained field is.
         sharpness: density, per world unit, is this times the softplus.
@@ -153,16 +167,17 @@ class Field(nn.Module):
         self.sharpness = sharpness
         self.point = nn.Linear(3 + 6 * octaves, width)
         self.content = nn.Linear(content, width)
-        self.lifted = nn.Linear(lifted, width, bias=False)
+        self.lifted = nn.Linear(lifted + 4, width, bias=False)
         self.first = nn.Linear(width, width)
         self.second = nn.Linear(width, width)
         self.content_again = nn.Linear(content, width)
-        self.out = nn.Linear(width, 4)
+        self.out = nn.Linear(width, 5)
 
     def forward(
         self,
         points: Float[Tensor, "points 3"],
         contents: Float[Tensor, "slots channels"],
+        colours: Float[Tensor, "slots 3"],
         owner: Int[Tensor, "points"],
         lifted: Float[Tensor, "points lifted"],
     ) -> tuple[Float[Tensor, "points"], Float[Tensor, "points 3"]]:
@@ -174,8 +189,12 @@ class Field(nn.Module):
         hidden = F.relu(hidden + self.content(contents)[owner])
         hidden = F.relu(self.first(hidden))
         hidden = F.relu(self.second(hidden) + self.content_again(contents)[owner])
-        density, colour = self.out(hidden).split([1, 3], dim=-1)
-        return F.softplus(density[:, 0] + self.shift) * self.sharpness, colour.sigmoid()
+        density, mix, shift = self.out(hidden).split([1, 1, 3], dim=-1)
+        colour, valid = lifted[:, -4:-1], lifted[:, -1:]
+        mean = colours[owner]
+        known = mean + valid * mix.sigmoid() * (colour - mean)
+        colour = (torch.logit(known, eps=0.02) + shift).sigmoid()
+        return F.softplus(density[:, 0] + self.shift) * self.sharpness, colour
 
 
 class Places(SceneModel):
@@ -187,7 +206,7 @@ class Places(SceneModel):
     """
 
     def __init__(self, config: PlacesConfig, geometry: SceneGeometry) -> None:
-        super().__init__(geometry, mixing="sum")
+        super().__init__(geometry)
         self.config = config
         width = config.z_dim
         self.encoder = TokenEncoder(width)
@@ -250,11 +269,18 @@ class Places(SceneModel):
         places, present, share = self._find_places(votes.detach(), probability, generator)
         foreground = self._gather(tokens, surface, places, share)
         open_ground = (1 - probability).clamp(min=0.01)
-        background = self.background_content(
-            (open_ground[..., None] * tokens).sum(1) / open_ground.sum(1, keepdim=True)
-        )
+        background = self.background_content(_weighted_mean(tokens, open_ground[..., None]))
         seen = torch.cat([features, colours], dim=1)
-        foreground_map = self.lift_foreground(seen)
+        colours = (colours + 1) / 2
+        foreground_map = _with_colours(self.lift_foreground(seen), colours)
+        token_colours = colours.flatten(2).transpose(1, 2)
+        mean_colours = torch.cat(
+            [
+                _weighted_mean(token_colours, open_ground[..., None]),
+                _weighted_mean(token_colours, share * probability[..., None]),
+            ],
+            dim=1,
+        )
         if self.training and config.lift_dropout > 0:
             kept = torch.rand(scenes, generator=generator, device=images.device) >= config.lift_dropout
             foreground_map = foreground_map * kept.to(foreground_map)[:, None, None, None]
@@ -263,13 +289,14 @@ class Places(SceneModel):
         radii = config.radius * torch.exp(self.radius_head(F.relu(foreground))[..., 0].clamp(-1, 1))
         camera_from_world = torch.linalg.inv(world_from_camera)
         return PlacesCode(
-            slots=torch.cat([background[:, None], foreground], dim=1),
+            slots=torch.cat([background, foreground], dim=1),
             field_from_world=field_from_world,
             offsets=places.new_zeros(scenes, config.num_slots, 3),
             present=torch.cat([one.bool(), present], dim=1),
             attention=torch.cat([1 - share.sum(-1, keepdim=True), share], dim=-1).transpose(1, 2),
             places=torch.cat([torch.full_like(places[:, :1], NOWHERE), places], dim=1),
             radii=torch.cat([one, radii], dim=1),
+            colours=mean_colours,
             objectness=objectness,
             token_depth=depth,
             votes=votes,
@@ -419,9 +446,8 @@ class Places(SceneModel):
             for image in (seen * open_ground, open_ground)
         ]
         mean = sums[0] / sums[1]
-        return F.interpolate(
-            self.lift_background(mean), size=seen.shape[-2:], mode="bilinear", align_corners=False
-        )
+        lifted = _with_colours(self.lift_background(mean), (mean[:, -3:] + 1) / 2)
+        return F.interpolate(lifted, size=seen.shape[-2:], mode="bilinear", align_corners=False)
 
     # -- answering for points
 
@@ -445,7 +471,9 @@ class Places(SceneModel):
         world = points[scene, index]
         in_field = (frame[:, :3, :3] @ world[..., None])[..., 0] + frame[:, :3, 3]
         lifted = self._look_up(code.background_map, code.background_camera_from_world, scene, world)
-        dense, seen = self.background(in_field / self.geometry.nss_scale, code.slots[:, 0], scene, lifted)
+        dense, seen = self.background(
+            in_field / self.geometry.nss_scale, code.slots[:, 0], code.colours[:, 0], scene, lifted
+        )
         zero = torch.zeros_like(scene)
         density = density.index_put((scene, zero, index), (dense * unit).to(density))
         colour = colour.index_put((scene, zero, index), seen.to(colour))
@@ -455,7 +483,11 @@ class Places(SceneModel):
         world = points[scene, index] - code.offsets[scene, slot]
         lifted = self._look_up(code.foreground_map, code.camera_from_world, scene, world)
         dense, seen = self.foreground(
-            around / self.config.place_half, code.slots.flatten(0, 1), scene * slots + slot, lifted
+            around / self.config.place_half,
+            code.slots.flatten(0, 1),
+            code.colours.flatten(0, 1),
+            scene * slots + slot,
+            lifted,
         )
         dense = dense * own[scene, slot - 1, index] * unit
         density = density.index_put((scene, slot, index), dense.to(density))
@@ -660,6 +692,10 @@ class Places(SceneModel):
         columns = torch.arange(0, width, 2)
         return (rows[:, None] * width + columns).flatten()
 
+    def token_columns(self, width: int) -> int:
+        """Tokens in a row of an input of this width."""
+        return len(range(0, width, 2))
+
     def own_losses(
         self, code: SceneCode, tokens: Int[Tensor, "scenes chosen"], rendering: Rendering
     ) -> dict[str, Tensor]:
@@ -707,6 +743,22 @@ class Places(SceneModel):
             "sparsity": config.sparsity_weight * ramp * shown,
             "floor": config.floor_weight * F.relu(config.floor - shown) / config.floor,
         }
+
+
+def _with_colours(
+    features: Float[Tensor, "scenes channels map_height map_width"],
+    colours: Float[Tensor, "scenes 3 map_height map_width"],
+) -> Float[Tensor, "scenes lifted map_height map_width"]:
+    """What points look up: features, colours, and a channel of ones."""
+    return torch.cat([features, colours, torch.ones_like(colours[:, :1])], dim=1)
+
+
+def _weighted_mean(
+    tokens: Float[Tensor, "scenes tokens channels"], weight: Float[Tensor, "scenes tokens slots"]
+) -> Float[Tensor, "scenes slots channels"]:
+    """Mean over the tokens for each slot; zero where the weights are."""
+    total = weight.sum(1)[..., None] + 1e-6
+    return torch.einsum("btk,btc->bkc", weight, tokens) / total
 
 
 def _slab(

@@ -24,6 +24,7 @@ from objnerf.errors import WorkError
 from objnerf.models import UORF, SceneCode, SceneModel, build_model
 from objnerf.rendering.volume import Rendering
 from objnerf.training import data, schedule
+from objnerf.training.augment import augment
 from objnerf.training.checkpoints import (
     Learner,
     RunState,
@@ -32,6 +33,7 @@ from objnerf.training.checkpoints import (
     save_checkpoint,
     scene_geometry,
 )
+from objnerf.training.collapse import CollapseMonitor, foreground_gradient_share, measure
 from objnerf.training.losses import (
     PerceptualDistance,
     as_pictures,
@@ -124,7 +126,12 @@ def train(
             run.record_perceptual(bench.perceptual.name)
         if run.checkpoint is not None:
             state = load_checkpoint(run.checkpoint, bench.learners)
-            run.forget_after(state.step)
+            run.forget_after(state.step, state.attempt)
+            bench = replace(bench, attempt=state.attempt)
+        monitor = CollapseMonitor(recipe.monitor, recipe.model.num_slots)
+        for step, figures in run.history(state.step, state.attempt) if state.step else ():
+            if "slots/used" in figures:
+                monitor.update(step, figures)  # a resumed run remembers what it has seen
         _log.info(
             "recipe %s: %d scenes to train on, %d held out; steps %d to %d, %d scenes each, on %s",
             *(recipe.name, len(train_ids), len(held_out_ids), state.step, end),
@@ -141,7 +148,9 @@ def train(
         while state.step < end:
             moment = schedule.moment_at(recipe, state.step, epoch_steps)
             if moment.generator:
-                interval.append(model_step(bench, moment, state))
+                # Of the recipe's steps, not of --max-steps: a run in two calls is the same as one in one.
+                done = run_progress(state.step, last_step, time.monotonic() - called, max_minutes)
+                interval.append(model_step(bench, moment, state, done))
             if moment.discriminator:
                 interval.append(discriminator_step(bench, moment, state))
             state = replace(
@@ -175,6 +184,22 @@ def train(
                         "seconds": round(state.seconds, 3),
                     },
                 )
+                finding = monitor.update(state.step, figures)
+                if finding is not None:
+                    _log.warning("%s", finding)
+                    settings = recipe.monitor
+                    if state.attempt < settings.restarts and state.step <= settings.restart_until:
+                        # Another attempt has other weights, other batches and other noise.
+                        state = RunState(attempt=state.attempt + 1, seconds=state.seconds)
+                        _log.warning(
+                            "beginning again from another seed: restart %d of at most %d",
+                            *(state.attempt, settings.restarts),
+                        )
+                        run.figures(0, {"restart": state.attempt, "collapse": finding.kind.value})
+                        bench = set_up(recipe, state.attempt, scenes, processes)
+                        monitor = CollapseMonitor(settings, recipe.model.num_slots)
+                        interval, logged = [], time.monotonic()
+                        continue
                 if "psnr/train" in figures:
                     note = f"{moment.stage.name}, PSNR {figures['psnr/train']:.1f}"
                 interval, logged = [], now
@@ -233,6 +258,10 @@ class SelfTaught(Protocol):
 
     def token_pixels(self, width: int, height: int) -> Int[Tensor, "tokens"]:
         """Row-major pixel, in a picture of this size, that each token of the encoder looks at."""
+        ...
+
+    def token_columns(self, width: int) -> int:
+        """Tokens in a row, where the picture is this wide."""
         ...
 
     def own_losses(
@@ -329,11 +358,14 @@ def draw(bench: Bench, moment: Moment, step: int, part: int) -> tuple[data.Batch
         token_pixels=model.token_pixels(*moment.stage.size) if isinstance(model, SelfTaught) else None,
     )
     seed = data.derive_seed(recipe.seed, bench.attempt, data.NOISE, turn)
+    if recipe.batch.mirror or recipe.batch.permute_colours:
+        columns = model.token_columns(moment.stage.size[0]) if isinstance(model, SelfTaught) else 1
+        batch = augment(batch, recipe.batch, columns, seed)
     return batch, torch.Generator(processes.device).manual_seed(seed)
 
 
-def model_step(bench: Bench, moment: Moment, state: RunState) -> dict[str, Tensor]:
-    """Move the scene model by one step.
+def model_step(bench: Bench, moment: Moment, state: RunState, done: float) -> dict[str, Tensor]:
+    """Move the scene model by one step; ``done`` is the share of the run that lies behind.
 
     Returns:
         Figures of the step, detached: ``loss/…`` as they were added up, and what is watched beside them.
@@ -354,13 +386,15 @@ def model_step(bench: Bench, moment: Moment, state: RunState) -> dict[str, Tenso
             (torch.stack(list(losses.values())).sum() / parts).backward()
         seen = {f"loss/{name}": value.detach() for name, value in losses.items()}
         seen["error/colour"] = error.detach()
-        seen["opacity/foreground"] = rendering.slot_opacity.detach()[..., 1:].sum(dim=-1).mean()
+        seen |= measure(code, rendering)
         for name, value in seen.items():
             figures[name] = figures.get(name, 0) + value / parts
+    figures["gradient/foreground_share"] = foreground_gradient_share(bench.model)
     figures["gradient"] = nn.utils.clip_grad_norm_(
         bench.model.parameters(), recipe.optimiser.clip or math.inf
     )
     rate = recipe.optimiser.lr * schedule.learning_rate_factor(recipe.schedule, state.ticks)
+    rate *= schedule.cooling_factor(recipe.schedule, done)
     set_rate(optimiser, rate)
     optimiser.step()
     return {**figures, "learning_rate": torch.tensor(rate, device=bench.processes.device)}
@@ -452,6 +486,12 @@ def check_finite(figures: Mapping[str, float], state: RunState, run: Path) -> No
             f"The last checkpoint in {run} is from before. Try a lower --lr, more --warmup-steps, a limit on "
             "the gradient (--set optimiser.clip=0.5), or --set precision=float32"
         )
+
+
+def run_progress(step: int, end: int, seconds: float, max_minutes: float | None) -> float:
+    """Share of a run that lies behind, in steps or in the minutes that it may take, whichever is more."""
+    timed = seconds / (60 * max_minutes) if max_minutes else 0.0
+    return min(1.0, max(step / end, timed))
 
 
 def expected_end(step: int, end: int, begun: float, called: float, max_minutes: float | None) -> int:

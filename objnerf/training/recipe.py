@@ -100,6 +100,10 @@ class Batch(Section):
     accumulate: PositiveInt = Field(
         1, description="steps whose gradients are averaged before the weights move"
     )
+    mirror: bool = Field(False, description="show half of the scenes mirrored, cameras and all")
+    permute_colours: bool = Field(
+        False, description="swap red, green and blue at random, alike in all of a scene's views"
+    )
 
 
 class Sampling(Section):
@@ -146,6 +150,13 @@ class Schedule(Section):
     )
     stages: tuple[str, ...] | None = Field(
         None, description="stages in which the learning rate moves (the reference: only coarse); null for all"
+    )
+    cool_to: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="beside that, the learning rate falls along half a cosine to this share of itself at the "
+        "end of the run, in steps or in --max-minutes, whichever comes first; null: it doesn't",
     )
 
 
@@ -222,7 +233,28 @@ class Monitor(Section):
     """Watches for collapse; may begin the run again from another derived seed."""
 
     enabled: bool = True
-    restarts: NonNegativeInt = Field(2, description="how often a collapsed run may begin again")
+    restarts: NonNegativeInt = Field(
+        0, description="how often a run that collapsed may begin again, each time from another derived seed"
+    )
+    restart_until: NonNegativeInt = Field(
+        2000, description="step after which a run is not begun again: there is too much to lose"
+    )
+    grace: NonNegativeInt = Field(
+        250, description="first steps that are not judged: slots look alike in every run at first"
+    )
+    window: PositiveInt = Field(100, description="steps whose figures are averaged before they are judged")
+    least_foreground: float = Field(
+        0.004, ge=0, le=1, description="mean opacity of the foreground below which it is gone"
+    )
+    least_gradient: float = Field(
+        0.01, ge=0, le=1, description="share of the gradient below which a foreground that is gone is dead"
+    )
+    most_foreground: float = Field(
+        0.95, ge=0, le=1, description="the foreground's part in what rays see, above which it is everything"
+    )
+    most_similar: float = Field(
+        0.9, ge=0, le=1, description="mean cosine between what two slots show, above which they are one"
+    )
 
 
 class Recipe(Section):

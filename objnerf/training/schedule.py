@@ -1,5 +1,6 @@
 """Where a run stands: its clock, its stage, the learning rate and which losses count, as pure functions."""
 
+import math
 from dataclasses import dataclass
 
 from objnerf.training.recipe import Recipe, Schedule, Stage
@@ -72,6 +73,16 @@ def learning_rate_factor(schedule: Schedule, ticks: int) -> float:
     """
     warm = min(1.0, (ticks + 1) / schedule.warmup_steps) if schedule.warmup_steps else 1.0
     return warm * 0.5 ** (ticks / schedule.attn_decay_steps)
+
+
+def cooling_factor(schedule: Schedule, done: float) -> float:
+    """Share of the learning rate that is left when ``done``, from 0 to 1, of the run lies behind.
+
+    Half a cosine, from 1 to ``schedule.cool_to``.
+    """
+    if schedule.cool_to is None:
+        return 1.0
+    return schedule.cool_to + (1 - schedule.cool_to) * (1 + math.cos(math.pi * done)) / 2
 
 
 def ticks_after(schedule: Schedule, ticks: int, moment: Moment, step: int, epoch_steps: float) -> int:

@@ -1,0 +1,68 @@
+"""Other scenes made of the same pictures: mirrored ones, and ones with colours swapped.
+
+Both change all views of a scene alike, poses included, so that what is seen stays a scene: its geometry and
+its cameras agree as before.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from objnerf.training.data import Batch
+from objnerf.training.recipe import Batch as Settings
+
+
+def augment(batch: Batch, settings: Settings, token_columns: int, seed: int) -> Batch:
+    """Mirror about half of a batch's scenes and swap the colour channels of each, as ``settings`` says.
+
+    Args:
+        batch: of loose rays; pictures and patches would be rendered in another order of pixels.
+        settings: what to do.
+        token_columns: tokens in a row of the input view, for models that ask rays to look through tokens.
+        seed: decides which scenes, and how.
+    """
+    scenes = len(batch.images)
+    generator = torch.Generator().manual_seed(seed)
+    if settings.permute_colours:
+        orders = torch.stack([torch.randperm(3, generator=generator) for _ in range(scenes)])
+        orders = orders.to(batch.images.device)
+        batch = replace(
+            batch,
+            images=batch.images.gather(1, orders[:, :, None, None].expand(batch.images.shape)),
+            colours=batch.colours.gather(2, orders[:, None].expand(batch.colours.shape)),
+        )
+    if settings.mirror:
+        mirrored = (torch.rand(scenes, generator=generator) < 0.5).to(batch.images.device)
+        batch = mirror(batch, mirrored, token_columns)
+    return batch
+
+
+def mirror(batch: Batch, mirrored: Tensor, token_columns: int) -> Batch:
+    """The batch with some of its scenes mirrored at the world's plane x = 0.
+
+    A mirrored camera would be left-handed, so its own x axis is turned too: the pose becomes M P M with
+    M = diag(-1, 1, 1, 1), and the picture is flipped left to right. The point X of the old world lies at M X
+    in the new one, and is seen in the mirrored pixel.
+
+    Args:
+        batch: of loose rays.
+        mirrored: which scenes, as booleans.
+        token_columns: tokens in a row of the input view.
+    """
+    flip = batch.origins.new_tensor([-1.0, 1.0, 1.0])
+    flip4 = torch.cat([flip, flip.new_ones(1)])
+    chosen = mirrored[:, None, None]
+    tokens = batch.tokens
+    if tokens is not None:
+        row, column = tokens // token_columns, tokens % token_columns
+        tokens = torch.where(mirrored[:, None], row * token_columns + token_columns - 1 - column, tokens)
+    pose = batch.world_from_camera
+    return replace(
+        batch,
+        images=torch.where(chosen[..., None], batch.images.flip(-1), batch.images),
+        world_from_camera=torch.where(chosen, flip4[:, None] * pose * flip4, pose),
+        origins=torch.where(chosen, batch.origins * flip, batch.origins),
+        directions=torch.where(chosen, batch.directions * flip, batch.directions),
+        tokens=tokens,
+    )
