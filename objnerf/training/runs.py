@@ -99,20 +99,38 @@ class RunFolder:
         if self._board is not None:
             self._board.add_image("preview", picture, step, dataformats="HWC")
 
-    def forget_after(self, step: int) -> None:
+    def forget_after(self, step: int, attempt: int) -> None:
         """Drop figures of steps that a killed run took after its last checkpoint; they will come again."""
         path = self.path / "metrics.jsonl"
         if not self.writes or not path.is_file():
             return
-        kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
-        write_text(path, "".join(f"{line}\n" for line in kept))
+        kept = [
+            line for line in _lines(path) if (line.get("attempt", attempt), line["step"]) <= (attempt, step)
+        ]
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def history(self, step: int, attempt: int) -> list[tuple[int, dict[str, float]]]:
+        """Steps and figures of an attempt so far, up to a step."""
+        path = self.path / "metrics.jsonl"
+        found = _lines(path) if path.is_file() else []
+        return [
+            (line["step"], {key: value for key, value in line.items() if isinstance(value, float)})
+            for line in found
+            if line.get("attempt") == attempt and line["step"] <= step
+        ]
 
 
-def _step_of(line: str) -> float:
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")  # half a line, from a process that was killed while it wrote
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Lines of ``metrics.jsonl`` that say something; a process that is killed may leave half a line."""
+    found = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and isinstance(line.get("step"), int):
+            found.append(line)
+    return found
 
 
 @contextmanager
