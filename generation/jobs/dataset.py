@@ -66,7 +66,7 @@ class Report:
         objects: number of objects, by scene made.
         seen: least visible share and mean visible share, by scene made.
         seconds: summed over workers, by what was done.
-        memory: greatest resident size of a worker, bytes.
+        memory: resident size of the worker after each scene made, bytes.
     """
 
     seed: int = 0
@@ -79,7 +79,7 @@ class Report:
     objects: list[int] = field(default_factory=list)
     seen: list[tuple[float, float]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
-    memory: int = 0
+    memory: list[int] = field(default_factory=list)
 
     def statistics(self) -> str:
         """One line for the user."""
@@ -121,7 +121,7 @@ class Report:
             self.replans.update(answer.replans)
             for name, seconds in {**answer.timing, "scene": answer.seconds}.items():
                 self.seconds[name] = self.seconds.get(name, 0.0) + seconds
-            self.memory = max(self.memory, answer.memory)
+            self.memory.append(answer.memory)
         elif answer.kind == "failed":
             self.failed.append(answer)
         elif answer.kind == "died":
@@ -180,6 +180,7 @@ def generate_dataset(
         with _employer(engine, address, setup) as (start, cores):
             _carry_out(orders, workers or cores, start, report, len(mine), progress)
     if not pending_scenes(out, request, range(request.scenes)):
+        _sweep(out)
         write_preview(out, request)
     return report
 
@@ -359,6 +360,14 @@ def _difference(before: DatasetCard, request: GenerationRequest) -> str | None:
             " with other values" if old.preset.name == request.preset.name else ""
         )
     return None
+
+
+def _sweep(out: Path) -> None:
+    """Remove what killed writers left, now that nobody writes any more."""
+    folders = [out, *(path for path in out.iterdir() if path.is_dir())]
+    for folder in folders:
+        for path in folder.glob(".tmp-*"):
+            path.unlink(missing_ok=True)
 
 
 def _remove_dataset(out: Path) -> None:

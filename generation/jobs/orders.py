@@ -56,7 +56,7 @@ class Answer(_Message):
         seconds: the scene's, planning to files.
         seen: least and mean share of an object's silhouette that is visible.
         timing: seconds by what was done.
-        memory: the worker's greatest resident size so far, bytes.
+        memory: the worker's resident size after the scene, bytes.
         log: last lines of the worker's own output, for failures.
     """
 

@@ -43,7 +43,7 @@ class ViewPictures:
 
 @dataclass(frozen=True)
 class Timing:
-    """Where a scene's seconds went; `colour` is Cycles at work on the colour passes and nothing else."""
+    """Where a scene's CPU seconds went; `colour` is Cycles at work on the colour passes and nothing else."""
 
     plan: float = 0.0
     build: float = 0.0
@@ -150,7 +150,7 @@ class Studio:
                 else (self._look(moved_plan(plan)), self._look(providing_plan(plan)))
             )
         except Unfit as reason:
-            raise WorkError(f"scene {plan.scene}: {reason}") from reason
+            raise WorkError(str(reason)) from reason
         return self._take_all(plan, look, edited, ())
 
     def _draw_edits(
@@ -300,10 +300,10 @@ class _Clock:
 
     def __init__(self) -> None:
         self._seconds = dict.fromkeys(Timing.__dataclass_fields__, 0.0)
-        self._last = time.perf_counter()
+        self._last = time.process_time()
 
     def lap(self, what: str) -> None:
-        now = time.perf_counter()
+        now = time.process_time()
         self._seconds[what] += now - self._last
         self._last = now
 

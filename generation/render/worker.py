@@ -7,7 +7,6 @@ that no worker outlives its master.
 
 import json
 import os
-import resource
 import signal
 import sys
 import tempfile
@@ -15,6 +14,8 @@ import time
 import traceback
 from pathlib import Path
 from typing import IO, Any
+
+import psutil
 
 from generation.jobs.orders import Answer, Order, WorkerSetup
 from objnerf.errors import ObjnerfError
@@ -79,7 +80,7 @@ class _Server:
             assets=sorted({item.asset for item in shot.plan.objects}),
             seen=[min(seen), sum(seen) / len(seen)],
             timing=vars(shot.timing),
-            memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            memory=psutil.Process().memory_info().rss,
         )
 
 
