@@ -44,6 +44,10 @@ def command(
         click.echo(report.text(colour=_in_colour()), nl=False)
         if json_file is not None:
             write_json(report, json_file)
+    if html_file is not None:
+        from validate.report.html import write_html
+
+        write_html(report, html_file)
     return report.exit_code(strict)
 
 
