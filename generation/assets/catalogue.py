@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 
 from generation.assets.check import Inspector, Verdict, load_checked
 from generation.assets.fetch import read_licences
-from generation.assets.floors import FLOOR_FAMILIES, Parameters, paint_floor, plan_surface
+from generation.assets.floors import FLOOR_FAMILIES, FloorFamily, Parameters, paint_floor, plan_surface
 from generation.assets.manifest import (
     FolderShapes,
     ImageSurfaces,
@@ -43,6 +43,7 @@ from objnerf.errors import InputError
 logger = logging.getLogger(__name__)
 
 _DRAWN_TO_CHECK = 20
+_PAINTED_TO_CHECK = 64
 
 PROCEDURAL_VERSION = 1
 """Raised whenever the code of a family gives another mesh for the same parameters."""
@@ -396,14 +397,29 @@ class Catalogue:
             if isinstance(entry, ImageSurfaces) and self._is_given(entry)
             for path in find_textures(self._folder(entry))
         ]
-        drawn = [
-            _procedural_shape(entry, family, 0, number)
+        drawn = {
+            asset.id: asset
             for entry in self.manifest.shapes
             if isinstance(entry, ProceduralShapes)
             for family in entry.families
             for number in range(_DRAWN_TO_CHECK)
+            for asset in [_procedural_shape(entry, family, 0, number)]
+        }
+        painted = [
+            FloorAsset.model_validate(_painted(entry, f"floor/{family}", FLOOR_FAMILIES[family], variant))
+            for entry in self.manifest.floors
+            if isinstance(entry, ProceduralSurfaces)
+            for family in entry.families
+            for variant in range(FLOOR_FAMILIES[family].looks)
         ]
-        total, results = len(files) + len(images) + len(drawn), list[CheckedAsset]()
+        covers = [
+            WallAsset.model_validate(_painted(entry, f"wall/{family}", WALL_FAMILIES[family], variant))
+            for entry in self.manifest.walls
+            for family in entry.families
+            for variant in range(WALL_FAMILIES[family].looks)
+        ]
+        total = len(files) + len(images) + len(drawn) + len(painted) + len(covers)
+        results: list[CheckedAsset] = []
 
         def note(source: str, name: str, reason: str | None) -> None:
             results.append(CheckedAsset(source, name, reason))
@@ -415,10 +431,14 @@ class Catalogue:
         for image_entry, path in images:
             verdict = self._inspector.texture(self._folder(image_entry) / path)
             note(image_entry.name, f"{image_entry.name}/{path.as_posix()}", verdict.reason)
-        for asset in drawn:
+        for asset in drawn.values():
             mesh = build_mesh(asset)
             finite = bool(np.isfinite(mesh.vertices).all())
             note(asset.source, asset.id, None if finite else "its vertices are not finite")
+        for surface in (*painted, *covers):
+            paint = paint_floor if isinstance(surface, FloorAsset) else paint_wall
+            plain = int(np.ptp(paint(surface.family, surface.params, _PAINTED_TO_CHECK))) == 0
+            note(surface.source, surface.id, "all its pixels are the same" if plain else None)
         return results
 
     def candidates(self) -> dict[str, dict[str, int]]:
@@ -461,35 +481,15 @@ class Catalogue:
         if images:
             return self._image_floors(images, count)
         return [
-            FloorAsset(
-                id=f"{entry.name}/{family}/{variant}",
-                kind="procedural",
-                family=family,
-                licence=entry.licence,
-                source=entry.name,
-                sha256=_digest(f"floor/{family}", params),
-                params=params,
-                tile_size=FLOOR_FAMILIES[family].tile_size,
-            )
+            FloorAsset.model_validate(_painted(entry, f"floor/{family}", FLOOR_FAMILIES[family], variant))
             for entry, family, variant in islice(_in_turn(self.manifest.floors), count)
-            for params in [plan_surface(FLOOR_FAMILIES[family], family, variant)]
         ]
 
     def walls(self, count: int) -> list[WallAsset]:
         """`count` different wall coverings; a longer list begins with the shorter one."""
         return [
-            WallAsset(
-                id=f"{entry.name}/{family}/{variant}",
-                kind="procedural",
-                family=family,
-                licence=entry.licence,
-                source=entry.name,
-                sha256=_digest(f"wall/{family}", params),
-                params=params,
-                tile_size=WALL_FAMILIES[family].tile_size,
-            )
+            WallAsset.model_validate(_painted(entry, f"wall/{family}", WALL_FAMILIES[family], variant))
             for entry, family, variant in islice(_in_turn(self.manifest.walls), count)
-            for params in [plan_surface(WALL_FAMILIES[family], f"wall/{family}", variant)]
         ]
 
     def _is_given(self, entry: ShapeNetShapes | FolderShapes | ImageSurfaces) -> bool:
@@ -641,6 +641,22 @@ def _digest(name: str, params: Parameters) -> str:
     """Hash of what a procedural asset is made from."""
     record = json.dumps([PROCEDURAL_VERSION, name, params], sort_keys=True)
     return hashlib.sha256(record.encode()).hexdigest()
+
+
+def _painted(entry: ProceduralSurfaces, name: str, family: FloorFamily, variant: int) -> dict[str, Any]:
+    """Fields of the record of a painted surface; `name` is 'floor/planks' or 'wall/dots'."""
+    params = plan_surface(family, name, variant)
+    bare = name.partition("/")[2]
+    return {
+        "id": f"{entry.name}/{bare}/{variant}",
+        "kind": "procedural",
+        "family": bare,
+        "licence": entry.licence,
+        "source": entry.name,
+        "sha256": _digest(name, params),
+        "params": params,
+        "tile_size": family.tile_size,
+    }
 
 
 def _in_turn(

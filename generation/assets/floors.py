@@ -53,13 +53,18 @@ class FloorFamily:
     counts: tuple[int, ...]
     tile_size: float
 
+    @property
+    def looks(self) -> int:
+        """How many surfaces there are before hues are turned."""
+        return len(self.palettes) * len(self.counts)
+
 
 def plan_surface(kind: FloorFamily, name: str, variant: int) -> Parameters:
     """Parameters of the `variant`-th surface of a family; every one is different.
 
     First every palette comes in every count; after that the palettes come again with their hues turned.
     """
-    turns, within = divmod(variant, len(kind.palettes) * len(kind.counts))
+    turns, within = divmod(variant, kind.looks)
     rounds, place = divmod(within, len(kind.palettes))
     palette = kind.palettes[place]
     return {

@@ -33,16 +33,14 @@ def describe(catalogue: Catalogue) -> str:
     lines.append("floors")
     for floor in catalogue.manifest.floors:
         if isinstance(floor, ProceduralSurfaces):
-            looks = sum(
-                len(FLOOR_FAMILIES[f].palettes) * len(FLOOR_FAMILIES[f].counts) for f in floor.families
-            )
+            looks = sum(FLOOR_FAMILIES[family].looks for family in floor.families)
             offer = _painted(looks, floor.families)
         else:
             offer = _files(floor, counts.get(floor.name))
         lines += _entry(floor.name, offer, floor.licence)
     lines.append("walls")
     for wall in catalogue.manifest.walls:
-        looks = sum(len(WALL_FAMILIES[f].palettes) * len(WALL_FAMILIES[f].counts) for f in wall.families)
+        looks = sum(WALL_FAMILIES[family].looks for family in wall.families)
         offer = _painted(looks, wall.families)
         lines += _entry(wall.name, offer, wall.licence)
     lines.append("downloads")

@@ -25,6 +25,12 @@ Up = Literal["y", "z"]
 Front = Literal["+z", "-z"]
 
 _MAX_TEXTURE_SIDE = 1024
+_UNREADABLE = {
+    "KHR_draco_mesh_compression",
+    "EXT_meshopt_compression",
+    "KHR_mesh_quantization",
+    "KHR_texture_basisu",
+}
 
 
 class UnusableMesh(Exception):
@@ -256,6 +262,24 @@ def _check_image(name: str, content: bytes) -> None:
         raise UnusableMesh(f"its texture {_image_name(name)!r} can't be read ({error})") from error
 
 
+def _required_extensions(path: Path) -> list[str]:
+    """What a glTF or GLB file says a reader must understand; nothing where that can't be told."""
+    suffix = path.suffix.lower()
+    if suffix not in (".gltf", ".glb"):
+        return []
+    content = path.read_bytes()
+    if suffix == ".glb":
+        # a header of 12 bytes, then the JSON chunk: its length, its type, its text
+        if len(content) < 20:
+            return []
+        content = content[20 : 20 + int.from_bytes(content[12:16], "little")]
+    try:
+        required = json.loads(content).get("extensionsRequired", [])
+    except (ValueError, AttributeError):
+        return []
+    return [str(name) for name in required] if isinstance(required, list) else []
+
+
 def _named_files(path: Path) -> dict[str, bytes]:
     """What a mesh file names, by the name as it stands in the file: all that the reader gets to see."""
     files: dict[str, bytes] = {}
@@ -311,10 +335,16 @@ def _triple(values: Float[np.ndarray, "3"]) -> tuple[float, float, float]:
 
 def _values(path: Path, keyword: str) -> list[str]:
     """What follows a keyword at the beginning of lines of an OBJ or MTL file."""
-    pattern = re.compile(
-        rb"^[ \t]*" + keyword.encode() + rb"[ \t]+(.+?)[ \t\r]*$", re.IGNORECASE | re.MULTILINE
-    )
-    return [value.decode("utf-8", errors="replace") for value in pattern.findall(path.read_bytes())]
+    content = path.read_bytes()
+    values = []
+    # a plain search first: a pattern anchored to lines takes seconds on a large OBJ
+    for match in re.finditer(keyword.encode(), content, re.IGNORECASE):
+        before = content[content.rfind(b"\n", 0, match.start()) + 1 : match.start()]
+        end = content.find(b"\n", match.end())
+        after = content[match.end() : end if end >= 0 else len(content)]
+        if not before.strip() and after[:1] in (b" ", b"\t") and after.strip():
+            values.append(after.strip().decode("utf-8", errors="replace"))
+    return values
 
 
 def _image_name(value: str) -> str:

@@ -1,5 +1,6 @@
 """ShapeNet, mesh folders and image textures: what is good is used, what is not is refused by name."""
 
+import json
 import os
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 from generation.assets.catalogue import Catalogue, FloorAsset, ShapeAsset, build_mesh, floor_texture
 from generation.assets.mesh import ShapeMesh
-from generation.assets.meshes import UnusableMesh, find_companion, load_mesh, sound_faces
+from generation.assets.meshes import UnusableMesh, companions, find_companion, load_mesh, sound_faces
 from generation.assets.shapenet import choose_synsets, find_models
 from objnerf.errors import InputError, WorkError
 
@@ -264,3 +265,21 @@ def test_load_mesh_says_what_is_wrong(tmp_path: Path) -> None:
     path.write_text("{not json")
     with pytest.raises(UnusableMesh, match="glTF"):
         load_mesh(path, "y")
+
+
+def test_compressed_gltf_is_refused_with_what_to_do(mesh_folder: Path) -> None:
+    path = mesh_folder / "cone.gltf"
+    content = json.loads(path.read_text())
+    content["extensionsRequired"] = ["KHR_draco_mesh_compression"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UnusableMesh, match=r"KHR_draco_mesh_compression.*without compression"):
+        load_mesh(path, "y")
+
+
+def test_material_files_are_found_by_their_lines(tmp_path: Path) -> None:
+    """Words inside comments and names are no keywords; options and blanks in image names are understood."""
+    (tmp_path / "a b.mtl").write_text(
+        "newmtl x\n# map_Kd no.png\n  MAP_KD -s 1 1 1 -clamp on my wood.png\r\n"
+    )
+    (tmp_path / "thing.obj").write_text("# mtllib none.mtl\nmtllib a b.mtl\nusemtl x_map_kd\nv 0 0 0\n")
+    assert companions(tmp_path / "thing.obj") == [("a b.mtl", tmp_path / "a b.mtl"), ("my wood.png", None)]
