@@ -141,6 +141,9 @@ def load_mesh(path: Path, up: Up, front: Front = "+z", limits: Limits | None = N
         raise UnusableMesh(f"the file has {size_mb:.1f} MB, more than the limit of {limits.max_file_mb:g} MB")
     if size_mb == 0:
         raise UnusableMesh("the file is empty")
+    unreadable = _UNREADABLE & set(_required_extensions(path))
+    if unreadable:
+        raise UnusableMesh(f"it needs {min(unreadable)}, which can't be read; export it without compression")
     missing = [
         name for name, found in companions(path) if found is None and not name.lower().endswith(".mtl")
     ]
