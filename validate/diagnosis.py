@@ -273,11 +273,15 @@ def _best_trial(
     off_axis_degrees: float,
     least: float,
 ) -> tuple[Convention, float] | None:
-    shares = [float(proper(c.undo(matrices), centre, off_axis_degrees, True).mean()) for c in _ALL_TRIALS]
+    # _ALL_TRIALS is sorted by cost, so the first that (nearly) all views fit is the likeliest.
+    shares: list[float] = []
+    for convention in _ALL_TRIALS:
+        shares.append(float(proper(convention.undo(matrices), centre, off_axis_degrees, True).mean()))
+        if shares[-1] >= 0.95:
+            return convention, shares[-1]
     top = max(shares)
     if top < least:
         return None
-    # _ALL_TRIALS is sorted by cost: the first that is nearly as good as the best is the likeliest.
     for convention, share in zip(_ALL_TRIALS, shares, strict=True):
         if share >= 0.9 * top:
             return convention, share
