@@ -27,7 +27,8 @@ MAY_IMPORT = {
         *("objnerf.errors", "objnerf.console"),
     },
     "objnerf.viewer": {
-        *("objnerf.models", "objnerf.rendering", "objnerf.training", "objnerf.dataset", "objnerf.errors"),
+        *("objnerf.models", "objnerf.rendering", "objnerf.training", "objnerf.evaluation", "objnerf.dataset"),
+        *("objnerf.pictures", "objnerf.errors"),
     },
     "generation": {"objnerf.dataset", "objnerf.pictures", "objnerf.errors", "objnerf.console"},
     "validate": {"objnerf.dataset", "objnerf.pictures", "objnerf.errors", "objnerf.console"},

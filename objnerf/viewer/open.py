@@ -1,0 +1,70 @@
+"""Start the viewer that fits a folder: a dataset's or a run's."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from objnerf.dataset.index import Dataset, open_dataset
+from objnerf.errors import InputError
+from objnerf.viewer.dataset_viewer import DatasetViewer
+from objnerf.viewer.stage import start_server
+
+if TYPE_CHECKING:
+    from objnerf.viewer.run_viewer import RunViewer
+
+
+def open_viewer(
+    folder: str | os.PathLike[str],
+    *,
+    dataset: str | os.PathLike[str] | None = None,
+    scene: int | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    device: str = "auto",
+) -> "DatasetViewer | RunViewer":
+    """Serve a dataset, or a run and the dataset that it is shown on, to a browser.
+
+    Args:
+        folder: a dataset or a run folder.
+        dataset: for a run: whose scenes; default: what the run was trained on.
+        scene: the scene shown first; default: the first one (of a run: the first that it did not train on).
+        host: address to listen at; 127.0.0.1 is reached from this machine alone.
+        port: where to listen; the next free one is taken when it is busy.
+        device: for a run: where the model computes.
+    Returns:
+        The viewer, already serving; ``.url`` says where, ``.stop()`` ends it.
+    Raises:
+        InputError: neither a dataset nor a run, no such scene, or the extra ``viewer`` is not installed.
+    """
+    folder = Path(folder)
+    if not (folder / "config.yaml").is_file():
+        if dataset is not None:
+            raise InputError(f"{folder}: --dataset goes with a run folder, and this is none (no config.yaml)")
+        opened = open_dataset(folder)
+        first = _checked_scene(opened, scene, min(opened.scenes))
+        return DatasetViewer(start_server(host, port), opened, first)
+
+    # torch is heavy, and looking at a dataset does without.
+    from objnerf.evaluation.evaluate import open_run
+    from objnerf.viewer.run_viewer import RunViewer
+
+    run = open_run(folder, device)
+    place = Path(dataset) if dataset is not None else Path(run.config.dataset.path)
+    if dataset is None and not place.is_dir():
+        raise InputError(
+            f"{folder}: the dataset that it was trained on, {place}, is not there; say with --dataset which "
+            "to show"
+        )
+    opened = open_dataset(place)
+    unseen = [id_ for id_ in run.config.dataset.held_out_scenes if id_ in opened.scenes]
+    first = _checked_scene(opened, scene, unseen[0] if unseen else min(opened.scenes))
+    return RunViewer(start_server(host, port), run, opened, first)
+
+
+def _checked_scene(dataset: Dataset, scene: int | None, default: int) -> int:
+    if scene is None:
+        return default
+    if scene not in dataset.scenes:
+        ids = sorted(dataset.scenes)
+        raise InputError(f"{dataset.root}: there is no scene {scene}; its ids run from {ids[0]} to {ids[-1]}")
+    return scene

@@ -1,0 +1,442 @@
+"""What a trained model made of a scene, in the browser: objects to drag and hide, and the model's drawing.
+
+The model looks at the first view of a scene, as in evaluation. Its objects are shown as points, found by
+rendering the scene from its cameras; dragging one or hiding it edits the scene code, and the model draws the
+edited scene from where the user stands.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+
+from objnerf.dataset.cameras import Intrinsics, unproject
+from objnerf.dataset.index import Dataset, Scene
+from objnerf.errors import InputError
+from objnerf.evaluation.evaluate import OpenedRun, gallery_settings
+from objnerf.evaluation.scenes import (
+    RenderSettings,
+    as_float,
+    encode,
+    finite_pose,
+    render_view,
+    to_uint8,
+)
+from objnerf.models.scene import SceneCode, SceneModel
+from objnerf.pictures.rig import CAMERA_COLOURS, read_rig
+from objnerf.rendering.rays import camera_directions, uniform_depths, world_rays
+from objnerf.training.data import resize_by_area
+from objnerf.viewer.dataset_viewer import object_colour
+from objnerf.viewer.stage import add_camera, add_surroundings, look_from, pose_of, url_of
+
+if TYPE_CHECKING:
+    import viser
+
+#: A slot of which fewer of the rendered pixels than this see anything is empty.
+_LEAST_SHARE = 0.002
+#: Cameras that slots are rendered from to find their points; more add little.
+_MAX_VIEWS = 6
+
+
+@dataclass(frozen=True)
+class Edits:
+    """What the user has done to a scene.
+
+    Attributes:
+        hidden: slots that are taken out.
+        offsets: how far slots were moved, world units, by slot.
+    """
+
+    hidden: frozenset[int] = frozenset()
+    offsets: dict[int, tuple[float, float, float]] = field(default_factory=dict)
+
+    def applied_to(self, code: SceneCode) -> SceneCode:
+        """The scene as it is after the edits."""
+        for slot, offset in self.offsets.items():
+            code = code.move(slot, torch.tensor(offset).to(code.offsets))
+        for slot in sorted(self.hidden):
+            code = code.delete(slot)
+        return code
+
+
+@dataclass(frozen=True)
+class SlotCloud:
+    """The surface of one slot, as far as the scene's cameras see it.
+
+    Attributes:
+        centre: the points' median, world units.
+        positions: relative to the centre, world units.
+        colours: as the model draws them.
+    """
+
+    centre: Float[np.ndarray, "3"]
+    positions: Float32[np.ndarray, "points 3"]
+    colours: UInt8[np.ndarray, "points 3"]
+
+
+def slot_clouds(
+    model: SceneModel,
+    code: SceneCode,
+    world_from_camera: Float[np.ndarray, "views 4 4"],
+    settings: RenderSettings,
+) -> dict[int, SlotCloud]:
+    """Points of every slot that is to be seen, by slot; 0 is the background.
+
+    Args:
+        code: a single scene.
+        world_from_camera: cameras to render from, OpenCV axes.
+    """
+    width, height = settings.size
+    intrinsics = Intrinsics.from_focal_ratio(model.geometry.focal_ratio, width, height)
+    positions, colours, labels = [], [], []
+    for pose in world_from_camera:
+        view = render_view(model, code, pose, settings)
+        seen = view.opacity > 0.5
+        positions.append(unproject(view.depth.astype(np.float64), intrinsics, pose)[seen])
+        colours.append(view.picture[seen])
+        labels.append(view.labels[seen])
+    all_positions, all_colours = np.concatenate(positions), np.concatenate(colours)
+    all_labels = np.concatenate(labels)
+    least = _LEAST_SHARE * len(world_from_camera) * width * height
+    clouds = {}
+    for slot in range(code.slots.shape[1]):
+        members = all_labels == slot
+        if members.sum() >= max(1.0, least):
+            centre = np.median(all_positions[members], axis=0)
+            offsets = (all_positions[members] - centre).astype(np.float32)
+            clouds[slot] = SlotCloud(centre, offsets, all_colours[members])
+    return clouds
+
+
+def draw(
+    model: SceneModel,
+    code: SceneCode,
+    world_from_camera: Float[np.ndarray, "4 4"],
+    settings: RenderSettings,
+    usual_distance: float,
+) -> UInt8[np.ndarray, "height width 3"]:
+    """What the model sees from anywhere, through the dataset's lens.
+
+    Args:
+        code: a single scene, perhaps edited.
+        world_from_camera: OpenCV axes.
+        usual_distance: of the dataset's cameras from the origin, world units. Nearer or farther cameras have
+            near and far shifted by the difference, so that the scene stays between the two.
+    """
+    geometry = model.geometry
+    device = next(model.parameters()).device
+    shift = float(np.linalg.norm(world_from_camera[:3, 3])) - usual_distance
+    near = max(geometry.near + shift, 0.05 * geometry.near)
+    far = max(geometry.far + shift, near + 0.1 * geometry.depth_range)
+    width, height = settings.size
+    directions = camera_directions(geometry.focal_ratio, width, height, device=device).flatten(0, 1)
+    pose = torch.tensor(world_from_camera, dtype=torch.float32, device=device)[None]
+    origins, directions = world_rays(directions[None], pose)
+    depths = uniform_depths(near, far, settings.samples, device=device)
+    with torch.no_grad():
+        rendering = model.render(
+            code,
+            origins,
+            directions,
+            depths.expand(1, width * height, -1),
+            locality=settings.locality,
+            chunk_rays=settings.chunk_rays,
+        )
+    return to_uint8(rendering.rgb[0].clamp(0, 1).unflatten(0, (height, width)).cpu().numpy())
+
+
+class Painter:
+    """Draws in a thread of its own, always the newest wish: those that it can't keep up with are dropped.
+
+    Args:
+        paint: what is done with a wish.
+    """
+
+    def __init__(self, paint: Callable[[Any], None]) -> None:
+        self._paint = paint
+        self._wish: Any = None
+        self._changed = threading.Condition()
+        self._ended = False
+        self._busy = False
+        self._thread = threading.Thread(target=self._work, daemon=True, name="painter")
+        self._thread.start()
+
+    def ask(self, wish: Any) -> None:
+        """Draw this next, in place of what was asked for before and not begun."""
+        with self._changed:
+            self._wish = wish
+            self._changed.notify_all()
+
+    def finish(self, timeout: float = 60.0) -> bool:
+        """Wait until nothing is left to draw; False if that took longer than ``timeout`` seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._wish is None and not self._busy, timeout)
+
+    def stop(self) -> None:
+        """End the thread after what it is drawing."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._wish is not None or self._ended)
+                if self._ended:
+                    return
+                wish, self._wish, self._busy = self._wish, None, True
+            try:
+                self._paint(wish)
+            finally:
+                with self._changed:
+                    self._busy = False
+                    self._changed.notify_all()
+
+
+class RunViewer:
+    """Serves a trained model's understanding of a dataset's scenes, one at a time.
+
+    Args:
+        server: an empty server.
+        run: the model.
+        dataset: whose scenes.
+        scene: the scene shown first.
+    """
+
+    def __init__(self, server: "viser.ViserServer", run: OpenedRun, dataset: Dataset, scene: int) -> None:
+        self.server = server
+        self.run = run
+        self.dataset = dataset
+        self.scene = scene
+        self.edits = Edits()
+        self.clouds: dict[int, SlotCloud] = {}
+        self._settings = replace(
+            gallery_settings(run.config.recipe, width=64), samples=run.config.recipe.evaluation.samples
+        )
+        self._code: SceneCode | None = None
+        self._lock = threading.RLock()
+        self._handles: list[Any] = []
+        self._controls: dict[int, Any] = {}
+        self._switches: dict[int, Any] = {}
+        self._viewpoint: np.ndarray | None = None
+        self._usual_distance = 1.0
+        surroundings = add_surroundings(
+            server, run.model.geometry.obj_scale, 1.5 * run.model.geometry.obj_scale
+        )
+
+        gui = server.gui
+        name = run.path.resolve().name
+        gui.add_markdown(f"**{name}**, step {run.step}, on {dataset.root.resolve().name}")
+        ids = sorted(dataset.scenes)
+        chooser = gui.add_dropdown("scene", [str(id_) for id_ in ids], initial_value=str(scene))
+        self._caption = gui.add_markdown("")
+        with gui.add_folder("drawn by the model from here"):
+            self._picture = gui.add_image(np.full((48, 64, 3), 235, np.uint8), format="png")
+            self._follow = gui.add_checkbox("follow my view", True)
+            self._width = gui.add_slider("pixels across", 32, 256, 16, min(256, self._settings.size[0]))
+        with gui.add_folder("shown"):
+            for what, handles in surroundings.items():
+                self._switch(gui.add_checkbox(what, True), handles)
+        self._folder = gui.add_folder("objects found: drag their arrows, or hide them")
+        with self._folder:
+            back = gui.add_button("put everything back")
+        self._painter = Painter(self._paint)
+
+        @chooser.on_update
+        def _(_: Any) -> None:
+            self.show(int(chooser.value))
+
+        @back.on_click
+        def _(_: Any) -> None:
+            self.reset()
+
+        @self._width.on_update
+        def _(_: Any) -> None:
+            self._ask()
+
+        @server.on_client_connect
+        def _(client: Any) -> None:
+            first = finite_pose(self.dataset.scenes[self.scene].views[0])
+            look_from(client.camera, first, np.zeros(3))
+
+            @client.camera.on_update
+            def _(camera: Any) -> None:
+                self._viewpoint = pose_of(camera)
+                if self._follow.value:
+                    self._ask()
+
+        self.show(scene)
+
+    @property
+    def url(self) -> str:
+        """Where a browser finds it."""
+        return url_of(self.server)
+
+    def stop(self) -> None:
+        """End the server and the drawing."""
+        self._painter.stop()
+        self.server.stop()
+
+    def show(self, scene: int) -> None:
+        """Let the model look at another scene's first view, and show what it finds."""
+        with self._lock:
+            self.scene = scene
+            self.edits = Edits()
+            self._caption.content = f"scene {scene}: the model is looking …"
+            for handle in [*self._handles, *self._controls.values(), *self._switches.values()]:
+                handle.remove()
+            self._handles, self._controls, self._switches = [], {}, {}
+            self.clouds, self._code = {}, None
+            try:
+                self._look(self.dataset.scenes[scene])
+            except InputError as error:
+                self._caption.content = f"scene {scene}: ⚠ {error}"
+                return
+            with self.server.atomic():
+                self._add_clouds()
+                self._add_cameras()
+            found = len(self.clouds.keys() - {0})
+            self._caption.content = (
+                f"scene {scene}: {found} objects found. Click a camera to look through it."
+            )
+        self._ask()
+
+    def move(self, slot: int, offset: tuple[float, float, float]) -> None:
+        """Move an object from where it was found.
+
+        Args:
+            slot: 1 or more.
+            offset: world units.
+        """
+        with self._lock:
+            self.edits = replace(self.edits, offsets=self.edits.offsets | {slot: offset})
+            self._controls[slot].position = self.clouds[slot].centre + np.array(offset)
+        self._ask()
+
+    def hide(self, slot: int, hidden: bool = True) -> None:
+        """Take an object (or the background, 0) out of the scene, or put it back."""
+        with self._lock:
+            changed = self.edits.hidden | {slot} if hidden else self.edits.hidden - {slot}
+            self.edits = replace(self.edits, hidden=changed)
+            self._controls[slot].visible = not hidden
+            if self._switches[slot].value == hidden:
+                self._switches[slot].value = not hidden
+        self._ask()
+
+    def reset(self) -> None:
+        """Undo all edits."""
+        with self._lock:
+            self.edits = Edits()
+            for slot, control in self._controls.items():
+                control.position = self.clouds[slot].centre
+                control.visible = True
+                self._switches[slot].value = True
+        self._ask()
+
+    def drawing(self, timeout: float = 60.0) -> UInt8[np.ndarray, "height width 3"]:
+        """The model's drawing in the panel, once it is up to date."""
+        self._painter.finish(timeout)
+        return np.asarray(self._picture.image)
+
+    def _look(self, scene: Scene) -> None:
+        image = resize_by_area(scene.views[0].image(), self._settings.input_size)
+        poses = np.stack([finite_pose(view) for view in scene.views])
+        self._code = encode(
+            self.run.model, as_float(image), poses[0], seed=self._settings.seed, scene=scene.id
+        )
+        self._usual_distance = float(np.median(np.linalg.norm(poses[:, :3, 3], axis=1)))
+        self._viewpoint = poses[0] if self._viewpoint is None else self._viewpoint
+        self.clouds = slot_clouds(self.run.model, self._code, poses[:_MAX_VIEWS], self._settings)
+
+    def _add_clouds(self) -> None:
+        for slot, cloud in self.clouds.items():
+            control: Any
+            if slot == 0:
+                control = self.server.scene.add_frame("/slots/0", show_axes=False, position=cloud.centre)
+            else:
+                control = self.server.scene.add_transform_controls(
+                    f"/slots/{slot}",
+                    scale=1.4,
+                    disable_rotations=True,
+                    position=cloud.centre,
+                )
+                control.on_drag_end(partial(self._dragged, slot))
+            # A child of its control: it moves along while the user drags, before the model draws anything.
+            self._handles.append(
+                self.server.scene.add_point_cloud(
+                    f"/slots/{slot}/points",
+                    points=cloud.positions,
+                    colors=cloud.colours,
+                    point_size=0.05,
+                    precision="float32",
+                    point_shading="flat",
+                )
+            )
+            if slot > 0:
+                self._handles.append(
+                    self.server.scene.add_icosphere(
+                        f"/slots/{slot}/mark", radius=0.12, color=object_colour(slot), opacity=0.8
+                    )
+                )
+            with self._folder:
+                switch = self.server.gui.add_checkbox("background" if slot == 0 else f"object {slot}", True)
+            switch.on_update(partial(self._switched, slot))
+            self._controls[slot], self._switches[slot] = control, switch
+
+    def _add_cameras(self) -> None:
+        rig = read_rig(self.dataset, scene=self.scene, thumbnails=120, skip_broken=True)
+        for camera in rig.cameras:
+            colour = CAMERA_COLOURS[camera.order % len(CAMERA_COLOURS)]
+            handle = add_camera(
+                self.server,
+                f"/cameras/{camera.stem}",
+                camera.world_from_camera,
+                rig.intrinsics,
+                0.6 * rig.frustum_depth,
+                colour,
+                camera.thumbnail,
+            )
+
+            @handle.on_click
+            def _(event: Any, pose: np.ndarray = camera.world_from_camera) -> None:
+                look_from(event.client.camera, pose, np.zeros(3))
+
+            self._handles.append(handle)
+
+    def _dragged(self, slot: int, event: Any) -> None:
+        """An object was dropped somewhere."""
+        x, y, z = (np.asarray(self._controls[slot].position) - self.clouds[slot].centre).tolist()
+        with self._lock:
+            self.edits = replace(self.edits, offsets=self.edits.offsets | {slot: (x, y, z)})
+        self._ask()
+
+    def _switched(self, slot: int, event: Any) -> None:
+        hidden = not self._switches[slot].value
+        if hidden != (slot in self.edits.hidden):
+            self.hide(slot, hidden)
+
+    def _ask(self) -> None:
+        """Have the scene drawn as it is now, from where the user is."""
+        with self._lock:
+            if self._code is None or self._viewpoint is None:
+                return
+            wish = (self._code, self.edits, self._viewpoint, int(self._width.value), self._usual_distance)
+        self._painter.ask(wish)
+
+    def _paint(self, wish: tuple[SceneCode, Edits, np.ndarray, int, float]) -> None:
+        code, edits, pose, width, usual_distance = wish
+        size = (width, max(1, round(width * self._settings.size[1] / self._settings.size[0])))
+        settings = replace(self._settings, size=size)
+        self._picture.image = draw(self.run.model, edits.applied_to(code), pose, settings, usual_distance)
+
+    def _switch(self, checkbox: Any, handles: list[Any]) -> None:
+        @checkbox.on_update
+        def _(_: Any) -> None:
+            for handle in handles:
+                handle.visible = checkbox.value

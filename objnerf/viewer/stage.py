@@ -1,0 +1,139 @@
+"""What every view of the viewer stands on: the server, the ground, the locality box, cameras.
+
+viser's cameras have OpenCV axes like ours (x right, y down, z forward), and its world is told that z is up,
+so poses pass through unchanged.
+"""
+
+import logging
+import socket
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from objnerf.dataset.cameras import Intrinsics
+from objnerf.errors import InputError
+from objnerf.pictures.rig import AXIS_COLOURS, BOX_COLOUR, box_strokes
+
+if TYPE_CHECKING:
+    import viser
+
+
+def start_server(host: str, port: int) -> "viser.ViserServer":
+    """A server that listens; its scene has z up and is empty.
+
+    Raises:
+        InputError: the extra ``viewer`` is not installed, or nothing can listen at this address.
+    """
+    try:
+        import viser
+    except ImportError as error:
+        raise InputError(
+            "the viewer needs the optional part `viewer`: pip install 'objnerf[viewer]'"
+        ) from error
+    # The library reports every connection there, which is no news to the user.
+    logging.getLogger("websockets").setLevel(logging.ERROR)
+    _check_address(host)
+    server = viser.ViserServer(host=host, port=port, verbose=False)
+    server.scene.set_up_direction("+z")
+    server.gui.configure_theme(
+        control_layout="fixed", dark_mode=False, show_logo=False, show_share_button=False
+    )
+    return server
+
+
+def _check_address(host: str) -> None:
+    """Refuse an address at which nothing can listen: viser's own thread would die, and the caller wait on."""
+    try:
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+    except OSError as error:
+        raise InputError(
+            f"--host {host}: nothing can listen there ({error.strerror or error}); 127.0.0.1 is this machine "
+            "alone, 0.0.0.0 is everybody who can reach it"
+        ) from error
+
+
+def add_surroundings(server: "viser.ViserServer", obj_scale: float, reach: float) -> dict[str, list[Any]]:
+    """Ground, world axes and locality box; returns their handles by what the user calls them.
+
+    Args:
+        obj_scale: half side of the locality box, world units.
+        reach: the ground's half side, world units.
+    """
+    segments = box_strokes(obj_scale).segments.astype(np.float32)
+    box = server.scene.add_line_segments(
+        "/locality box", points=segments, colors=BOX_COLOUR, thickness=2.0, thickness_units="screen"
+    )
+    grid = server.scene.add_grid(
+        "/ground", width=2 * reach, height=2 * reach, cell_size=1.0, section_size=5.0, plane_opacity=0.0
+    )
+    axes = []
+    for axis, colour in enumerate(AXIS_COLOURS):
+        tip = 0.25 * obj_scale * np.eye(3, dtype=np.float32)[axis]
+        axes.append(
+            server.scene.add_line_segments(
+                f"/world axes/{'xyz'[axis]}",
+                points=np.stack([np.zeros(3, np.float32), tip])[None],
+                colors=colour,
+                thickness=4.0,
+                thickness_units="screen",
+            )
+        )
+    return {"locality box": [box], "ground": [grid], "world axes": axes}
+
+
+def look_from(
+    camera: Any, world_from_camera: Float[np.ndarray, "4 4"], target: Float[np.ndarray, "3"]
+) -> None:
+    """Put a viser camera where a dataset's camera is, turning about ``target`` from then on."""
+    camera.position = world_from_camera[:3, 3]
+    camera.look_at = target
+    camera.up_direction = (0.0, 0.0, 1.0)
+
+
+def rotation_quaternion(rotation: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "4"]:
+    """Quaternion (w, x, y, z) of a rotation, as viser takes it."""
+    from viser import transforms
+
+    return np.asarray(transforms.SO3.from_matrix(rotation).wxyz, np.float64)
+
+
+def pose_of(camera: Any) -> Float[np.ndarray, "4 4"]:
+    """``world_from_camera`` (OpenCV axes) of a viser camera."""
+    from viser import transforms
+
+    pose = np.eye(4)
+    pose[:3, :3] = transforms.SO3(np.asarray(camera.wxyz)).as_matrix()
+    pose[:3, 3] = camera.position
+    return pose
+
+
+def add_camera(
+    server: "viser.ViserServer",
+    name: str,
+    world_from_camera: Float[np.ndarray, "4 4"],
+    intrinsics: Intrinsics,
+    scale: int | float,
+    colour: tuple[int, int, int],
+    image: UInt8[np.ndarray, "height width 3"] | None,
+) -> Any:
+    """A camera's pyramid with its picture; returns viser's handle."""
+    return server.scene.add_camera_frustum(
+        name,
+        fov=float(2 * np.arctan(intrinsics.height / (2 * intrinsics.fy))),
+        aspect=(intrinsics.width / intrinsics.fx) / (intrinsics.height / intrinsics.fy),
+        scale=scale,
+        color=colour,
+        thickness=2.0,
+        thickness_units="screen",
+        image=image,
+        wxyz=rotation_quaternion(world_from_camera[:3, :3]),
+        position=world_from_camera[:3, 3],
+    )
+
+
+def url_of(server: "viser.ViserServer") -> str:
+    """Where a browser finds the server."""
+    host = server.get_host()
+    return f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else host}:{server.get_port()}"
