@@ -197,11 +197,13 @@ def build_mesh(asset: ShapeAsset, roots: Roots | None = None) -> ShapeMesh:
         asset: the shape.
         roots: folders of files; procedural shapes need none.
     Raises:
-        InputError: the asset names an unknown family or a folder that was not given.
+        InputError: the asset names an unknown family, a folder that was not given, or another version's shape.
         WorkError: a file is gone, changed, or can't be used.
     """
     if asset.kind == "procedural":
-        return build_family(asset.family, asset.params)
+        mesh = build_family(asset.family, asset.params)
+        _require_digest(asset, f"shape/{asset.family}")
+        return mesh
     roots = roots or Roots()
     assert asset.file is not None
     up: Up = "z" if asset.params.get("up") == "z" else "y"
@@ -219,7 +221,9 @@ def floor_texture(
         WorkError: the image is gone, changed, or can't be read.
     """
     if floor.kind == "procedural":
-        return paint_floor(floor.family, floor.params, size)
+        picture = paint_floor(floor.family, floor.params, size)
+        _require_digest(floor, f"floor/{floor.family}")
+        return picture
     return _image(floor, size, roots)
 
 
@@ -228,7 +232,9 @@ def wall_texture(
 ) -> UInt8[np.ndarray, "size size 3"]:
     """Tileable sRGB image of a wall covering; as `floor_texture`."""
     if wall.kind == "procedural":
-        return paint_wall(wall.family, wall.params, size)
+        picture = paint_wall(wall.family, wall.params, size)
+        _require_digest(wall, f"wall/{wall.family}")
+        return picture
     return _image(wall, size, roots)
 
 
@@ -641,6 +647,19 @@ def _digest(name: str, params: Parameters) -> str:
     """Hash of what a procedural asset is made from."""
     record = json.dumps([PROCEDURAL_VERSION, name, params], sort_keys=True)
     return hashlib.sha256(record.encode()).hexdigest()
+
+
+def _require_digest(asset: ShapeAsset | SurfaceAsset, name: str) -> None:
+    """Refuse a record whose parameters this version would not give its checksum.
+
+    Raises:
+        InputError: it was changed, or the code has changed since.
+    """
+    if _digest(name, asset.params) != asset.sha256:
+        raise InputError(
+            f"asset {asset.id}: its checksum is not that of its parameters. The record was changed, or "
+            "written by another version of the package; make the scene with that version."
+        )
 
 
 def _painted(entry: ProceduralSurfaces, name: str, family: FloorFamily, variant: int) -> dict[str, Any]:

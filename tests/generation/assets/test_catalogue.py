@@ -87,7 +87,11 @@ def test_unknown_family_or_parameters_in_a_record(catalogue: Catalogue) -> None:
         build_mesh(shape.model_copy(update={"family": "throne"}))
     with pytest.raises(InputError, match="another version"):
         build_mesh(shape.model_copy(update={"params": {"legs": 4}}))
+    with pytest.raises(InputError, match="checksum"):
+        build_mesh(shape.model_copy(update={"params": shape.params | {"leg": 9.0}}))
     (floor,) = catalogue.floors(1)
+    with pytest.raises(InputError, match="checksum"):
+        floor_texture(floor.model_copy(update={"params": floor.params | {"count": 3}}), 16)
     with pytest.raises(InputError, match="unknown floor family 'lava'"):
         floor_texture(floor.model_copy(update={"family": "lava"}), 16)
     with pytest.raises(InputError, match="expected palette, count and seed"):
