@@ -1,9 +1,8 @@
-"""The whole model: equal to the dense formulation, values and gradients; edits; chunks."""
+"""The whole model: chunks, scenes, precision, the box, edits. That it equals the dense formulation is tested
+where that is written down, in tests/benchmarks/test_reference.py.
+"""
 
-import importlib.util
 from dataclasses import replace
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -15,18 +14,6 @@ from objnerf.rendering.rays import camera_directions, uniform_depths, world_rays
 from objnerf.rendering.volume import Rendering
 
 GEOMETRY = SceneGeometry(near=6.0, far=20.0, nss_scale=7.0, obj_scale=4.5, focal_ratio=(350 / 320, 350 / 240))
-
-
-@pytest.fixture(scope="module")
-def benchmark() -> ModuleType:
-    """``benchmarks/reference.py``, whose dense formulation is the one to compare with."""
-    path = Path(__file__).parents[2] / "benchmarks" / "reference.py"
-    spec = importlib.util.spec_from_file_location("reference_benchmark", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _poses(count: int, seed: int = 0) -> torch.Tensor:
@@ -59,34 +46,6 @@ def _gradients(model: UORF, loss: torch.Tensor) -> dict[str, torch.Tensor]:
     model.zero_grad(set_to_none=True)
     loss.backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-
-
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("locality", [True, False])
-@pytest.mark.parametrize("chunk", [None, 7])
-def test_gradients_equal_the_dense_formulation(
-    seed: int, locality: bool, chunk: int | None, benchmark: ModuleType
-):
-    """Culling, chunks and the second pass over live samples change neither the picture nor any gradient."""
-    scene = benchmark.make_scene(views=2, side=8, samples=12)
-    scene = replace(scene, images=torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(seed)))
-    model = _model(seed)
-    with torch.no_grad():  # both formulations start their slots at the same, but different, places
-        model.slot_attention.slots_logsigma.fill_(-30)
-        model.slot_attention.slots_logsigma_bg.fill_(-30)
-    target = torch.rand((2 * 64, 3), generator=torch.Generator().manual_seed(seed + 10))
-
-    dense = benchmark.dense_render(model, scene, locality)
-    expected = _gradients(model, (dense - target).square().mean())
-    ours = benchmark.our_render(model, scene, locality, chunk)
-    computed = _gradients(model, (ours - target).square().mean())
-
-    torch.testing.assert_close(ours, dense, rtol=1e-4, atol=1e-5)
-    assert computed.keys() == expected.keys() == dict(model.named_parameters()).keys()
-    largest = max(gradient.abs().max().item() for gradient in expected.values())
-    assert largest > 1e-5
-    for name, gradient in expected.items():
-        torch.testing.assert_close(computed[name], gradient, rtol=1e-4, atol=1e-4 * largest, msg=name)
 
 
 @pytest.mark.parametrize("fixed_locality", [False, True])
