@@ -46,8 +46,12 @@ class PlacesConfig(BaseModel):
         0.6, description="standard deviation of the votes around a place on the ground, world units"
     )
     place_distance: PositiveFloat = Field(
-        1.3, description="a new place is at least this far from others, world units"
+        1.4, description="a new place is at least this far from others, in the end, world units"
     )
+    first_place_distance: PositiveFloat = Field(
+        2.2, description="the same at the first step; votes scatter over the whole of an object then"
+    )
+    place_distance_steps: int = Field(2500, ge=0, description="steps from the first to the last of these")
     place_half: PositiveFloat = Field(
         2.0, description="half side of the square around its place that a slot's field covers, world units"
     )
@@ -71,7 +75,7 @@ class PlacesConfig(BaseModel):
         8, description="tokens over which what the background looks up is averaged"
     )
     seed_threshold: float = Field(
-        0.3, ge=0, le=1, description="objectness that a token needs to seed a place"
+        0.35, ge=0, le=1, description="objectness that a token needs to seed a place"
     )
     seed_noise: float = Field(
         0.6, ge=0, description="noise added to objectness at the first step, falling to 0"
@@ -88,9 +92,9 @@ class PlacesConfig(BaseModel):
         0.08, lt=1, description="share of the rays that the foreground is pushed to show in, at least"
     )
     floor_weight: float = Field(0.3, ge=0, description="weight of what is missing to that share")
-    sparsity_weight: float = Field(0.02, ge=0, description="weight of the foreground's mean opacity")
+    sparsity_weight: float = Field(0.15, ge=0, description="weight of the foreground's mean opacity")
     sparsity_from: int = Field(
-        300, ge=0, description="step from which that counts; it grows to its full weight in as many steps"
+        100, ge=0, description="step from which that counts; it grows to its full weight in as many steps"
     )
     fixed_locality: bool = Field(
         False, description="fields in world axes, not in the input view's azimuth frame"

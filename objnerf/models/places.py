@@ -369,11 +369,21 @@ class Places(SceneModel):
         if noise > 0:
             exploring = noise * torch.rand(probability.shape, generator=generator, device=votes.device)
         # Early on every scene gets its slots, whatever the encoder thinks of it.
-        threshold = 0.0 if noise > config.seed_noise / 3 else config.seed_threshold
+        wanted = 0.0 if noise > config.seed_noise / 3 else config.seed_threshold
+        threshold = torch.full_like(probability[:, :1], wanted)
         seed = probability + exploring
         score = seed.clamp(max=1) * self._vote_density(votes, seed).sqrt()
+        # Votes scatter over a whole object at first; as they come together, places may be closer.
+        apart = max(0.0, 1 - int(self.calls) / max(config.place_distance_steps, 1))
+        distance = config.place_distance + apart * (config.first_place_distance - config.place_distance)
 
         count = config.num_slots - 1
+        if self.training:
+            # A scene that has lost its last slot could never learn that it has objects.
+            best = torch.where(votes.abs().amax(-1) < self.geometry.obj_scale, seed, 0.0).amax(
+                1, keepdim=True
+            )
+            threshold = torch.minimum(threshold, best / 2)
         places = votes.new_full((len(votes), count, 2), NOWHERE)
         present = torch.zeros(len(votes), count, dtype=torch.bool, device=votes.device)
         free = (votes.abs().amax(-1) < self.geometry.obj_scale) & (seed > threshold)
@@ -383,7 +393,7 @@ class Places(SceneModel):
             chosen = votes[scenes, best]
             places[:, slot] = torch.where(found[:, None], chosen, places[:, slot])
             present[:, slot] = found
-            free &= (votes - chosen[:, None]).norm(dim=-1) > config.place_distance
+            free &= (votes - chosen[:, None]).norm(dim=-1) > distance
 
         share = votes.new_zeros(*probability.shape, count)
         for _ in range(config.place_rounds):

@@ -247,7 +247,7 @@ class Monitor(Section):
         0.004, ge=0, le=1, description="mean opacity of the foreground below which it is gone"
     )
     least_gradient: float = Field(
-        0.01, ge=0, le=1, description="share of the gradient below which a foreground that is gone is dead"
+        0.001, ge=0, le=1, description="share of the gradient below which a foreground that is gone is dead"
     )
     most_foreground: float = Field(
         0.95, ge=0, le=1, description="the foreground's part in what rays see, above which it is everything"
@@ -305,6 +305,13 @@ class Recipe(Section):
         unknown = [name for name in self.schedule.stages or () if name not in names]
         if unknown:
             raise ValueError(f"schedule.stages names {unknown}, but the stages are {names}")
+        # Encoders halve the picture two or three times and join it with what they had before.
+        factor = 8 if isinstance(self.model, UorfConfig) and self.model.bottom else 4
+        if any(side % factor for side in self.input_size):
+            raise ValueError(
+                f"input_size: this model needs a width and height that are multiples of {factor}, "
+                f"got {self.input_size[0]} × {self.input_size[1]}"
+            )
         if self.perceptual is not None or self.adversarial is not None:
             rays = [stage.name for stage in self.stages if stage.supervision == "rays"]
             if rays:
