@@ -210,3 +210,27 @@ def test_attention_sums_to_one_over_slots():
 def test_kinds_of_models():
     assert isinstance(build_model(UorfConfig(), GEOMETRY), UORF)
     assert not isinstance(build_model(PlacesConfig(), GEOMETRY), UORF)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_gpu_gives_the_same_picture_and_gradients(recompute: bool):
+    model = _model(1)
+    code, rays = _code(model, _poses(2)), _rays(_poses(2, seed=1))
+    expected = model.render(code, **rays, locality=True)
+    gradients = _gradients(model, expected.rgb.square().sum())
+    model.cuda()
+    code = replace(
+        code,
+        slots=code.slots.detach().cuda().requires_grad_(),
+        field_from_world=code.field_from_world.cuda(),
+        offsets=code.offsets.cuda(),
+        present=code.present.cuda(),
+        attention=None,
+    )
+    on_gpu = {name: tensor.cuda() for name, tensor in rays.items()}
+    seen = model.render(code, **on_gpu, locality=True, chunk_rays=13, recompute=recompute)
+    torch.testing.assert_close(seen.rgb.cpu(), expected.rgb, rtol=1e-3, atol=1e-4)
+    for name, gradient in _gradients(model, seen.rgb.square().sum()).items():
+        largest = gradients[name].abs().max().item()
+        torch.testing.assert_close(gradient.cpu(), gradients[name], rtol=1e-2, atol=1e-3 * largest)
