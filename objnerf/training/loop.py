@@ -8,8 +8,8 @@ is: draw scenes and rays, encode, render, compare, move the weights. Everything 
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -94,10 +94,11 @@ def train(
         stop: asked after each step; true ends the call as a limit does.
     Raises:
         InputError: dataset, folder or checkpoint cannot be used.
-        WorkError: the loss is no longer finite.
+        WorkError: the loss is no longer finite, or the device has too little memory.
     """
     called = time.monotonic()
     with ExitStack() as stack:
+        stack.enter_context(memory_explained())
         processes = stack.enter_context(join_processes(device))
         bar = bar if processes.main else no_bar
         set_precision(recipe)
@@ -126,8 +127,8 @@ def train(
             run.record_perceptual(bench.perceptual.name)
         if run.checkpoint is not None:
             state = load_checkpoint(run.checkpoint, bench.learners)
-            run.forget_after(state.step, state.attempt)
             bench = replace(bench, attempt=state.attempt)
+        run.forget_after(state.step, state.attempt)
         monitor = CollapseMonitor(recipe.monitor, recipe.model.num_slots)
         for step, figures in run.history(state.step, state.attempt) if state.step else ():
             if "slots/used" in figures:
@@ -321,7 +322,7 @@ def set_up(recipe: Recipe, attempt: int, scenes: data.Scenes, processes: Process
         scenes=scenes,
         processes=processes,
         model=model,
-        forward=processes.wrap(TrainingForward(model, recipe), may_skip=isinstance(model, SelfTaught)),
+        forward=processes.wrap(TrainingForward(model, recipe)),
         perceptual=perceptual,
         learners=learners,
     )
@@ -383,7 +384,8 @@ def model_step(bench: Bench, moment: Moment, state: RunState, done: float) -> di
             code, rendering = bench.forward(batch, moment.locality, noise)
             error = (rendering.rgb - batch.colours).square().mean()
             losses = losses_of_step(bench, moment, batch, code, rendering, error)
-            (torch.stack(list(losses.values())).sum() / parts).backward()
+            total = torch.stack(list(losses.values())).sum() + bench.processes.nothing_of(bench.model)
+            (total / parts).backward()
         seen = {f"loss/{name}": value.detach() for name, value in losses.items()}
         seen["error/colour"] = error.detach()
         seen |= measure(code, rendering)
@@ -486,6 +488,23 @@ def check_finite(figures: Mapping[str, float], state: RunState, run: Path) -> No
             f"The last checkpoint in {run} is from before. Try a lower --lr, more --warmup-steps, a limit on "
             "the gradient (--set optimiser.clip=0.5), or --set precision=float32"
         )
+
+
+@contextmanager
+def memory_explained() -> Iterator[None]:
+    """Turn an exhausted memory into a message that says what takes less."""
+    try:
+        yield
+    except RuntimeError as error:  # OutOfMemoryError on GPUs is one, too
+        text = str(error)
+        if "out of memory" not in text and "can't allocate memory" not in text:
+            raise
+        raise WorkError(
+            "the memory of the device does not suffice for a step. What takes less: "
+            "--set sampling.training_chunk=1024 (rays at a time, computed twice), fewer batch.scenes with "
+            "batch.accumulate in their place, fewer stages.0.rays, --set precision=bf16. "
+            f"({text.splitlines()[0]})"
+        ) from error
 
 
 def run_progress(step: int, end: int, seconds: float, max_minutes: float | None) -> float:

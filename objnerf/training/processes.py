@@ -42,21 +42,22 @@ class Processes:
             name = f"{self.device.type} ({kind}, {torch.get_num_threads()} threads)"
         return name if self.count == 1 else f"{self.count} processes, each on {name}"
 
-    def wrap(self, network: nn.Module, may_skip: bool = False) -> nn.Module:
+    def wrap(self, network: nn.Module) -> nn.Module:
         """The network, with its gradients averaged over the processes in each backward pass.
 
-        Args:
-            network: with the same weights in all processes.
-            may_skip: whether a step may leave parameters without gradient.
+        Each process then waits for a gradient of every parameter: add ``nothing_of`` to the loss.
         """
         if self.count == 1:
             return network
         return DistributedDataParallel(
-            network,
-            device_ids=[self.device] if self.device.type == "cuda" else None,
-            broadcast_buffers=False,
-            find_unused_parameters=may_skip,
+            network, device_ids=[self.device] if self.device.type == "cuda" else None
         )
+
+    def nothing_of(self, network: nn.Module) -> Tensor:
+        """Zero, computed from every parameter, for steps that do not need all of them."""
+        if self.count == 1:
+            return torch.zeros((), device=self.device)
+        return torch.stack([0 * parameter.sum() for parameter in network.parameters()]).sum()
 
     def average_before_steps(self, optimiser: torch.optim.Optimizer) -> None:
         """Let an optimiser average its gradients over the processes before each of its steps.

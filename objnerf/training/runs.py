@@ -185,6 +185,8 @@ def _check_folder(out: Path, config: RunConfig, resume: bool) -> RunConfig | Non
         return None
     if not (out / "config.yaml").is_file():
         raise InputError(f"--out {out}: the folder is not empty and holds no run; choose another one")
+    if not (out / "metrics.jsonl").is_file() and not checkpoint_path(out, "last").is_file():
+        return None  # it failed before its first step: there is nothing to lose
     if not resume:
         raise InputError(
             f"--out {out}: the folder holds a run already; go on with it by --resume, or choose another one"

@@ -44,7 +44,14 @@ def run(dataset: Path, out: Path, content: dict[str, Any], processes: int) -> li
     recipe.write_text(yaml.safe_dump(content))
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     done = subprocess.run(
-        [sys.executable, *(launcher if processes > 1 else []), str(script), str(dataset), str(out), str(recipe)],
+        [
+            sys.executable,
+            *(launcher if processes > 1 else []),
+            str(script),
+            str(dataset),
+            str(out),
+            str(recipe),
+        ],
         capture_output=True,
         text=True,
         timeout=240,
@@ -72,6 +79,16 @@ def test_two_processes_are_one_with_the_double_batch(coded: Path, small: dict[st
     )
     for (name, mine), other in pairs:
         torch.testing.assert_close(other, mine, rtol=1e-3, atol=1e-5, msg=name)
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_discriminator(coded: Path, small: dict[str, Any], tmp_path: Path):
+    """Its gradients, R1's second derivatives included, are averaged without upsetting the model's."""
+    small["stages"] = [{"name": "only", "until": 6, "size": [16, 16], "supervision": "images"}]
+    small["adversarial"] = {"start": 1, "generator_after": 2, "r1_every": 2, "width": 8}
+    found = run(coded, tmp_path / "two", small, processes=2)
+    assert [line["step"] for line in found if "discriminator/r1" in line] == [2, 4, 6]
+    assert [line["step"] for line in found if "loss/adversarial" in line] == [5]
 
 
 def test_one_process_agrees_with_itself():

@@ -176,6 +176,8 @@ def test_another_kind_of_model_keeps_what_both_know():
         ),
         ({"schedule": {"stages": ["fine"]}}, ["schedule.stages", "fine", "coarse"]),
         ({"seed": -1}, ["seed:", "found -1"]),
+        ({"input_size": [30, 32]}, ["input_size", "multiples of 4", "30 × 32"]),
+        ({"model": {"kind": "uorf", "bottom": True}, "input_size": [36, 36]}, ["multiples of 8"]),
     ],
 )
 def test_errors_name_the_key_and_what_is_expected(content: dict[str, Any], words: list[str]):

@@ -55,6 +55,24 @@ class Killed(BaseException):
     """Nothing catches it, so nothing is saved on the way out."""
 
 
+def train_and_kill(coded: Path, out: Path, recipe: Recipe, calls: int) -> None:
+    """Train until the bar has been told of so many steps."""
+    told = 0
+
+    @contextmanager
+    def killer(description: str, unit: str) -> Iterator[Progress]:
+        def report(done: int, total: int, note: str) -> None:
+            nonlocal told
+            told += unit == "steps"
+            if told == calls:
+                raise Killed
+
+        yield report
+
+    with pytest.raises(Killed):
+        train(coded, out, recipe, bar=killer)
+
+
 def test_killed_and_resumed_is_as_unbroken(coded: Path, small: dict[str, Any], tmp_path: Path):
     """Killed after step 7, with its last checkpoint at step 6: the same weights and figures in the end."""
     small["saving"]["checkpoint_every"] = 3
@@ -62,16 +80,7 @@ def test_killed_and_resumed_is_as_unbroken(coded: Path, small: dict[str, Any], t
     recipe = parse_recipe(small, where="x")
     train(coded, tmp_path / "unbroken", recipe)
 
-    @contextmanager
-    def killer(description: str, unit: str) -> Iterator[Progress]:
-        def report(done: int, total: int, note: str) -> None:
-            if unit == "steps" and done == 7:
-                raise Killed
-
-        yield report
-
-    with pytest.raises(Killed):
-        train(coded, tmp_path / "killed", recipe, bar=killer)
+    train_and_kill(coded, tmp_path / "killed", recipe, calls=7)
     with (tmp_path / "killed" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 8, "err')  # what a process leaves that dies while it writes
     torch.rand(3)  # another process would not have this one's random state either
@@ -127,6 +136,64 @@ def test_another_run_is_never_overwritten(coded: Path, small: dict[str, Any], tm
         train(coded, tmp_path / "other", recipe)
     with pytest.raises(InputError, match="found a file"):
         train(coded, tmp_path / "other" / "thesis.tex", recipe)
+
+
+def test_a_run_that_failed_before_its_first_step_is_no_run(
+    coded: Path, small_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def exhausted(*arguments: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("objnerf.training.loop.losses_of_step", exhausted)
+        with pytest.raises(WorkError, match=r"does not suffice.*training_chunk"):
+            train(coded, tmp_path / "run", small_recipe)
+    assert train(coded, tmp_path / "run", small_recipe, max_steps=1).step == 1
+
+
+def test_killed_before_the_first_checkpoint(coded: Path, small_recipe: Recipe, tmp_path: Path):
+    """Figures without a checkpoint are not lost by mistake; resuming begins again and writes them anew."""
+    run = tmp_path / "run"
+    train(coded, run, small_recipe, max_steps=2)
+    for file in (run / "checkpoints").iterdir():
+        file.unlink()
+    with pytest.raises(InputError, match="holds a run already"):
+        train(coded, run, small_recipe)
+    train(coded, run, small_recipe, max_steps=3, resume=True)
+    assert lines(run, "step")[:3] == [1, 2, 3]
+    assert len(lines(run, "error/colour")) == 3
+
+
+def collapsing(small: dict[str, Any]) -> dict[str, Any]:
+    """A recipe whose every run is called collapsed after 6 steps: no foreground is ever enough."""
+    small["monitor"] = {"restarts": 2, "grace": 2, "window": 4, "least_foreground": 1.0}
+    return small
+
+
+def test_a_collapsed_run_begins_again(coded: Path, small: dict[str, Any], tmp_path: Path):
+    """Twice from another derived seed, then it is only told; the limit on steps counts the last attempt."""
+    run = tmp_path / "run"
+    outcome = train(coded, run, parse_recipe(collapsing(small), where="x"))
+    assert outcome.step == 12
+    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["restart"] for line in found if "restart" in line] == [1, 2]
+    first_errors = [line["error/colour"] for line in found if line["step"] == 1]
+    assert len(set(first_errors)) == 3
+    assert (run / "train.log").read_text().count("beginning again from another seed") == 2
+    assert read_state(run / "checkpoints" / "last.safetensors").attempt == 2
+
+
+def test_killed_while_watched(coded: Path, small: dict[str, Any], tmp_path: Path):
+    """A run that is killed within its second attempt comes to the same end as an unbroken one."""
+    collapsing(small)["saving"]["checkpoint_every"] = 5
+    recipe = parse_recipe(small, where="x")
+    train(coded, tmp_path / "unbroken", recipe)
+    train_and_kill(coded, tmp_path / "killed", recipe, calls=11)
+    state = read_state(tmp_path / "killed" / "checkpoints" / "last.safetensors")
+    assert (state.attempt, state.step) == (1, 5)
+    train(coded, tmp_path / "killed", recipe, resume=True)
+    assert same(weights(tmp_path / "killed"), weights(tmp_path / "unbroken"))
+    assert lines(tmp_path / "killed", "error/colour") == lines(tmp_path / "unbroken", "error/colour")
 
 
 def test_what_is_only_watched_may_change(coded: Path, small: dict[str, Any], tmp_path: Path):
