@@ -197,7 +197,7 @@ def build_mesh(asset: ShapeAsset, roots: Roots | None = None) -> ShapeMesh:
         asset: the shape.
         roots: folders of files; procedural shapes need none.
     Raises:
-        InputError: the asset names an unknown family, a folder that was not given, or another version's shape.
+        InputError: an unknown family, a folder that was not given, or a shape of another version's.
         WorkError: a file is gone, changed, or can't be used.
     """
     if asset.kind == "procedural":
