@@ -136,6 +136,11 @@ def poses(dataset: Path, out: Path, scene: int | None, max_views: int) -> None:
 
 
 _RUN = click.argument("run", type=click.Path(path_type=Path))
+_REFERENCE = click.option(
+    "--recipe",
+    metavar="NAME|FILE",
+    help="RUN is a folder of the reference's checkpoints, trained by this recipe.",
+)
 _DEVICE = click.option(
     "--device",
     default="auto",
@@ -159,10 +164,12 @@ _DEVICE = click.option(
 @click.option("--manipulations", is_flag=True, help="Also score moved objects and changed backgrounds.")
 @click.option("--scenes", type=click.IntRange(min=1), help="At most so many scenes.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the slots' start.")
+@_REFERENCE
 @_DEVICE
 def evaluate(
     run: Path,
     dataset: Path,
+    recipe: str | None,
     json_path: Path | None,
     html_path: Path | None,
     manipulations: bool,
@@ -181,8 +188,8 @@ def evaluate(
     from objnerf.evaluation.gallery import scene_gallery
     from objnerf.evaluation.report import GALLERY_SCENES, write_json, write_page
 
-    opened = evaluation.open_run(run, device)
     found = open_dataset(dataset)
+    opened = evaluation.open_run(run, device, recipe=recipe, dataset=found)
     with progress_bar("evaluating", "scenes") as progress:
         result = evaluation.evaluate_run(
             opened, found, limit=scenes, manipulations=manipulations, seed=seed, progress=progress
@@ -190,7 +197,7 @@ def evaluate(
     if json_path is not None:
         write_json(json_path, result.as_dict())
     if html_path is not None:
-        settings = evaluation.gallery_settings(opened.config.recipe, seed=seed)
+        settings = opened.gallery_settings(seed=seed)
         shown = result.scene_ids[:GALLERY_SCENES]
         write_page(
             html_path, result, [scene_gallery(opened.model, found.scenes[id], settings) for id in shown]
@@ -639,10 +646,12 @@ def _refuse_unsound(dataset: Path, **settings: Any) -> None:
     type=click.Path(path_type=Path),
     help="A folder for PNGs, or a file: .png (a sheet), .gif or .mp4. [default: RUN/renders/scene_ID]",
 )
+@_REFERENCE
 @_DEVICE
 def render(
     run: Path,
     dataset: Path,
+    recipe: str | None,
     scene: int | None,
     orbit: int | None,
     slots: bool,
@@ -654,7 +663,7 @@ def render(
     from objnerf.console import progress_bar
     from objnerf.evaluation import renders
 
-    stage = renders.set_stage(run, dataset, scene, size=size, orbit=orbit, device=device)
+    stage = renders.set_stage(run, dataset, scene, size=size, orbit=orbit, device=device, recipe=recipe)
     out = out or run / "renders" / f"scene_{stage.scene.id:04d}"
     renders.check_out(out, moving=orbit is not None)
     shown = [0, *stage.visible_slots()] if slots else []
@@ -693,10 +702,12 @@ def render(
     type=click.Path(path_type=Path),
     help="A folder for PNGs, or a file: .png (a sheet), .gif or .mp4. [default: RUN/edits/scene_ID.png]",
 )
+@_REFERENCE
 @_DEVICE
 def edit(
     run: Path,
     dataset: Path,
+    recipe: str | None,
     scene: int | None,
     move: tuple[tuple[int, float, float], ...],
     copy: tuple[tuple[int, float, float], ...],
@@ -715,7 +726,7 @@ def edit(
     from objnerf.console import progress_bar
     from objnerf.evaluation import edits, renders
 
-    stage = renders.set_stage(run, dataset, scene, size=size, orbit=orbit, device=device)
+    stage = renders.set_stage(run, dataset, scene, size=size, orbit=orbit, device=device, recipe=recipe)
     out = out or run / "edits" / f"scene_{stage.scene.id:04d}.png"
     renders.check_out(out, moving=orbit is not None)
     if not (move or copy or delete or background_from is not None):
@@ -843,11 +854,11 @@ def demo(out: Path, minutes: float, scenes: int, picture: Path | None) -> None:
 
     _announce(5, "the page is written", clock.left)
     with clock.step("report"):
-        settings = evaluation.gallery_settings(opened.config.recipe)
+        settings = opened.gallery_settings()
         shown = [found.scenes[id] for id in result.scene_ids[:4]]
         galleries = [scene_gallery(opened.model, scene, settings) for scene in shown]
         edited = edit_pictures(opened.model, shown[0], shown[1], settings)
-        turning = turntable(opened.model, shown[0], evaluation.render_settings(opened.config.recipe))
+        turning = turntable(opened.model, shown[0], opened.settings())
         if picture is not None:
             write_image(picture, np.asarray(gallery_sheet(galleries)))
         card = found.card()
@@ -908,6 +919,28 @@ def convert(source: Path, destination: Path, source_format: str | None, target_f
         click.echo(f"left out, {done.target_format} has no place for it: {item}")
     if done.target_format == "objnerf":
         click.echo(f"next: objnerf validate {destination}")
+
+
+@main.command()
+@click.argument("folder", metavar="RUN|DATASET", type=click.Path(path_type=Path))
+@click.option("--dataset", type=click.Path(path_type=Path), help="Of a run: whose scenes. [default: its own]")
+@click.option("--scene", type=click.IntRange(min=0), help="The scene shown first.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Where to listen; 0.0.0.0 for everybody."
+)
+@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
+@_REFERENCE
+@_DEVICE
+def view(folder: Path, dataset: Path | None, scene: int | None, **settings: Any) -> None:
+    """Look around in the browser: cameras, pictures, points; of a run, objects to drag and hide."""
+    from objnerf.viewer import open_viewer
+
+    viewer = open_viewer(folder, dataset=dataset, scene=scene, **settings)
+    click.echo(f"open {viewer.url} in a browser; Ctrl-C ends the viewer")
+    try:
+        viewer.server.sleep_forever()
+    except KeyboardInterrupt:
+        viewer.stop()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from objnerf.dataset.files import grey_levels, read_image
 from objnerf.dataset.index import Dataset, Scene, View
 from objnerf.errors import InputError
 from objnerf.evaluation.metrics import MetricUnavailable
-from objnerf.evaluation.scenes import RenderSettings, as_float, encode, finite_pose, render_view
+from objnerf.evaluation.scenes import RenderSettings, as_float, encode_scene, finite_pose, render_view
 from objnerf.evaluation.segmentation import best_slot, resize_mask
 from objnerf.models.scene import SceneCode, SceneModel
 from objnerf.training.data import resize_by_area
@@ -45,8 +45,7 @@ def score_edits(
     figures: dict[str, float | None] = dict.fromkeys(EDIT_FIGURES)
     reasons: dict[str, str] = {}
     poses = [finite_pose(view) for view in scene.views]
-    image = as_float(resize_by_area(scene.views[0].image(), settings.input_size))
-    code = encode(model, image, poses[0], seed=settings.seed, scene=scene.id)
+    code = encode_scene(model, scene, settings)
 
     def measure(what: str, edited: SceneCode, suffix: str) -> None:
         pairs = [
@@ -81,8 +80,8 @@ def score_edits(
 
     no_change = _missing(scene, ("_changed.png",)) or _missing(scene, ("_providing_bg.png",), first=True)
     if no_change is None:
-        background = _picture(scene.views[0], "_providing_bg.png", settings.input_size)
-        other = encode(model, background, poses[0], seed=settings.seed, scene=scene.id)
+        providing = scene.views[0].companion("_providing_bg.png")
+        other = encode_scene(model, scene, settings, picture=providing)
         measure("changed", code.with_background(other), "_changed.png")
     else:
         give_up("changed", no_change)

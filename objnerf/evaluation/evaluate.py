@@ -19,6 +19,7 @@ import torch
 
 from objnerf import __version__
 from objnerf.console import Progress, no_progress
+from objnerf.dataset.card import DatasetCard
 from objnerf.dataset.index import Dataset, Scene
 from objnerf.errors import InputError
 from objnerf.evaluation import metrics
@@ -28,15 +29,17 @@ from objnerf.evaluation.scenes import (
     RenderSettings,
     SceneImages,
     ViewRendering,
-    encode,
+    encode_images,
     read_scene,
     render_view,
 )
 from objnerf.evaluation.segmentation import BACKGROUND, reference_true_labels, true_labels
+from objnerf.models.config import UorfConfig
+from objnerf.models.reference_checkpoint import load_reference
 from objnerf.models.scene import SceneModel
-from objnerf.training.checkpoints import checkpoint_path, load_run, read_state
+from objnerf.training.checkpoints import checkpoint_path, load_run, read_state, scene_geometry
 from objnerf.training.processes import choose_device
-from objnerf.training.recipe import Recipe, RunConfig, read_run_config
+from objnerf.training.recipe import DatasetFacts, Recipe, Scale, load_recipe, read_run_config
 
 _log = logging.getLogger(__name__)
 
@@ -177,15 +180,7 @@ def render_settings(recipe: Recipe, *, seed: int = 0) -> RenderSettings:
     )
 
 
-def gallery_settings(recipe: Recipe, *, seed: int = 0, width: int = 96) -> RenderSettings:
-    """How pictures for people are rendered: like the evaluated views, but at least ``width`` pixels wide."""
-    settings = render_settings(recipe, seed=seed)
-    factor = max(1, -(-width // settings.size[0]))
-    size = (settings.size[0] * factor, settings.size[1] * factor)
-    return replace(settings, size=size, samples=min(settings.samples, GALLERY_SAMPLES))
-
-
-def scenes_to_evaluate(config: RunConfig, dataset: Dataset) -> tuple[list[int], str]:
+def scenes_to_evaluate(facts: DatasetFacts | None, dataset: Dataset) -> tuple[list[int], str]:
     """Which scenes of a dataset a run has not seen, and in words why these.
 
     The dataset that the run was trained on gives its held-out scenes, any other one all of its scenes. A
@@ -195,7 +190,8 @@ def scenes_to_evaluate(config: RunConfig, dataset: Dataset) -> tuple[list[int], 
     Raises:
         InputError: it is the training set, and no scene of it was held out.
     """
-    facts = config.dataset
+    if facts is None:
+        return list(dataset.scenes), "all scenes, for the weights don't tell what they were trained on"
     known = sorted((*facts.train_scenes, *facts.held_out_scenes))
     card = dataset.card()
     is_test = card is not None and card.split == "test"
@@ -215,24 +211,64 @@ class OpenedRun:
 
     path: Path
     model: SceneModel
-    config: RunConfig
-    step: int
-    """Steps that the checkpoint has seen."""
+    recipe: Recipe
+    facts: DatasetFacts | None
+    """What it was trained on; None for weights of the reference, which don't tell."""
+    step: int | None
+    """Steps that the weights have seen; None where that is not known."""
 
     def described(self) -> dict[str, Any]:
         """What a result says about the run; the folder by its name alone, for runs move."""
-        return {"run": self.path.resolve().name, "recipe": self.config.recipe.name, "step": self.step}
+        name = self.path.resolve().name
+        return {"run": name, "recipe": self.recipe.name, "step": self.step, "reference": self.facts is None}
+
+    def settings(self, *, seed: int = 0) -> RenderSettings:
+        """How its views are rendered when they are scored."""
+        return replace(render_settings(self.recipe, seed=seed), stored_azimuth=self.facts is None)
+
+    def gallery_settings(self, *, seed: int = 0, width: int = 96) -> RenderSettings:
+        """How pictures for people are rendered: like scored ones, but at least ``width`` pixels wide."""
+        settings = self.settings(seed=seed)
+        factor = max(1, -(-width // settings.size[0]))
+        size = (settings.size[0] * factor, settings.size[1] * factor)
+        return replace(settings, size=size, samples=min(settings.samples, GALLERY_SAMPLES))
 
 
-def open_run(run: Path, device: str = "auto") -> OpenedRun:
-    """Load the newest checkpoint of a run folder, made on this or another machine.
+def open_run(
+    run: Path, device: str = "auto", *, recipe: str | None = None, dataset: Dataset | None = None
+) -> OpenedRun:
+    """Load a run folder's newest checkpoint, or a folder of the reference's checkpoints.
 
+    Args:
+        run: a run folder, made on this or another machine.
+        device: where to compute.
+        recipe: says that ``run`` holds the reference's ``latest_net_Encoder.pth``, …, trained by this recipe.
+        dataset: its ``dataset.yaml`` says what that recipe leaves open (scales and lens).
     Raises:
-        InputError: no run, no checkpoint, or one that cannot be used; no such device.
+        InputError: no run, no checkpoint, or one that cannot be used; no such device or recipe.
     """
+    where = choose_device(device)
+    if recipe is not None:
+        return _open_reference(run, where, recipe, None if dataset is None else dataset.card())
     config = read_run_config(run)
-    model, _ = load_run(run, choose_device(device))
-    return OpenedRun(run, model, config, read_state(checkpoint_path(run, "last")).step)
+    model, _ = load_run(run, where)
+    return OpenedRun(run, model, config.recipe, config.dataset, read_state(checkpoint_path(run, "last")).step)
+
+
+def _open_reference(run: Path, device: torch.device, source: str, card: DatasetCard | None) -> OpenedRun:
+    scale = {} if card is None else {name: getattr(card, name) for name in Scale.model_fields}
+    recipe = load_recipe(source, dataset_scale=scale)
+    if not isinstance(recipe.model, UorfConfig):
+        raise InputError(f"--recipe {source}: expected one of a uorf model, for it says what the weights are")
+    model = load_reference(
+        run,
+        scene_geometry(recipe),
+        num_slots=recipe.model.num_slots,
+        attn_iter=recipe.model.attn_iter,
+        fixed_locality=recipe.model.fixed_locality,
+        translation_quirk=recipe.model.reference_translation_quirk,
+    )
+    return OpenedRun(run, model.to(device).eval(), recipe, None, None)
 
 
 def evaluate_run(
@@ -256,12 +292,12 @@ def evaluate_run(
     Raises:
         InputError: see ``scenes_to_evaluate`` and ``evaluate``.
     """
-    scenes, chosen = scenes_to_evaluate(run.config, dataset)
+    scenes, chosen = scenes_to_evaluate(run.facts, dataset)
     return evaluate(
         run.model,
         dataset,
         scenes[:limit],
-        render_settings(run.config.recipe, seed=seed),
+        run.settings(seed=seed),
         manipulations=manipulations,
         described={**run.described(), "chosen": chosen},
         keep=run.path / SCORES_FILE if keep else None,
@@ -340,7 +376,7 @@ def score_scene(
         lpips: the perceptual distance; None where it cannot be computed, for the reason ``no_lpips``.
     """
     images = read_scene(scene, settings)
-    code = encode(model, images.input_image, images.world_from_camera[0], seed=settings.seed, scene=scene.id)
+    code = encode_images(model, images, settings)
     renderings = [
         render_view(model, code, pose, settings, reference=mask is not None)
         for pose, mask in zip(images.world_from_camera, images.masks, strict=True)

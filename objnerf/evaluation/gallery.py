@@ -12,7 +12,8 @@ from objnerf.dataset.files import BACKGROUND_COLOUR, OBJECT_COLOURS, mask_from_l
 from objnerf.dataset.index import Scene
 from objnerf.evaluation.scenes import (
     RenderSettings,
-    encode,
+    encode_images,
+    encode_scene,
     finite_pose,
     on_paper,
     orbit_poses,
@@ -75,7 +76,7 @@ def scene_gallery(
         InputError: a file of the scene that is missing or cannot be read.
     """
     images = read_scene(scene, settings)
-    code = encode(model, images.input_image, images.world_from_camera[0], seed=settings.seed, scene=scene.id)
+    code = encode_images(model, images, settings)
     count = len(images.stems)
     shown = [0, *range(max(1, count - novel), count)]
     renderings = {view: render_view(model, code, images.world_from_camera[view], settings) for view in shown}
@@ -129,13 +130,7 @@ def edit_pictures(
     Raises:
         InputError: a file that is missing or cannot be read.
     """
-    codes = []
-    for each in (scene, other):
-        images = read_scene(each, settings)
-        codes.append(
-            encode(model, images.input_image, images.world_from_camera[0], seed=settings.seed, scene=each.id)
-        )
-    code, pose = codes[0], finite_pose(scene.views[0])
+    code, pose = encode_scene(model, scene, settings), finite_pose(scene.views[0])
     labels = render_view(model, code, pose, settings).labels
     areas = np.bincount(labels.ravel(), minlength=code.slots.shape[1])[1:]
     if not areas.any():
@@ -148,7 +143,7 @@ def edit_pictures(
         (f"slot {slot} moved to the right", code.move(slot, right)),
         (f"slot {slot} copied", code.duplicate(slot, right)),
         (f"slot {slot} deleted", code.delete(slot)),
-        (f"background of scene {other.id}", code.with_background(codes[1])),
+        (f"background of scene {other.id}", code.with_background(encode_scene(model, other, settings))),
     )
     return EditPictures(
         scene.id,
@@ -162,7 +157,7 @@ def turntable(
     """A scene from all round, known from its first view alone: colours, and the slots beside them."""
     images = read_scene(scene, settings)
     start = images.world_from_camera[0]
-    code = encode(model, images.input_image, start, seed=settings.seed, scene=scene.id)
+    code = encode_images(model, images, settings)
     views = [render_view(model, code, pose, settings) for pose in orbit_poses(start, frames)]
     mask = images.masks[0]
     truth = None if mask is None else true_labels(mask)

@@ -16,13 +16,12 @@ from objnerf.console import Progress, no_progress
 from objnerf.dataset.files import atomic_path, write_image
 from objnerf.dataset.index import Dataset, Scene, open_dataset
 from objnerf.errors import InputError
-from objnerf.evaluation.evaluate import gallery_settings, open_run, scenes_to_evaluate
+from objnerf.evaluation.evaluate import open_run, scenes_to_evaluate
 from objnerf.evaluation.gallery import FAINTEST_SLOT, slot_colours
 from objnerf.evaluation.scenes import (
     RenderSettings,
     ViewRendering,
-    as_float,
-    encode,
+    encode_scene,
     finite_pose,
     on_paper,
     orbit_poses,
@@ -33,7 +32,6 @@ from objnerf.evaluation.segmentation import BACKGROUND
 from objnerf.models.scene import SceneCode, SceneModel
 from objnerf.pictures.sheets import contact_sheet
 from objnerf.pictures.turntables import write_animation
-from objnerf.training.data import resize_by_area
 
 STILL = ".png"
 MOVING = (".gif", ".mp4")
@@ -111,6 +109,7 @@ def set_stage(
     size: tuple[int, int] | None = None,
     orbit: int | None = None,
     device: str = "auto",
+    recipe: str | None = None,
 ) -> Stage:
     """Load a run and look at one scene's first view.
 
@@ -121,18 +120,19 @@ def set_stage(
         size: (width, height) of the pictures; None for the recipe's.
         orbit: number of cameras all round; None for the scene's own views.
         device: where to compute.
+        recipe: for a folder of the reference's checkpoints, see ``open_run``.
     Raises:
         InputError: run, dataset, scene, size or device cannot be used.
     """
     if size is not None and min(size) < 8:
         raise InputError(f"--size {size[0]}x{size[1]}: expected at least 8 pixels a side")
     dataset = open_dataset(dataset_root)
-    opened = open_run(run, device)
+    opened = open_run(run, device, recipe=recipe, dataset=dataset)
     if scene is None:
-        unseen, _ = scenes_to_evaluate(opened.config, dataset)
+        unseen, _ = scenes_to_evaluate(opened.facts, dataset)
         scene = unseen[0]
     found = choose_scene(dataset, scene)
-    settings = gallery_settings(opened.config.recipe)
+    settings = opened.gallery_settings()
     settings = settings if size is None else replace(settings, size=size)
     start = finite_pose(found.views[0])
     return Stage(
@@ -160,12 +160,6 @@ def choose_scene(dataset: Dataset, scene: int) -> Scene:
             f"{dataset.root}: there is no scene {scene}; it has {len(ids)} scenes, {ids[0]} to {ids[-1]}"
         )
     return dataset.scenes[scene]
-
-
-def encode_scene(model: SceneModel, scene: Scene, settings: RenderSettings) -> SceneCode:
-    """What the model makes of a scene's first view."""
-    image = as_float(resize_by_area(scene.views[0].image(), settings.input_size))
-    return encode(model, image, finite_pose(scene.views[0]), seed=settings.seed, scene=scene.id)
 
 
 def tell(written: Sequence[Path]) -> str:

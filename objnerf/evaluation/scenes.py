@@ -4,6 +4,7 @@ Poses are ``world_from_camera`` with OpenCV axes; lengths are world units; pictu
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from jaxtyping import Float, Float32, Int, UInt8
 from torch import Tensor
 
 from objnerf.dataset.cameras import look_at
+from objnerf.dataset.files import read_image
 from objnerf.dataset.index import Scene, View
 from objnerf.errors import InputError
 from objnerf.evaluation.segmentation import labels_from_opacity, reference_labels, resize_mask
@@ -38,6 +40,9 @@ class RenderSettings:
     """Rays in flight at once; changes no figure."""
     seed: int = 0
     """Of the slots' random start; every scene derives its own from it."""
+    stored_azimuth: bool = False
+    """Take the input view's azimuth frame from ``_azi_rot.txt`` instead of the pose: for the reference's
+    weights, which were trained on files whose zero direction may be another than ours."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ class SceneImages:
     """Flat colours of each view's instances; None where a view has no mask."""
     input_image: Float32[np.ndarray, "input_height input_width 3"]
     """The first view at the encoder's size, in [0, 1]."""
+    world_from_azimuth: Float[np.ndarray, "3 3"] | None = None
+    """The first view's azimuth frame, where the stored one is asked for."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +92,49 @@ def read_scene(scene: Scene, settings: RenderSettings) -> SceneImages:
     for view in scene.views:
         images.append(as_float(resize_by_area(view.image(), settings.size)))
         masks.append(resize_mask(view.mask(), *settings.size) if view.mask_path is not None else None)
+    first = scene.views[0]
     return SceneImages(
         id=scene.id,
         stems=tuple(view.stem for view in scene.views),
         world_from_camera=np.stack([finite_pose(view) for view in scene.views]),
         images=np.stack(images),
         masks=tuple(masks),
-        input_image=as_float(resize_by_area(scene.views[0].image(), settings.input_size)),
+        input_image=as_float(resize_by_area(first.image(), settings.input_size)),
+        world_from_azimuth=first.azimuth() if settings.stored_azimuth else None,
+    )
+
+
+def encode_images(model: SceneModel, images: SceneImages, settings: RenderSettings) -> SceneCode:
+    """What a model, in evaluation mode, makes of a scene's first view."""
+    return encode(
+        model,
+        images.input_image,
+        images.world_from_camera[0],
+        world_from_azimuth=images.world_from_azimuth,
+        seed=settings.seed,
+        scene=images.id,
+    )
+
+
+def encode_scene(
+    model: SceneModel, scene: Scene, settings: RenderSettings, *, picture: Path | None = None
+) -> SceneCode:
+    """What a model, in evaluation mode, makes of a scene's first view, of which alone the files are read.
+
+    Args:
+        picture: taken instead of the view's own, from the same camera.
+    Raises:
+        InputError: a file that is missing or cannot be read.
+    """
+    view = scene.views[0]
+    image = view.image() if picture is None else read_image(picture)
+    return encode(
+        model,
+        as_float(resize_by_area(image, settings.input_size)),
+        finite_pose(view),
+        world_from_azimuth=view.azimuth() if settings.stored_azimuth else None,
+        seed=settings.seed,
+        scene=scene.id,
     )
 
 
@@ -112,6 +155,7 @@ def encode(
     image: Float32[np.ndarray, "height width 3"],
     world_from_camera: Float[np.ndarray, "4 4"],
     *,
+    world_from_azimuth: Float[np.ndarray, "3 3"] | None = None,
     seed: int,
     scene: int,
 ) -> SceneCode:
@@ -121,6 +165,7 @@ def encode(
         model: in evaluation mode.
         image: in [0, 1], at the size that the encoder is to see.
         world_from_camera: the image's pose, OpenCV axes.
+        world_from_azimuth: its azimuth frame; derived from the pose when None.
         seed: of the slots' random start.
         scene: the scene's id, so that each scene has its own start whatever was evaluated before it.
     """
@@ -128,8 +173,11 @@ def encode(
     generator = torch.Generator(device=device).manual_seed(derive_seed(seed, 0, EVALUATION_STREAM, scene))
     images = torch.tensor(image * 2 - 1, dtype=torch.float32, device=device).permute(2, 0, 1)[None]
     pose = torch.tensor(world_from_camera, dtype=torch.float32, device=device)[None]
+    azimuth = None
+    if world_from_azimuth is not None:
+        azimuth = torch.tensor(world_from_azimuth, dtype=torch.float32, device=device)[None]
     with torch.no_grad():
-        return model.encode(images.contiguous(), pose, generator=generator)
+        return model.encode(images.contiguous(), pose, world_from_azimuth=azimuth, generator=generator)
 
 
 def render_view(

@@ -179,3 +179,25 @@ def test_doctor_always_succeeds() -> None:
     result = call("doctor")
     assert result.exit_code == 0
     assert "torch" in result.output
+
+
+def test_evaluate_takes_the_references_checkpoints(data: Path, tmp_path: Path) -> None:
+    weights = Path(shutil.copytree(data / "parity" / "clevr_567_like", tmp_path / "theirs"))
+    slots = json.loads((weights / "config.json").read_text())["num_slots"]
+    recipe = tmp_path / "theirs.yaml"
+    recipe.write_text(
+        f"model: {{kind: uorf, num_slots: {slots}}}\ninput_size: [64, 64]\nsampling: {{eval_samples: 8}}\n"
+        "stages: [{name: fine, until: 1200, size: [16, 12], supervision: images}]\nlocality: {until: 600}\n"
+    )
+    out = tmp_path / "result.json"
+    words = ["evaluate", weights, data / "blocks", "--recipe", recipe, "--scenes", 1, "--json", out]
+    result = call(*words)
+    assert result.exit_code == 0, result.output
+    content = json.loads(out.read_text())
+    assert content["settings"]["reference"] is True
+    assert content["settings"]["render"]["locality"] is False
+    assert content["settings"]["render"]["stored_azimuth"] is True
+    assert content["mean"]["ref_ari"] is not None
+    assert call("evaluate", weights, data / "blocks").exit_code == 2
+    assert call(*words[:4], "tiny").exit_code == 2
+    assert call("evaluate", tmp_path, *words[2:5]).exit_code == 2

@@ -12,7 +12,7 @@ from objnerf.dataset.files import mask_from_labels, read_mask, write_image
 from objnerf.errors import InputError
 from objnerf.evaluation import evaluate as evaluation
 from objnerf.evaluation.edits import EDIT_FIGURES
-from objnerf.training.recipe import DatasetFacts, Recipe, RunConfig
+from objnerf.training.recipe import DatasetFacts
 
 
 @pytest.fixture
@@ -148,8 +148,8 @@ def test_no_scenes_is_an_error(model, dataset, settings) -> None:
         evaluation.evaluate(model, dataset, [], settings)
 
 
-def _config(dataset, held_out: tuple[int, ...], train: tuple[int, ...]) -> RunConfig:
-    facts = DatasetFacts(
+def _facts(dataset, held_out: tuple[int, ...], train: tuple[int, ...]) -> DatasetFacts:
+    return DatasetFacts(
         path="/another/machine/balls",
         scenes=len(dataset.scenes),
         views=dataset.n_views,
@@ -157,24 +157,23 @@ def _config(dataset, held_out: tuple[int, ...], train: tuple[int, ...]) -> RunCo
         train_scenes=train,
         held_out_scenes=held_out,
     )
-    return RunConfig(objnerf_version=__version__, recipe=Recipe(), dataset=facts)
 
 
 def test_held_out_scenes_of_the_training_set(dataset) -> None:
-    scenes, why = evaluation.scenes_to_evaluate(_config(dataset, (2,), (0, 1)), dataset)
+    scenes, why = evaluation.scenes_to_evaluate(_facts(dataset, (2,), (0, 1)), dataset)
     assert scenes == [2]
     assert "held out" in why
     with pytest.raises(InputError, match="held no scene out"):
-        evaluation.scenes_to_evaluate(_config(dataset, (), (0, 1, 2)), dataset)
+        evaluation.scenes_to_evaluate(_facts(dataset, (), (0, 1, 2)), dataset)
 
 
 def test_all_scenes_of_another_dataset(dataset) -> None:
-    config = _config(dataset, (3,), (0, 1, 2))
-    assert evaluation.scenes_to_evaluate(config, dataset)[0] == [0, 1, 2]
+    facts = _facts(dataset, (3,), (0, 1, 2))
+    assert evaluation.scenes_to_evaluate(facts, dataset)[0] == [0, 1, 2]
     # A test set of the same size is told by its dataset.yaml.
     write_card(dataset.root, DatasetCard(split="test"))
-    config = _config(dataset, (2,), (0, 1))
-    assert evaluation.scenes_to_evaluate(config, open_dataset(dataset.root))[0] == [0, 1, 2]
+    facts = _facts(dataset, (2,), (0, 1))
+    assert evaluation.scenes_to_evaluate(facts, open_dataset(dataset.root))[0] == [0, 1, 2]
 
 
 def test_manipulation_test_of_a_perfect_model(model, dataset, settings) -> None:
