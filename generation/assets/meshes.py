@@ -25,6 +25,7 @@ Up = Literal["y", "z"]
 Front = Literal["+z", "-z"]
 
 _MAX_TEXTURE_SIDE = 1024
+_MAX_COORDINATE = 1e9
 _UNREADABLE = {
     "KHR_draco_mesh_compression",
     "EXT_meshopt_compression",
@@ -164,6 +165,9 @@ def load_mesh(path: Path, up: Up, front: Front = "+z", limits: Limits | None = N
     if not np.isfinite(vertices).all():
         bad = int((~np.isfinite(vertices).all(axis=1)).sum())
         raise UnusableMesh(f"{bad} of its {len(vertices)} vertices are not finite numbers")
+    reach = float(np.abs(vertices).max())
+    if reach > _MAX_COORDINATE:
+        raise UnusableMesh(f"its coordinates reach {reach:.3g}, expected at most {_MAX_COORDINATE:.0e}")
     offsets = np.cumsum([0, *(len(piece.vertices) for piece in pieces)])[:-1]
     faces = np.concatenate([piece.faces + offset for piece, offset in zip(pieces, offsets, strict=True)])
     if faces.min() < 0 or faces.max() >= len(vertices):
@@ -251,6 +255,8 @@ def _read_pieces(path: Path) -> Iterator[_Piece]:
             continue
         faces = np.asarray(mesh.faces, dtype=np.int64)
         vertices = np.asarray(mesh.vertices, dtype=np.float64)
+        if vertices.ndim != 2 or vertices.shape[1] != 3 or faces.ndim != 2 or faces.shape[1] != 3:
+            raise UnusableMesh(f"its vertices are an array of {vertices.shape}, expected three numbers each")
         material, uv = _material(mesh, len(vertices))
         corners = np.zeros((len(faces), 3, 2)) if uv is None else uv[faces]
         yield _Piece(vertices, faces, material, corners, uv is not None)

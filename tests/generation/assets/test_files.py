@@ -261,6 +261,14 @@ def test_load_mesh_says_what_is_wrong(tmp_path: Path) -> None:
     path.write_text("v 0 0 0\nv 1 0 0\nf 1 2 9\n")
     with pytest.raises(UnusableMesh):
         load_mesh(path, "y")
+    path = tmp_path / "flat_world.obj"
+    path.write_text("v 0 0\nv 1 0\nv 0 1\nf 1 2 3\n")
+    with pytest.raises(UnusableMesh, match=r"three numbers each|can't be read"):
+        load_mesh(path, "y")
+    path = tmp_path / "universe.obj"
+    path.write_text("v 0 0 0\nv 1e200 0 0\nv 0 1e200 0\nv 0 0 1e200\nf 1 2 3\nf 1 2 4\n")
+    with pytest.raises(UnusableMesh, match=r"reach 1e\+200"):
+        load_mesh(path, "y")
     path = tmp_path / "scene.gltf"
     path.write_text("{not json")
     with pytest.raises(UnusableMesh, match="glTF"):
