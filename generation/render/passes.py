@@ -6,6 +6,7 @@ Blender as an uncompressed 32-bit EXR in a temporary folder: the only door that 
 
 import contextlib
 import errno
+import math
 import os
 import shutil
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import bpy
 import numpy as np
-from jaxtyping import Float32, Integer
+from jaxtyping import Float32, Float64, Integer
 
 from objnerf.errors import WorkError
 
@@ -23,6 +24,10 @@ if _BUNDLED not in sys.path:
     # At the end: Blender's own copies must not hide ours.
     sys.path.append(os.path.join(_BUNDLED, "site-packages"))
 import OpenImageIO as oiio  # type: ignore[import-not-found]  # noqa: E402  (comes with bpy)
+
+#: Colour is computed at so many times the final size each way. At equal cost that gains about 2 dB over
+#: denoising at the final size, where every pixel is somebody's edge.
+OVERSAMPLING = 2
 
 #: With less room than this for temporary files, a failed render is a full disk.
 _LEAST_FREE_BYTES = 16 * 2**20
@@ -45,7 +50,7 @@ class GeometryPass:
 
 @dataclass(frozen=True)
 class ColourPass:
-    """Scene-linear colour of one view before denoising, with the denoiser's guides."""
+    """Scene-linear colour of one view before denoising, with the denoiser's guides; oversampled."""
 
     colour: Float32[np.ndarray, "height width 3"]
     albedo: Float32[np.ndarray, "height width 3"]
@@ -75,16 +80,55 @@ def render_geometry(scene: bpy.types.Scene, folder: Path) -> GeometryPass:
 
 
 def render_colour(scene: bpy.types.Scene, folder: Path, samples: int, seed: int) -> ColourPass:
-    """`samples` samples a pixel with a pixel filter, at the camera's present pose."""
-    cycles = scene.cycles
-    cycles.samples, cycles.seed = samples, seed % 2**31
-    cycles.pixel_filter_type, cycles.filter_width = "BLACKMAN_HARRIS", 1.5
-    channels = _render(scene, folder)
+    """Colour with `samples` samples a pixel of the final picture, at the camera's present pose.
+
+    The pictures are `OVERSAMPLING` times as large each way, with as many fewer samples a pixel and no pixel
+    filter: the denoiser then sees edges where they are. `reduce_picture` makes them small.
+    """
+    cycles, render = scene.cycles, scene.render
+    cycles.samples, cycles.seed = math.ceil(samples / OVERSAMPLING**2), seed % 2**31
+    cycles.pixel_filter_type, cycles.filter_width = "BOX", 1.0
+    width, height = render.resolution_x, render.resolution_y
+    render.resolution_x, render.resolution_y = OVERSAMPLING * width, OVERSAMPLING * height
+    try:
+        channels = _render(scene, folder)
+    finally:
+        render.resolution_x, render.resolution_y = width, height
     return ColourPass(
         colour=np.stack([channels[f"Combined.{channel}"] for channel in "RGB"], axis=-1),
         albedo=np.stack([channels[f"Denoising Albedo.{channel}"] for channel in "RGB"], axis=-1),
         normal=np.stack([channels[f"Denoising Normal.{axis}"] for axis in "XYZ"], axis=-1),
     )
+
+
+def reduce_picture(picture: Float32[np.ndarray, "tall wide 3"]) -> Float32[np.ndarray, "height width 3"]:
+    """An oversampled picture at its final size, by Blender's own pixel filter (Blackman-Harris, 1.5)."""
+    height, width = (side // OVERSAMPLING for side in picture.shape[:2])
+    margin = (len(_FILTER) - OVERSAMPLING) // 2
+    padded = np.pad(picture.astype(np.float64), ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+    rows = np.zeros((height, padded.shape[1], 3))
+    for offset, weight in enumerate(_FILTER):
+        rows += weight * padded[offset : offset + OVERSAMPLING * height : OVERSAMPLING]
+    small = np.zeros((height, width, 3))
+    for offset, weight in enumerate(_FILTER):
+        small += weight * rows[:, offset : offset + OVERSAMPLING * width : OVERSAMPLING]
+    return small.astype(np.float32)
+
+
+def _blackman_harris(width: float) -> Float64[np.ndarray, " taps"]:
+    """Weights of the oversampled pixels around a final one; `width` is Blender's, in final pixels.
+
+    The four-term window of F. J. Harris (1978), as Cycles has it: zero beyond `width` final pixels.
+    """
+    reach = math.floor(width * OVERSAMPLING)
+    offsets = (np.arange(2 * reach) + 0.5 - reach) / OVERSAMPLING
+    phase = 2 * np.pi * (offsets / (2 * width) + 0.5)
+    weights = 0.35875 - 0.48829 * np.cos(phase) + 0.14128 * np.cos(2 * phase) - 0.01168 * np.cos(3 * phase)
+    total: np.ndarray = weights / weights.sum()
+    return total
+
+
+_FILTER = _blackman_harris(1.5)
 
 
 def _render(scene: bpy.types.Scene, folder: Path) -> dict[str, Float32[np.ndarray, "height width"]]:

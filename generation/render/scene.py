@@ -90,10 +90,6 @@ def _set_up_rendering(scene: bpy.types.Scene, plan: RenderPlan) -> None:
     # Adaptive sampling and its thresholds would make a pixel depend on more than its own samples.
     cycles.use_adaptive_sampling = cycles.use_denoising = False
     cycles.use_light_tree = False
-    cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces = 4, 3, 3
-    cycles.transmission_bounces, cycles.volume_bounces, cycles.transparent_max_bounces = 3, 0, 4
-    cycles.caustics_reflective = cycles.caustics_refractive = False
-    cycles.sample_clamp_indirect = 6.0
     layer = scene.view_layers[0]
     layer.use_pass_z = layer.use_pass_object_index = layer.use_pass_normal = True
     layer.cycles.denoising_store_passes = True

@@ -16,7 +16,14 @@ from generation.plan.request import GenerationRequest
 from generation.plan.visibility import Sightings, count_pixels, judge, silhouette
 from generation.render.denoise import Denoiser
 from generation.render.materials import srgb_from_linear
-from generation.render.passes import ColourPass, GeometryPass, render_colour, render_geometry
+from generation.render.passes import (
+    OVERSAMPLING,
+    ColourPass,
+    GeometryPass,
+    reduce_picture,
+    render_colour,
+    render_geometry,
+)
 from generation.render.scene import build_scene, mesh_source, point_camera
 from objnerf.dataset.cameras import Intrinsics
 from objnerf.errors import WorkError
@@ -196,7 +203,7 @@ class Studio:
         passes = self._take(look.plan, 0)
         images = self._develop(look.plan, passes)
         views = tuple(
-            ViewPictures(image, geometry, _quantised(colour.albedo), outlines)
+            ViewPictures(image, geometry, _quantised(reduce_picture(colour.albedo)), outlines)
             for image, geometry, colour, outlines in zip(
                 images, look.geometry, passes, look.silhouettes, strict=True
             )
@@ -243,14 +250,15 @@ class Studio:
     def _develop(
         self, plan: ScenePlan, passes: list[ColourPass]
     ) -> list[UInt8[np.ndarray, "height width 3"]]:
-        size = plan.render.width, plan.render.height
+        size = OVERSAMPLING * plan.render.width, OVERSAMPLING * plan.render.height
         if size not in self._denoisers:
             self._denoisers[size] = Denoiser(*size)
         denoise = self._denoisers[size]
         exposure = np.float32(plan.render.exposure)
-        images = [
-            _quantised(denoise(taken.colour, taken.albedo, taken.normal) * exposure) for taken in passes
-        ]
+        images = []
+        for taken in passes:
+            clean = denoise(taken.colour, taken.albedo, taken.normal)
+            images.append(_quantised(reduce_picture(clean) * exposure))
         self._clock.lap("denoise")
         return images
 
