@@ -175,7 +175,7 @@ class SceneModel(nn.Module):
             locality: whether foreground slots are confined to the locality box.
             chunk_rays: rays (of every scene) in flight at once; all when None. The answer is the same.
             recompute: keep no activations, but compute them again in the backward pass. It takes
-                ``chunk_rays`` to save memory.
+                ``chunk_rays`` to save memory. Gradients reach the code and the weights, not the rays.
             alone: also composite each slot by itself.
         """
         raise NotImplementedError
@@ -377,7 +377,8 @@ class UORF(SceneModel):
             for group, offset in _slots_by_offset(code.offsets[scene], present):
                 here = points[scene] - offset
                 frame = code.field_from_world[scene]
-                in_field = here @ frame[:3, :3].T + frame[:3, 3]
+                with torch.autocast(points.device.type, enabled=False):  # sixteen bits are no coordinates
+                    in_field = here @ frame[:3, :3].T + frame[:3, 3]
                 index = everywhere
                 if locality:
                     boxed = here if self.config.fixed_locality else in_field
