@@ -46,12 +46,12 @@ class PlacesConfig(BaseModel):
         0.6, description="standard deviation of the votes around a place on the ground, world units"
     )
     place_distance: PositiveFloat = Field(
-        1.4, description="a new place is at least this far from others, in the end, world units"
+        1.75, description="a new place is at least this far from others, in the end, world units"
     )
     first_place_distance: PositiveFloat = Field(
-        2.2, description="the same at the first step; votes scatter over the whole of an object then"
+        1.2, description="the same at the first step; closer, so that no object is overlooked"
     )
-    place_distance_steps: int = Field(2500, ge=0, description="steps from the first to the last of these")
+    place_distance_steps: int = Field(2000, ge=0, description="steps from the first to the last of these")
     place_half: PositiveFloat = Field(
         2.0, description="half side of the square around its place that a slot's field covers, world units"
     )

@@ -16,7 +16,7 @@ Points of the fields are in the input view's azimuth frame (x to the right, y aw
 world units. Densities are per (far - near) of length, as everywhere.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 import torch
@@ -45,6 +45,9 @@ NOWHERE = 1e3
 
 SAMPLING_BINS = 64
 """Intervals of a ray in which the density of its samples is constant."""
+
+EMPTY = 1e-4
+"""Density of samples where nothing can be; a few land there, and count nothing."""
 
 Code = TypeVar("Code", bound="PlacesCode")
 
@@ -77,14 +80,17 @@ class PlacesCode(SceneCode):
 
     def select_scenes(self: Code, index: Int[Tensor, "chosen"]) -> Code:
         """See ``SceneCode.select_scenes``."""
-        names = list(PlacesCode.__annotations__)
-        return replace(super().select_scenes(index), **{name: getattr(self, name)[index] for name in names})
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: value[index] for name, value in values.items() if value is not None})
 
     def select_slots(self: Code, index: Int[Tensor, "chosen"]) -> Code:
         """See ``SceneCode.select_slots``."""
-        chosen = super().select_slots(index)
         return replace(
-            chosen,
+            self,
+            slots=self.slots[:, index],
+            offsets=self.offsets[:, index],
+            present=self.present[:, index],
+            attention=None if self.attention is None else self.attention[:, index],
             places=self.places[:, index],
             radii=self.radii[:, index],
             colours=self.colours[:, index],
@@ -373,9 +379,9 @@ class Places(SceneModel):
         threshold = torch.full_like(probability[:, :1], wanted)
         seed = probability + exploring
         score = seed.clamp(max=1) * self._vote_density(votes, seed).sqrt()
-        # Votes scatter over a whole object at first; as they come together, places may be closer.
-        apart = max(0.0, 1 - int(self.calls) / max(config.place_distance_steps, 1))
-        distance = config.place_distance + apart * (config.first_place_distance - config.place_distance)
+        # More places than objects at first, so that none is overlooked; then one for each.
+        grown = min(1.0, int(self.calls) / max(config.place_distance_steps, 1))
+        distance = config.first_place_distance + grown * (config.place_distance - config.first_place_distance)
 
         count = config.num_slots - 1
         if self.training:
@@ -677,7 +683,10 @@ class Places(SceneModel):
         # The ground is a thin layer that nearly every ray ends in; little is left below it.
         surface = (height < ground + 0.1) & (height > ground - 0.6)
         open_space = torch.where(surface, 0.6, torch.where(height < ground, 0.02, 0.15))
-        wanted = torch.where(boxed, reached.to(height), open_space) + 1e-4
+        # Between the camera and the box there is nothing: a background there would hide the foreground.
+        hits = (enter < leave)[..., None]
+        before = hits & (middle <= enter[..., None])
+        wanted = torch.where(boxed, reached.to(height), open_space.masked_fill(before, 0.0)) + EMPTY
 
         covered = F.pad(wanted.cumsum(-1), (1, 0))
         total = covered[..., -1:]
@@ -687,6 +696,7 @@ class Places(SceneModel):
         width = (far - near) / SAMPLING_BINS
         moved = edges[bin_] + (target - covered.gather(-1, bin_)) / density * width
         steps = (width * total / (depths.shape[-1] * density)).clamp(max=2.0)
+        steps = steps.masked_fill(density < 2 * EMPTY, 0.0)
         return moved, steps / self.geometry.depth_range
 
     # -- learning from the own rendering
