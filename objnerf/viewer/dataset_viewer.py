@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
-from objnerf.dataset.cameras import distance_elevation, unproject
+from objnerf.dataset.cameras import unproject
 from objnerf.dataset.convert.masks import object_numbers
 from objnerf.dataset.files import BACKGROUND_COLOUR, OBJECT_COLOURS
 from objnerf.dataset.index import Dataset, Scene
 from objnerf.errors import InputError
 from objnerf.pictures.rig import CAMERA_COLOURS, Rig, read_rig
-from objnerf.viewer.stage import add_camera, add_surroundings, look_from, url_of
+from objnerf.viewer.stage import Doors, add_camera, add_surroundings, look_from, overview, url_of
 
 if TYPE_CHECKING:
     import viser
@@ -84,6 +84,7 @@ class DatasetViewer:
         self.dataset = dataset
         self.scene = scene
         self._lock = threading.Lock()
+        self._doors = Doors()
         self._of_scene: list[Any] = []
         self._point_handles: dict[int, Any] = {}
         self._points: ScenePoints | None = None
@@ -108,7 +109,13 @@ class DatasetViewer:
         def _(_: Any) -> None:
             self.show(int(chooser.value))
 
-        for switch in (self._show_cameras, self._show_points, self._colour_by):
+        @self._show_cameras.on_update
+        def _(_: Any) -> None:
+            self._doors.leave()
+            for handle in self._of_scene:
+                handle.visible = self._show_cameras.value
+
+        for switch in (self._show_points, self._colour_by):
 
             @switch.on_update
             def _(_: Any) -> None:
@@ -116,7 +123,7 @@ class DatasetViewer:
 
         @server.on_client_connect
         def _(client: Any) -> None:
-            look_from(client.camera, _overview(rig), np.zeros(3))
+            look_from(client.camera, overview(rig.ground_half), np.zeros(3))
 
         self.show(scene)
 
@@ -161,6 +168,7 @@ class DatasetViewer:
         for handle in [*self._of_scene, *self._point_handles.values(), *self._object_switches.values()]:
             handle.remove()
         self._of_scene, self._point_handles, self._object_switches = [], {}, {}
+        self._doors.leave(gone=True)
 
     def _add_cameras(self, rig: Rig) -> None:
         for camera in rig.cameras:
@@ -174,15 +182,8 @@ class DatasetViewer:
                 colour,
                 camera.thumbnail,
             )
-            distance, _ = distance_elevation(camera.world_from_camera)
-            target = camera.world_from_camera[:3, 3] + distance * camera.world_from_camera[:3, 2]
-
-            @handle.on_click
-            def _(
-                event: Any, pose: np.ndarray = camera.world_from_camera, target: np.ndarray = target
-            ) -> None:
-                look_from(event.client.camera, pose, target)
-
+            handle.visible = self._show_cameras.value
+            self._doors.add(handle, camera.world_from_camera)
             self._of_scene.append(handle)
 
     def _add_objects(self) -> None:
@@ -208,8 +209,6 @@ class DatasetViewer:
     def _redraw(self) -> None:
         """Bring what is visible, and the points' colours, in line with the switches."""
         with self._lock, self.server.atomic():
-            for handle in self._of_scene:
-                handle.visible = self._show_cameras.value
             for number, handle in self._point_handles.items():
                 handle.visible = self._show_points.value and self._object_switches[number].value
                 assert self._points is not None
@@ -228,10 +227,3 @@ class DatasetViewer:
 def object_colour(number: int) -> tuple[int, int, int]:
     """The colour that an object has in masks; 0 is the background."""
     return BACKGROUND_COLOUR if number == 0 else OBJECT_COLOURS[(number - 1) % len(OBJECT_COLOURS)]
-
-
-def _overview(rig: Rig) -> np.ndarray:
-    """A place from which all of the rig is seen: from the front, to the right and above."""
-    pose = np.eye(4)
-    pose[:3, 3] = 2.1 * rig.ground_half * np.array([0.45, -0.8, 0.55])
-    return pose

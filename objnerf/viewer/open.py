@@ -10,6 +10,7 @@ from objnerf.viewer.dataset_viewer import DatasetViewer
 from objnerf.viewer.stage import start_server
 
 if TYPE_CHECKING:
+    from objnerf.evaluation.evaluate import OpenedRun
     from objnerf.viewer.run_viewer import RunViewer
 
 
@@ -21,6 +22,7 @@ def open_viewer(
     host: str = "127.0.0.1",
     port: int = 8080,
     device: str = "auto",
+    recipe: str | None = None,
 ) -> "DatasetViewer | RunViewer":
     """Serve a dataset, or a run and the dataset that it is shown on, to a browser.
 
@@ -31,13 +33,14 @@ def open_viewer(
         host: address to listen at; 127.0.0.1 is reached from this machine alone.
         port: where to listen; the next free one is taken when it is busy.
         device: for a run: where the model computes.
+        recipe: says that ``folder`` holds the reference's checkpoints, trained by this recipe.
     Returns:
         The viewer, already serving; ``.url`` says where, ``.stop()`` ends it.
     Raises:
         InputError: neither a dataset nor a run, no such scene, or the extra ``viewer`` is not installed.
     """
     folder = Path(folder)
-    if not (folder / "config.yaml").is_file():
+    if recipe is None and not (folder / "config.yaml").is_file():
         if dataset is not None:
             raise InputError(f"{folder}: --dataset goes with a run folder, and this is none (no config.yaml)")
         opened = open_dataset(folder)
@@ -48,17 +51,26 @@ def open_viewer(
     from objnerf.evaluation.evaluate import open_run
     from objnerf.viewer.run_viewer import RunViewer
 
-    run = open_run(folder, device)
-    place = Path(dataset) if dataset is not None else Path(run.config.dataset.path)
-    if dataset is None and not place.is_dir():
+    given = None if dataset is None else open_dataset(dataset)
+    run = open_run(folder, device, recipe=recipe, dataset=given)
+    unseen = () if run.facts is None else run.facts.held_out_scenes
+    opened = _own_dataset(folder, run) if given is None else given
+    known = [id_ for id_ in unseen if id_ in opened.scenes]
+    first = _checked_scene(opened, scene, known[0] if known else min(opened.scenes))
+    return RunViewer(start_server(host, port), run, opened, first)
+
+
+def _own_dataset(folder: Path, run: "OpenedRun") -> Dataset:
+    """What a run was trained on."""
+    if run.facts is None:
+        raise InputError(f"{folder}: the reference's checkpoints don't tell their dataset; say --dataset")
+    place = Path(run.facts.path)
+    if not place.is_dir():
         raise InputError(
             f"{folder}: the dataset that it was trained on, {place}, is not there; say with --dataset which "
             "to show"
         )
-    opened = open_dataset(place)
-    unseen = [id_ for id_ in run.config.dataset.held_out_scenes if id_ in opened.scenes]
-    first = _checked_scene(opened, scene, unseen[0] if unseen else min(opened.scenes))
-    return RunViewer(start_server(host, port), run, opened, first)
+    return open_dataset(place)
 
 
 def _checked_scene(dataset: Dataset, scene: int | None, default: int) -> int:

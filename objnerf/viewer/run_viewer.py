@@ -5,6 +5,7 @@ rendering the scene from its cameras; dragging one or hiding it edits the scene 
 edited scene from where the user stands.
 """
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -18,11 +19,10 @@ from jaxtyping import Float, Float32, UInt8
 from objnerf.dataset.cameras import Intrinsics, unproject
 from objnerf.dataset.index import Dataset, Scene
 from objnerf.errors import InputError
-from objnerf.evaluation.evaluate import OpenedRun, gallery_settings
+from objnerf.evaluation.evaluate import OpenedRun
 from objnerf.evaluation.scenes import (
     RenderSettings,
-    as_float,
-    encode,
+    encode_scene,
     finite_pose,
     render_view,
     to_uint8,
@@ -30,15 +30,24 @@ from objnerf.evaluation.scenes import (
 from objnerf.models.scene import SceneCode, SceneModel
 from objnerf.pictures.rig import CAMERA_COLOURS, read_rig
 from objnerf.rendering.rays import camera_directions, uniform_depths, world_rays
-from objnerf.training.data import resize_by_area
 from objnerf.viewer.dataset_viewer import object_colour
-from objnerf.viewer.stage import add_camera, add_surroundings, look_from, pose_of, url_of
+from objnerf.viewer.stage import (
+    Doors,
+    add_camera,
+    add_surroundings,
+    pose_of,
+    url_of,
+)
 
 if TYPE_CHECKING:
     import viser
 
+_log = logging.getLogger(__name__)
+
 #: A slot of which fewer of the rendered pixels than this see anything is empty.
 _LEAST_SHARE = 0.002
+#: Pixels that a drawing is enlarged to in the panel.
+_PANEL_WIDTH = 288
 #: Cameras that slots are rendered from to find their points; more add little.
 _MAX_VIEWS = 6
 
@@ -172,7 +181,7 @@ class Painter:
             self._wish = wish
             self._changed.notify_all()
 
-    def finish(self, timeout: float = 60.0) -> bool:
+    def finish(self, timeout: int | float = 60) -> bool:
         """Wait until nothing is left to draw; False if that took longer than ``timeout`` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: self._wish is None and not self._busy, timeout)
@@ -193,6 +202,9 @@ class Painter:
                 wish, self._wish, self._busy = self._wish, None, True
             try:
                 self._paint(wish)
+            except Exception:
+                # One drawing that fails must not end all later ones.
+                _log.exception("a view could not be drawn")
             finally:
                 with self._changed:
                     self._busy = False
@@ -216,15 +228,16 @@ class RunViewer:
         self.scene = scene
         self.edits = Edits()
         self.clouds: dict[int, SlotCloud] = {}
-        self._settings = replace(
-            gallery_settings(run.config.recipe, width=64), samples=run.config.recipe.evaluation.samples
-        )
+        self._settings = replace(run.gallery_settings(width=64), samples=run.recipe.evaluation.samples)
         self._code: SceneCode | None = None
         self._lock = threading.RLock()
+        self._doors = Doors()
+        self._cameras: list[Any] = []
         self._handles: list[Any] = []
         self._controls: dict[int, Any] = {}
         self._switches: dict[int, Any] = {}
         self._viewpoint: np.ndarray | None = None
+        self._drawing = np.full((48, 64, 3), 235, np.uint8)
         self._usual_distance = 1.0
         surroundings = add_surroundings(
             server, run.model.geometry.obj_scale, 1.5 * run.model.geometry.obj_scale
@@ -232,15 +245,17 @@ class RunViewer:
 
         gui = server.gui
         name = run.path.resolve().name
-        gui.add_markdown(f"**{name}**, step {run.step}, on {dataset.root.resolve().name}")
+        step = "" if run.step is None else f", step {run.step}"
+        gui.add_markdown(f"**{name}**{step}, on {dataset.root.resolve().name}")
         ids = sorted(dataset.scenes)
         chooser = gui.add_dropdown("scene", [str(id_) for id_ in ids], initial_value=str(scene))
         self._caption = gui.add_markdown("")
         with gui.add_folder("drawn by the model from here"):
-            self._picture = gui.add_image(np.full((48, 64, 3), 235, np.uint8), format="png")
+            self._picture = gui.add_image(self._drawing, format="png")
             self._follow = gui.add_checkbox("follow my view", True)
             self._width = gui.add_slider("pixels across", 32, 256, 16, min(256, self._settings.size[0]))
         with gui.add_folder("shown"):
+            self._show_cameras = gui.add_checkbox("cameras", True)
             for what, handles in surroundings.items():
                 self._switch(gui.add_checkbox(what, True), handles)
         self._folder = gui.add_folder("objects found: drag their arrows, or hide them")
@@ -252,6 +267,12 @@ class RunViewer:
         def _(_: Any) -> None:
             self.show(int(chooser.value))
 
+        @self._show_cameras.on_update
+        def _(_: Any) -> None:
+            self._doors.leave()
+            for handle in self._cameras:
+                handle.visible = self._show_cameras.value
+
         @back.on_click
         def _(_: Any) -> None:
             self.reset()
@@ -262,8 +283,10 @@ class RunViewer:
 
         @server.on_client_connect
         def _(client: Any) -> None:
-            first = finite_pose(self.dataset.scenes[self.scene].views[0])
-            look_from(client.camera, first, np.zeros(3))
+            # A model draws best from where it has seen pictures, so the user starts in its input view.
+            if self._cameras:
+                first = finite_pose(self.dataset.scenes[self.scene].views[0])
+                self._doors.enter(client.camera, self._cameras[0], first)
 
             @client.camera.on_update
             def _(camera: Any) -> None:
@@ -289,9 +312,11 @@ class RunViewer:
             self.scene = scene
             self.edits = Edits()
             self._caption.content = f"scene {scene}: the model is looking …"
-            for handle in [*self._handles, *self._controls.values(), *self._switches.values()]:
-                handle.remove()
-            self._handles, self._controls, self._switches = [], {}, {}
+            for handles in (self._handles, self._cameras, self._controls.values(), self._switches.values()):
+                for handle in handles:
+                    handle.remove()
+            self._handles, self._cameras, self._controls, self._switches = [], [], {}, {}
+            self._doors.leave(gone=True)
             self.clouds, self._code = {}, None
             try:
                 self._look(self.dataset.scenes[scene])
@@ -339,17 +364,14 @@ class RunViewer:
                 self._switches[slot].value = True
         self._ask()
 
-    def drawing(self, timeout: float = 60.0) -> UInt8[np.ndarray, "height width 3"]:
+    def drawing(self, timeout: int | float = 60) -> UInt8[np.ndarray, "height width 3"]:
         """The model's drawing in the panel, once it is up to date."""
         self._painter.finish(timeout)
-        return np.asarray(self._picture.image)
+        return self._drawing
 
     def _look(self, scene: Scene) -> None:
-        image = resize_by_area(scene.views[0].image(), self._settings.input_size)
         poses = np.stack([finite_pose(view) for view in scene.views])
-        self._code = encode(
-            self.run.model, as_float(image), poses[0], seed=self._settings.seed, scene=scene.id
-        )
+        self._code = encode_scene(self.run.model, scene, self._settings)
         self._usual_distance = float(np.median(np.linalg.norm(poses[:, :3, 3], axis=1)))
         self._viewpoint = poses[0] if self._viewpoint is None else self._viewpoint
         self.clouds = slot_clouds(self.run.model, self._code, poses[:_MAX_VIEWS], self._settings)
@@ -366,7 +388,7 @@ class RunViewer:
                     disable_rotations=True,
                     position=cloud.centre,
                 )
-                control.on_drag_end(partial(self._dragged, slot))
+                control.on_update(partial(self._dragged, slot))
             # A child of its control: it moves along while the user drags, before the model draws anything.
             self._handles.append(
                 self.server.scene.add_point_cloud(
@@ -403,14 +425,12 @@ class RunViewer:
                 camera.thumbnail,
             )
 
-            @handle.on_click
-            def _(event: Any, pose: np.ndarray = camera.world_from_camera) -> None:
-                look_from(event.client.camera, pose, np.zeros(3))
-
-            self._handles.append(handle)
+            handle.visible = self._show_cameras.value
+            self._doors.add(handle, camera.world_from_camera)
+            self._cameras.append(handle)
 
     def _dragged(self, slot: int, event: Any) -> None:
-        """An object was dropped somewhere."""
+        """An object is being dragged; drawings that come too late for it are dropped."""
         x, y, z = (np.asarray(self._controls[slot].position) - self.clouds[slot].centre).tolist()
         with self._lock:
             self.edits = replace(self.edits, offsets=self.edits.offsets | {slot: (x, y, z)})
@@ -433,7 +453,10 @@ class RunViewer:
         code, edits, pose, width, usual_distance = wish
         size = (width, max(1, round(width * self._settings.size[1] / self._settings.size[0])))
         settings = replace(self._settings, size=size)
-        self._picture.image = draw(self.run.model, edits.applied_to(code), pose, settings, usual_distance)
+        self._drawing = draw(self.run.model, edits.applied_to(code), pose, settings, usual_distance)
+        # Enlarged by whole pixels: what is small is what the model was asked for, and looks it.
+        factor = max(1, _PANEL_WIDTH // width)
+        self._picture.image = self._drawing.repeat(factor, axis=0).repeat(factor, axis=1)
 
     def _switch(self, checkbox: Any, handles: list[Any]) -> None:
         @checkbox.on_update

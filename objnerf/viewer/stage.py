@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from objnerf.dataset.cameras import Intrinsics
+from objnerf.dataset.cameras import Intrinsics, look_at
 from objnerf.errors import InputError
 from objnerf.pictures.rig import AXIS_COLOURS, BOX_COLOUR, box_strokes
 
@@ -31,14 +31,12 @@ def start_server(host: str, port: int) -> "viser.ViserServer":
         raise InputError(
             "the viewer needs the optional part `viewer`: pip install 'objnerf[viewer]'"
         ) from error
-    # The library reports every connection there, which is no news to the user.
-    logging.getLogger("websockets").setLevel(logging.ERROR)
+    # Browsers open connections that they don't use, each of which would be reported with a traceback.
+    logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
     _check_address(host)
     server = viser.ViserServer(host=host, port=port, verbose=False)
     server.scene.set_up_direction("+z")
-    server.gui.configure_theme(
-        control_layout="fixed", dark_mode=False, show_logo=False, show_share_button=False
-    )
+    server.gui.configure_theme(dark_mode=False, show_logo=False, show_share_button=False)
     return server
 
 
@@ -81,6 +79,50 @@ def add_surroundings(server: "viser.ViserServer", obj_scale: float, reach: float
             )
         )
     return {"locality box": [box], "ground": [grid], "world axes": axes}
+
+
+class Doors:
+    """Cameras that the user can step into by a click; the one that is entered hides its own picture."""
+
+    def __init__(self) -> None:
+        self._entered: Any = None
+
+    def add(self, handle: Any, world_from_camera: Float[np.ndarray, "4 4"]) -> None:
+        """Let a click on a camera's pyramid lead to where that camera stands.
+
+        Args:
+            handle: viser's handle of the pyramid.
+            world_from_camera: its pose, OpenCV axes.
+        """
+
+        @handle.on_click
+        def _(event: Any) -> None:
+            self.enter(event.client.camera, handle, world_from_camera)
+
+    def enter(self, camera: Any, handle: Any, world_from_camera: Float[np.ndarray, "4 4"]) -> None:
+        """Put the user's camera where one of the dataset's stands."""
+        self.leave()
+        distance = float(np.linalg.norm(world_from_camera[:3, 3]))
+        target = world_from_camera[:3, 3] + max(distance, 0.1) * world_from_camera[:3, 2]
+        look_from(camera, world_from_camera, target)
+        # From inside, the camera's picture would hide what it shows.
+        self._entered = handle
+        handle.visible = False
+
+    def leave(self, *, gone: bool = False) -> None:
+        """Show the camera that was entered again, unless it is gone."""
+        if self._entered is not None and not gone:
+            self._entered.visible = True
+        self._entered = None
+
+
+def overview(reach: int | float) -> Float[np.ndarray, "4 4"]:
+    """``world_from_camera`` of a place that sees everything: from the front, to the right and above.
+
+    Args:
+        reach: half side of the ground that is drawn, world units.
+    """
+    return look_at(2.1 * reach * np.array([0.45, -0.8, 0.55]), np.zeros(3))
 
 
 def look_from(
