@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -286,16 +286,18 @@ def _carry_out(
     total: int,
     progress: Progress,
 ) -> None:
-    for answer in work(orders, workers, start):
-        report.add(answer)
-        if answer.kind == "disk":
-            raise WorkError(
-                f"a file cannot be written: {answer.error}. Make room and run the same command again: it "
-                f"goes on after the {report.kept + report.made} scenes that are complete"
-            )
-        if answer.kind == "died":
-            logger.warning("scene %d: %s; the scene is tried once more", answer.scene, answer.error)
-        progress(report.kept + report.made + len(report.failed), total, _note(report))
+    # Closed at once, whatever happens: no worker goes on behind an error message.
+    with closing(work(orders, workers, start)) as answers:
+        for answer in answers:
+            report.add(answer)
+            if answer.kind == "disk":
+                raise WorkError(
+                    f"a file cannot be written: {answer.error}. Make room and run the same command again: it "
+                    f"goes on after the {report.kept + report.made} scenes that are complete"
+                )
+            if answer.kind == "died":
+                logger.warning("scene %d: %s; the scene is tried once more", answer.scene, answer.error)
+            progress(report.kept + report.made + len(report.failed), total, _note(report))
 
 
 def _note(report: Report) -> str:
@@ -324,15 +326,19 @@ def prepare_folder(out: Path, request: GenerationRequest, stock: Stock, *, overw
         _remove_dataset(out)
         before = None
     if before is None:
-        strangers = sorted(path.name for path in out.iterdir())[:3] if out.is_dir() else []
+        out.mkdir(parents=True, exist_ok=True)
+        names = [path.name for path in out.iterdir() if not path.name.startswith(".tmp-")]
+        if CARD_NAME in names:
+            # Another shard was here in this very moment.
+            return prepare_folder(out, request, stock, overwrite=False)
+        strangers = sorted(name for name in names if name != PLAN_FOLDER)[:3]
         if strangers:
             raise InputError(
                 f"--out {out}: expected an empty folder or a dataset of ours, found {', '.join(strangers)}; "
                 "name another folder"
             )
-        out.mkdir(parents=True, exist_ok=True)
         write_card(out, card)
-        return
+        return None
     difference = _difference(before, request)
     if difference is not None:
         raise InputError(
@@ -341,6 +347,7 @@ def prepare_folder(out: Path, request: GenerationRequest, stock: Stock, *, overw
         )
     if before.scenes != request.scenes:
         write_card(out, card)
+    return None
 
 
 def _difference(before: DatasetCard, request: GenerationRequest) -> str | None:
@@ -374,7 +381,14 @@ def _remove_dataset(out: Path) -> None:
     """Remove what the generator writes, and nothing else."""
     dataset_suffixes = (".png", ".txt", ".npy", ".yaml", ".json")
     for path in out.iterdir():
-        if path.is_dir() and path.name in (SCENE_FOLDER, "preview", "normal", "albedo", "amodal"):
+        if path.is_dir() and path.name in (
+            SCENE_FOLDER,
+            "preview",
+            "normal",
+            "albedo",
+            "amodal",
+            PLAN_FOLDER,
+        ):
             shutil.rmtree(path)
         elif path.is_file() and (path.suffix in dataset_suffixes or path.name.startswith(".tmp-")):
             path.unlink()

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -127,7 +127,7 @@ class _ignored_pipe:
         return kind is not None and issubclass(kind, OSError | ValueError)
 
 
-def work(orders: Iterable[Order], workers: int, start: Callable[[], Worker]) -> Iterator[Answer]:
+def work(orders: Iterable[Order], workers: int, start: Callable[[], Worker]) -> Generator[Answer, None, None]:
     """Carry out all orders; answers come as they are ready, in no fixed order.
 
     Each order ends in one 'done' or 'failed' answer. A worker's death is told by a 'died' answer in between;
