@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -58,7 +59,11 @@ def default_cache_dir() -> Path:
     named = os.environ.get("OBJNERF_CACHE")
     if named:
         return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "objnerf"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "objnerf"
+    except RuntimeError:
+        # a container whose user has no entry and no HOME
+        return Path(tempfile.gettempdir()) / f"objnerf-{os.getuid()}"
 
 
 class Inspector:

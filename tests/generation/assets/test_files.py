@@ -10,6 +10,7 @@ import trimesh
 from PIL import Image
 
 from generation.assets.catalogue import Catalogue, FloorAsset, ShapeAsset, build_mesh, floor_texture
+from generation.assets.check import default_cache_dir
 from generation.assets.mesh import ShapeMesh
 from generation.assets.meshes import UnusableMesh, companions, find_companion, load_mesh, sound_faces
 from generation.assets.shapenet import choose_synsets, find_models
@@ -196,6 +197,21 @@ def test_a_texture_that_appears_mends_the_verdict(
     with pytest.raises(InputError):
         catalogue.shapes("furniture", 4, seed=0)
     assert any("texture0.png' can't be read" in dropped.reason for dropped in catalogue.dropped)
+
+
+def test_where_verdicts_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OBJNERF_CACHE", str(tmp_path / "named"))
+    assert default_cache_dir() == tmp_path / "named"
+    monkeypatch.delenv("OBJNERF_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_cache_dir() == tmp_path / "objnerf"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    assert default_cache_dir().name.startswith("objnerf-")
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(
