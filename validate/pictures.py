@@ -9,15 +9,13 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, Shaped
+from jaxtyping import Bool, Float, Float32, Int, Shaped, UInt32
 from PIL import Image
 from pydantic import ValidationError
 
@@ -26,10 +24,10 @@ from objnerf.dataset import names
 from objnerf.dataset.card import SCENE_FOLDER, SceneCard, describe_validation_error
 from objnerf.dataset.files import BACKGROUND_COLOUR, grey_levels
 from objnerf.dataset.index import View
-from objnerf.errors import WorkError
 from validate.crossview import DepthView, compare_depths
 from validate.reading import Unreadable, read_bytes
 from validate.settings import Limits, Settings
+from validate.workers import Workers
 
 #: Larger pictures are refused unopened: a few bytes of PNG can unfold to gigabytes.
 MAX_PIXELS = 1 << 26
@@ -42,9 +40,6 @@ SPECKS = 4
 
 #: Depth maps are thinned to about this many values for the comparison between views.
 _DEPTH_LATTICE = 20_000
-
-#: Below this many views, starting processes takes longer than reading.
-_FEW_VIEWS = 192
 
 #: Views in one piece of work; scenes are not divided.
 _CHUNK_VIEWS = 64
@@ -62,7 +57,7 @@ ROW = np.dtype(
         ("range", "i2"),
         ("dark", "f4"),
         ("bright", "f4"),
-        ("crc", "u4"),
+        ("print", "u4"),
         ("mask", "u1"),
         ("mask_width", "i4"),
         ("mask_height", "i4"),
@@ -183,14 +178,13 @@ def gather(
     opened: Bool[np.ndarray, "views"],
     settings: Settings,
     limits: Limits,
-    workers: int = 1,
+    workers: Workers,
     progress: Progress = no_progress,
 ) -> Pictures:
     """Open the images, masks and depth maps of the chosen views.
 
     Args:
         opened: which views to open.
-        workers: processes; with more than one, a script must call this under ``if __name__ == "__main__"``.
     Raises:
         WorkError: a worker process died.
     """
@@ -199,7 +193,7 @@ def gather(
     total = int(opened.sum())
     done = 0
     tasks = _tasks(source, opened, settings, limits)
-    for result in _run(tasks, workers if total >= _FEW_VIEWS else 1):
+    for result in workers.map(_survey_chunk, tasks):
         rows[list(result.indices)] = result.rows
         gathered.modes.update(result.modes)
         gathered.problems.update(result.problems)
@@ -207,27 +201,6 @@ def gather(
         done += len(result.indices)
         progress(done, total, "")
     return gathered
-
-
-def _run(tasks: Iterator[_Task], workers: int) -> Iterator[_Result]:
-    if workers <= 1:
-        yield from map(_survey_chunk, tasks)
-        return
-    # Spawned, not forked: the caller may have threads (torch, a notebook), and forking those can hang.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        waiting = []
-        try:
-            for task in tasks:
-                waiting.append(pool.submit(_survey_chunk, task))
-                # Bounded look-ahead: neither tasks nor results pile up.
-                if len(waiting) >= 4 * workers:
-                    yield waiting.pop(0).result()
-            for future in waiting:
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise WorkError(
-                "a process that reads pictures died (killed for memory?); run again with --workers 1"
-            ) from error
 
 
 def _tasks(
@@ -372,14 +345,11 @@ def decode_image(content: bytes) -> Decoded:
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         bits = _check_png(content)
     try:
-        # Pillow only warns of large pictures in other formats; here they are refused.
-        with warnings.catch_warnings():
-            if bits == 0 or not content.startswith(b"\x89PNG"):
-                warnings.simplefilter("error")
-            image = Image.open(io.BytesIO(content))
-            if image.size[0] * image.size[1] > MAX_PIXELS:
-                raise Unreadable(f"{image.size[0]}×{image.size[1]} pixels, more than any loader takes")
+        if content.startswith(b"\x89PNG"):
+            image: Image.Image = Image.open(io.BytesIO(content), formats=("PNG",))
             image.load()
+        else:
+            image = _decode_other(content)
     except Unreadable:
         raise
     except MemoryError as error:
@@ -391,6 +361,18 @@ def decode_image(content: bytes) -> Decoded:
             reason = "its bytes are in no image format"
         raise Unreadable(f"it cannot be decoded ({reason[:120]})") from error
     return Decoded(image, image.format or "unknown", bits)
+
+
+def _decode_other(content: bytes) -> Image.Image:
+    """Decode what is no PNG though it is called so."""
+    with warnings.catch_warnings():
+        # Pillow only warns of pictures that are very large.
+        warnings.simplefilter("error")
+        image = Image.open(io.BytesIO(content))
+        if image.size[0] * image.size[1] > MAX_PIXELS:
+            raise Unreadable(f"{image.size[0]}×{image.size[1]} pixels, more than any loader takes")
+        image.load()
+    return image
 
 
 def _check_png(content: bytes) -> int:
@@ -436,51 +418,80 @@ def measure_image(decoded: Decoded, row: np.void) -> str:
         values = np.asarray(image).astype(np.float64)
         low, high = float(values.min()), float(values.max())
         row["range"] = 0 if high <= low else 255
-        row["crc"] = zlib.crc32(values.tobytes())
+        row["print"] = zlib.crc32(values.tobytes())
         return mode
     elif image.mode != "RGB":
         image = image.convert("RGB")
-    extrema: Any = image.getextrema()
-    row["range"] = max(high - low for low, high in extrema)
-    histogram = np.array(image.histogram()).reshape(3, 256)
+    histogram = image.histogram()
     n = image.size[0] * image.size[1]
-    row["dark"] = histogram[:, :9].sum(axis=1).min() / n
-    row["bright"] = histogram[:, 250:].sum(axis=1).min() / n
-    raw = image.tobytes()
-    # Only finds suspects, which are then compared as a whole: a third of the picture is enough.
-    row["crc"] = zlib.crc32(memoryview(raw)[len(raw) // 3 : 2 * len(raw) // 3])
+    channels = histogram[:256], histogram[256:512], histogram[512:]
+    # A channel that spans at most three levels has over a fourth of its pixels on one of them.
+    if min(max(channel) for channel in channels) * 5 > n:
+        row["range"] = max(_span(channel) for channel in channels)
+    else:
+        row["range"] = 255
+    row["dark"] = min(sum(channel[:9]) for channel in channels) / n
+    row["bright"] = min(sum(channel[250:]) for channel in channels) / n
+    # Equal pictures have equal histograms: this finds suspects, which are then compared as a whole.
+    row["print"] = hash(tuple(histogram)) & 0xFFFFFFFF
     return mode
 
 
-def measure_mask(decoded: Decoded, row: np.void) -> Image.Image:
-    """Fill in a row's figures on a mask; the mask as RGB."""
+def _span(counts: list[int]) -> int:
+    """Levels between the lowest and the highest that occur."""
+    occurring = [level for level, count in enumerate(counts) if count]
+    return occurring[-1] - occurring[0]
+
+
+def measure_mask(decoded: Decoded, row: np.void) -> UInt32[np.ndarray, "height width"]:
+    """Fill in a row's figures on a mask; its pixels, R G B and 255 as one number each."""
     image = decoded.image
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image).astype(np.int64)
-        image = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)).convert("RGB")
-    elif image.mode != "RGB":
+        image = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
+    if image.mode != "RGB":
         image = image.convert("RGB")
-    row["mask_width"], row["mask_height"] = image.size
-    colours = _colours(image)
-    if colours is None:
-        row["n_colours"] = 1 << 16
-        return image
-    colours.sort(reverse=True)
+    width, height = image.size
+    row["mask_width"], row["mask_height"] = width, height
+    # Four bytes a pixel, R G B and a filler: one number a pixel, in this machine's byte order.
+    packed = np.frombuffer(image.tobytes("raw", "RGBX"), dtype=np.uint32)
+    # A mask is made of long runs of one colour: sort the runs, not the pixels.
+    starts = np.concatenate([[0], np.flatnonzero(packed[1:] != packed[:-1]) + 1])
+    of_run = packed[starts]
+    lengths = np.diff(starts, append=len(packed))
+    ordered = np.sort(of_run)
+    colours = ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])]
+    if len(colours) <= MAX_COLOURS:
+        pixels = (of_run == colours[:, None]) @ lengths
+    else:
+        pixels = np.bincount(np.searchsorted(colours, of_run), weights=lengths)
     row["n_colours"] = len(colours)
-    for slot, (pixels, packed) in enumerate(colours[:MAX_COLOURS]):
-        row["colours"][slot] = packed
-        row["pixels"][slot] = pixels
-    # What surrounds the picture is background, whatever its colour.
-    frame = _colours(image.crop((0, 0, image.size[0], 1)))
-    if frame:
-        row["border"] = max(frame)[1]
-    return image
+    order = np.argsort(-pixels, kind="stable")[:MAX_COLOURS]
+    parts = colours[order].view(np.uint8).reshape(-1, 4).astype(np.uint32)
+    rgb = parts[:, 0] << 16 | parts[:, 1] << 8 | parts[:, 2]
+    row["colours"][: len(order)] = rgb
+    row["pixels"][: len(order)] = pixels[order]
+    # What surrounds the picture is background, whatever its colour: the longest run of its first line.
+    first = int(np.searchsorted(starts, width))
+    longest = int(np.argmax(np.minimum(starts[:first] + lengths[:first], width) - starts[:first]))
+    border = packed[starts[longest] : starts[longest] + 1].view(np.uint8).tolist()
+    row["border"] = border[0] << 16 | border[1] << 8 | border[2]
+    return packed.reshape(height, width)
 
 
-def _colours(image: Image.Image) -> list[tuple[int, int]] | None:
-    """``(pixels, 0xRRGGBB)`` of an RGB picture's colours; None when there are more than 65536."""
-    found: Any = image.getcolors(1 << 16)
-    return None if found is None else [(n, red << 16 | green << 8 | blue) for n, (red, green, blue) in found]
+def _native(packed: int) -> np.uint32:
+    """0xRRGGBB as ``measure_mask`` holds its pixels."""
+    parts = np.array([packed >> 16 & 255, packed >> 8 & 255, packed & 255, 255], dtype=np.uint8)
+    return parts.view(np.uint32)[0]
+
+
+@lru_cache(maxsize=64)
+def _npy_header(header: bytes, version: tuple[int, int]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, Fortran order and type from the header of a .npy file; all files of a dataset share one."""
+    stream = io.BytesIO(header)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(stream)
+    return np.lib.format.read_array_header_2_0(stream)
 
 
 def decode_depth(content: bytes, row: np.void) -> Float32[np.ndarray, "height width"] | None:
@@ -491,13 +502,15 @@ def decode_depth(content: bytes, row: np.void) -> Float32[np.ndarray, "height wi
     """
     if not content:
         raise Unreadable("an empty file")
-    file = io.BytesIO(content)
     try:
-        version = np.lib.format.read_magic(file)
-        read_header = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
-        shape, fortran, dtype = read_header(file)
+        version = np.lib.format.read_magic(io.BytesIO(content[:8]))
+        width = 2 if version == (1, 0) else 4
+        start = 8 + width + int.from_bytes(content[8 : 8 + width], "little")
+        if start > min(len(content), 1 << 16):
+            raise Unreadable("truncated: its header is cut off")
+        shape, fortran, dtype = _npy_header(content[8:start], version)
+    except Unreadable:
+        raise
     except Exception as error:
         # The header is evaluated as Python literals; hostile ones fail in many ways.
         raise Unreadable(f"it is no .npy file ({' '.join(str(error).split())[:80]})") from error
@@ -506,7 +519,6 @@ def decode_depth(content: bytes, row: np.void) -> Float32[np.ndarray, "height wi
     count = 1
     for size in shape:
         count *= int(size)
-    start = file.tell()
     if count * dtype.itemsize > len(content) - start:
         raise Unreadable(
             f"truncated: {len(content) - start} bytes of values, the header promises {count * dtype.itemsize}"
@@ -528,7 +540,7 @@ def decode_depth(content: bytes, row: np.void) -> Float32[np.ndarray, "height wi
 
 def measure_depth(
     depth: Float32[np.ndarray, "height width"],
-    mask: Image.Image | None,
+    mask: UInt32[np.ndarray, "rows columns"] | None,
     pose: Float[np.ndarray, "4 4"],
     settings: Settings,
     row: np.void,
@@ -565,7 +577,7 @@ def measure_depth(
     if not np.isfinite(pose).all():
         return None
     focal = (settings.focal_ratio[0] * width, settings.focal_ratio[1] * height)
-    if mask is not None and mask.size == (width, height):
+    if mask is not None and mask.shape == depth.shape:
         _measure_objects(
             thinned[::step, ::step],
             mask,
@@ -582,7 +594,7 @@ def measure_depth(
 
 def _measure_objects(
     depth: Float32[np.ndarray, "rows columns"],
-    mask: Image.Image,
+    mask: UInt32[np.ndarray, "height width"],
     rows: np.ndarray,
     columns: np.ndarray,
     pose: Float[np.ndarray, "4 4"],
@@ -592,10 +604,10 @@ def _measure_objects(
     settings: Settings,
 ) -> None:
     """Where the foreground's points lie, in the world, against the locality box."""
-    colours = np.asarray(mask)[rows[:, None], columns[None, :]]
-    foreground = _foreground(colours, row)
-    if foreground is None:
+    background = _background(row)
+    if background is None:
         return
+    foreground = mask[rows[:, None], columns[None, :]] != _native(background)
     foreground &= np.isfinite(depth) & (depth > 0)
     v, u = np.nonzero(foreground)
     if not len(v):
@@ -618,16 +630,22 @@ def _measure_objects(
     )
 
 
-def _foreground(colours: np.ndarray, row: np.void) -> np.ndarray | None:
-    """Which pixels show objects; None when the mask does not say beyond doubt."""
+def _background(row: np.void) -> int | None:
+    """The background's colour; None when the mask does not show beyond doubt what is an object."""
     n = int(row["n_colours"])
     if n > MAX_COLOURS or (row["pixels"][:n] < 0.001 * row["pixels"].sum()).sum() >= SPECKS:
         return None
-    present = row["colours"][:n]
-    standard = BACKGROUND_COLOUR[0] << 16 | BACKGROUND_COLOUR[1] << 8 | BACKGROUND_COLOUR[2]
-    background = standard if standard in present else int(row["border"])
-    parts = np.stack([present >> 16 & 255, present >> 8 & 255, present & 255], axis=-1).astype(np.uint8)
-    levels = grey_levels(parts).astype(np.int64)
-    if (levels < levels[present == background]).sum() != 1:
-        return None
-    return (colours != np.array([background >> 16, background >> 8 & 255, background & 255])).any(axis=-1)
+    present = row["colours"][:n].tolist()
+    background = _STANDARD_BACKGROUND if _STANDARD_BACKGROUND in present else int(row["border"])
+    level = _grey(background)
+    return background if sum(_grey(colour) < level for colour in present) == 1 else None
+
+
+@lru_cache(maxsize=4096)
+def _grey(packed: int) -> int:
+    """Grey level of 0xRRGGBB."""
+    parts = [packed >> 16 & 255, packed >> 8 & 255, packed & 255]
+    return int(grey_levels(np.array([parts], dtype=np.uint8))[0])
+
+
+_STANDARD_BACKGROUND = BACKGROUND_COLOUR[0] << 16 | BACKGROUND_COLOUR[1] << 8 | BACKGROUND_COLOUR[2]

@@ -46,15 +46,14 @@ def read_bytes(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> bytes:
             raise Unreadable("no regular file")
         if status.st_size > limit:
             raise Unreadable(f"{status.st_size} bytes, far more than such a file can have")
-        parts = []
-        left = limit + 1
-        while left > 0:
-            part = os.read(descriptor, min(left, max(status.st_size, 1 << 16)))
+        content = os.read(descriptor, status.st_size)
+        while len(content) < status.st_size:
+            # A read may give less than it was asked for; nothing at all means that the file shrank.
+            part = os.read(descriptor, status.st_size - len(content))
             if not part:
                 break
-            parts.append(part)
-            left -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            content += part
+        return content
     except OSError as error:
         raise Unreadable(f"it cannot be read ({error.strerror or error})") from error
     finally:

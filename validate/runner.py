@@ -17,7 +17,11 @@ from validate.findings import Finding, Report
 from validate.pictures import Source, gather
 from validate.settings import Limits, resolve_settings
 from validate.suggest import notes, suggest
-from validate.survey import Survey, diagnose_poses, find_centring, read_poses
+from validate.survey import Survey, diagnose_poses, find_centring, read_matrices, sort_poses
+from validate.workers import Workers
+
+#: Below this many views, starting processes takes longer than reading.
+_FEW_VIEWS = 192
 
 
 def run(
@@ -68,20 +72,21 @@ def run(
     if fix is not None and (quick or sample is not None):
         raise InputError("a mended copy needs every file to be checked: leave out quick and sample")
     checks = choose_checks(only, skip, quick=quick, photo=photo)
-    survey = survey_dataset(
-        path,
-        {
-            "near": near,
-            "far": far,
-            "nss_scale": nss_scale,
-            "obj_scale": obj_scale,
-            "focal_ratio": focal_ratio,
-            "num_slots": num_slots,
-        },
-        Limits().with_changes(limits or {}),
-    )
-    if fix is not None or any(check.needs != "poses" for check in checks):
-        survey = open_pictures(survey, sample, workers, progress)
+    dataset = scan_dataset(path)
+    if workers < 1 or (sample is not None and sample < 1):
+        raise InputError(f"sample and workers must be at least 1, got {sample} and {workers}")
+    options = {
+        "near": near,
+        "far": far,
+        "nss_scale": nss_scale,
+        "obj_scale": obj_scale,
+        "focal_ratio": focal_ratio,
+        "num_slots": num_slots,
+    }
+    with Workers(workers if dataset.n_views >= _FEW_VIEWS and not quick else 1) as pool:
+        survey = survey_dataset(dataset, options, Limits().with_changes(limits or {}), pool)
+        if fix is not None or any(check.needs != "poses" for check in checks):
+            survey = open_pictures(survey, sample, pool, progress)
     report = judge(survey, checks, path)
     if fix is not None:
         from validate.repair import repair
@@ -124,13 +129,12 @@ def _expand(ids: Iterable[str], known: dict[str, Check]) -> set[str]:
     return expanded
 
 
-def survey_dataset(path: str | os.PathLike[str], options: dict[str, Any], limits: Limits) -> Survey:
-    """Index a folder, read its poses and diagnose their convention.
+def survey_dataset(dataset: Dataset, options: dict[str, Any], limits: Limits, workers: Workers) -> Survey:
+    """Read the poses of an indexed folder and diagnose their convention.
 
     Raises:
         InputError: there is nothing to validate.
     """
-    dataset = scan_dataset(path)
     card, card_problem = _card(dataset.root)
     settings = resolve_settings(card, options)
     if not dataset.scenes:
@@ -142,7 +146,8 @@ def survey_dataset(path: str | os.PathLike[str], options: dict[str, Any], limits
     scene_index[steps] = 1
     scene_index = np.cumsum(scene_index)
     n_scenes = len(dataset.scenes)
-    poses = read_poses(views, limits)
+    matrices = read_matrices(dataset.root, views, workers)
+    poses = sort_poses(views, matrices, limits)
     diagnosis = diagnose_poses(poses, scene_index, n_scenes, limits)
     return Survey(
         dataset=dataset,
@@ -156,6 +161,7 @@ def survey_dataset(path: str | os.PathLike[str], options: dict[str, Any], limits
         poses=poses,
         diagnosis=diagnosis,
         centring=find_centring(diagnosis, scene_index, n_scenes, settings.obj_scale, limits),
+        matrices=matrices,
         extras=extras,
     )
 
@@ -176,14 +182,8 @@ def _without_extra_passes(views: list[View]) -> tuple[list[View], list[View]]:
     return kept, extras
 
 
-def open_pictures(survey: Survey, sample: int | None, workers: int, progress: Progress) -> Survey:
-    """The survey with its pictures: all of them, or those of ``sample`` scenes spread evenly.
-
-    Raises:
-        InputError: ``sample`` or ``workers`` is not positive.
-    """
-    if (sample is not None and sample < 1) or workers < 1:
-        raise InputError(f"sample and workers must be at least 1, got {sample} and {workers}")
+def open_pictures(survey: Survey, sample: int | None, workers: Workers, progress: Progress) -> Survey:
+    """The survey with its pictures: all of them, or those of ``sample`` scenes spread evenly."""
     opened = np.ones(len(survey.views), dtype=bool)
     if sample is not None and sample < survey.n_scenes:
         chosen = np.unique(np.linspace(0, survey.n_scenes - 1, sample).round().astype(int))

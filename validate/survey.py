@@ -6,14 +6,16 @@ suspects), so that a dataset is read once however many checks there are.
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from objnerf.dataset import names
 from objnerf.dataset.card import DatasetCard
 from objnerf.dataset.index import Dataset, View
 from validate.diagnosis import Diagnosis, diagnose, mirror_axis
@@ -22,6 +24,7 @@ from validate.geometry import scene_focuses
 from validate.pictures import Pictures
 from validate.reading import MatrixText, read_matrix_text
 from validate.settings import Limits, Settings
+from validate.workers import Workers
 
 if TYPE_CHECKING:
     from validate.hypotheses import Explanation
@@ -67,6 +70,21 @@ class Poses:
 
 
 @dataclass(frozen=True)
+class Matrices:
+    """The text files beside the views, as they are.
+
+    Attributes:
+        poses, azimuths: the numbers; nan where there are none of the right shape.
+        pose_text, azimuth_text: what reading gave instead, by view.
+    """
+
+    poses: Float[np.ndarray, "views 4 4"]
+    azimuths: Float[np.ndarray, "views 3 3"]
+    pose_text: dict[int, MatrixText]
+    azimuth_text: dict[int, MatrixText]
+
+
+@dataclass(frozen=True)
 class Centring:
     """Where the cameras look.
 
@@ -99,8 +117,10 @@ class Survey:
         poses: the pose files.
         diagnosis: the convention of the poses; ``diagnosis.poses`` are the ones to compute with.
         centring: where the cameras look, and what to subtract so that it is the origin.
+        matrices: the text files as they are.
         extras: pictures that are no views though they are called like one (extra passes); not in ``views``.
         pictures: figures on images, masks and depth; None when only the cheap checks run.
+        measured: what ``box_shares`` measured already, by half side of the box.
     """
 
     dataset: Dataset
@@ -114,8 +134,12 @@ class Survey:
     poses: Poses
     diagnosis: Diagnosis
     centring: Centring
+    matrices: Matrices
     extras: Sequence[View] = ()
     pictures: Pictures | None = None
+    measured: dict[float, tuple[np.ndarray, np.ndarray]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @property
     def n_scenes(self) -> int:
@@ -209,24 +233,61 @@ class Survey:
         )
 
 
-def read_poses(views: Sequence[View], limits: Limits) -> Poses:
-    """Read every ``_RT.txt`` and sort out what is wrong with single files."""
+#: Views whose text files are read in one piece of work.
+_CHUNK = 500
+
+
+def read_matrices(root: Path, views: Sequence[View], workers: Workers, azimuths: bool = True) -> Matrices:
+    """Read every ``_RT.txt`` and, unless left out, every ``_azi_rot.txt``."""
     n = len(views)
-    stored = np.full((n, 4, 4), np.nan)
-    fault = np.zeros(n, dtype=np.int64)
-    text: dict[int, MatrixText] = {}
+    read = Matrices(np.full((n, 4, 4), np.nan), np.full((n, 3, 3), np.nan), {}, {})
+    tasks = (
+        (
+            str(root),
+            [view.stem for view in views[start : start + _CHUNK]],
+            [names.POSE_SUFFIX in view.companions for view in views[start : start + _CHUNK]],
+            [azimuths and names.AZIMUTH_SUFFIX in view.companions for view in views[start : start + _CHUNK]],
+        )
+        for start in range(0, n, _CHUNK)
+    )
+    for number, piece in enumerate(workers.map(_read_piece, tasks)):
+        start = number * _CHUNK
+        read.poses[start : start + _CHUNK] = piece.poses
+        read.azimuths[start : start + _CHUNK] = piece.azimuths
+        read.pose_text.update({start + view: text for view, text in piece.pose_text.items()})
+        read.azimuth_text.update({start + view: text for view, text in piece.azimuth_text.items()})
+    return read
+
+
+def _read_piece(task: tuple[str, list[str], list[bool], list[bool]]) -> Matrices:
+    root, stems, has_pose, has_azimuth = task
+    n = len(stems)
+    piece = Matrices(np.full((n, 4, 4), np.nan), np.full((n, 3, 3), np.nan), {}, {})
+    for view, stem in enumerate(stems):
+        if has_pose[view]:
+            text = read_matrix_text(f"{root}/{stem}{names.POSE_SUFFIX}", 4, 4)
+            if text.values is None:
+                piece.pose_text[view] = text
+            else:
+                piece.poses[view] = text.values
+        if has_azimuth[view]:
+            text = read_matrix_text(f"{root}/{stem}{names.AZIMUTH_SUFFIX}", 3, 3)
+            if text.values is None:
+                piece.azimuth_text[view] = text
+            else:
+                piece.azimuths[view] = text.values
+    return piece
+
+
+def sort_poses(views: Sequence[View], matrices: Matrices, limits: Limits) -> Poses:
+    """Sort out what is wrong with single pose files."""
+    fault = np.zeros(len(views), dtype=np.int64)
     for index, view in enumerate(views):
-        path = view.pose_path
-        if path is None:
+        if names.POSE_SUFFIX not in view.companions:
             fault[index] = Fault.MISSING
-            continue
-        matrix = read_matrix_text(path, 4, 4)
-        if matrix.values is not None:
-            stored[index] = matrix.values
-        else:
-            text[index] = matrix
-            fault[index] = Fault.SHAPE if matrix.shape else Fault.UNREAD
-    return sort_faults(stored, fault, text, limits)
+    for index, text in matrices.pose_text.items():
+        fault[index] = Fault.SHAPE if text.shape else Fault.UNREAD
+    return sort_faults(matrices.poses, fault, matrices.pose_text, limits)
 
 
 def sort_faults(

@@ -103,10 +103,10 @@ def test_sample_opens_some_scenes_only(copy_of: Callable[[str], Path]) -> None:
 
 
 def test_processes_give_the_same_report(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import validate.pictures
+    from validate import runner
 
     alone = validate.run(data / "blocks_depth").as_dict()
-    monkeypatch.setattr(validate.pictures, "_FEW_VIEWS", 1)
+    monkeypatch.setattr(runner, "_FEW_VIEWS", 1)
     assert validate.run(data / "blocks_depth", workers=2).as_dict() == alone
 
 

@@ -19,7 +19,7 @@ from objnerf.dataset.names import POSE_SUFFIX, parse_view_name
 from validate.diagnosis import diagnose
 from validate.runner import choose_checks, judge
 from validate.settings import Limits, resolve_settings
-from validate.survey import Fault, Survey, find_centring, sort_faults
+from validate.survey import Fault, Matrices, Survey, find_centring, sort_faults
 
 N_SCENES, N_VIEWS = 3, 4
 
@@ -55,6 +55,7 @@ def survey_of_poses(poses: np.ndarray, options: dict[str, object]) -> Survey:
         scene_index=scene_index,
         poses=sorted_poses,
         diagnosis=diagnosis,
+        matrices=Matrices(stored, np.full((len(stored), 3, 3), np.nan), {}, {}),
         centring=find_centring(diagnosis, scene_index, scenes, chosen.obj_scale, limits),
     )
 

@@ -8,7 +8,6 @@ from objnerf.dataset import names
 from validate.checks.registry import check
 from validate.findings import Finding
 from validate.geometry import azimuth_rotations
-from validate.reading import MatrixText, read_matrix_text
 from validate.survey import Survey
 
 _AZIMUTH = names.AZIMUTH_SUFFIX
@@ -18,18 +17,7 @@ _AZIMUTH = names.AZIMUTH_SUFFIX
     "AZIMUTH", "E", "_azi_rot.txt is a rotation about z and agrees with the pose", limits=("azimuth_degrees",)
 )
 def azimuth(survey: Survey) -> Iterator[Finding]:
-    n = len(survey.views)
-    stored = np.full((n, 3, 3), np.nan)
-    unread: dict[int, MatrixText] = {}
-    for index, view in enumerate(survey.views):
-        path = view.azimuth_path
-        if path is None:
-            continue
-        text = read_matrix_text(path, 3, 3)
-        if text.values is None:
-            unread[index] = text
-        else:
-            stored[index] = text.values
+    stored, unread = survey.matrices.azimuths, survey.matrices.azimuth_text
     there = np.array([view.azimuth_path is not None for view in survey.views], dtype=bool)
     finite = np.isfinite(stored).all(axis=(1, 2)) & (np.abs(np.nan_to_num(stored)) < 1e6).all(axis=(1, 2))
     broken = sorted(set(unread) | set(np.flatnonzero(there & ~finite).tolist()))

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float
 
-from objnerf.dataset.cameras import ray_box
 from validate.checks.depths import suspects
 from validate.checks.images import opened
 from validate.checks.registry import check
@@ -14,39 +13,57 @@ from validate.findings import Finding
 from validate.survey import Survey
 
 #: Rays a view, across and down, on which box shares are measured: 4:3, a share is good to about 1 %.
-_GRID = (32, 24)
+_GRID = (24, 18)
 
 #: Views handled at once, so that memory does not grow with the dataset.
-_BATCH = 256
+_BATCH = 64
 
 
 def box_shares(
     survey: Survey, half: float | None = None
 ) -> tuple[Float[np.ndarray, "usable"], Float[np.ndarray, "usable"]]:
-    """For each usable view, the share of its rays that meet the locality box, and the share of the rays' way
-    through the box that lies outside near … far."""
+    """How the locality box lies in the views.
+
+    Args:
+        half: half side of the box; the settings' own when left out.
+    Returns:
+        For each usable view the share of its rays that meet the box, and the share of the rays' way through
+        the box that lies outside near … far. Measured on a lattice of rays.
+    """
     settings = survey.settings
     half = settings.obj_scale if half is None else half
+    known = survey.measured.get(half)
+    if known is not None:
+        return known
     poses = survey.world_poses[survey.diagnosis.usable]
     across, down = _GRID
     u = ((np.arange(across) + 0.5) / across - 0.5) / settings.focal_ratio[0]
     v = ((np.arange(down) + 0.5) / down - 0.5) / settings.focal_ratio[1]
     directions = np.stack([*np.meshgrid(u, v), np.ones((down, across))], axis=-1).reshape(-1, 3)
+    directions = directions.T.astype(np.float32)
     shares, clipped = np.zeros(len(poses)), np.zeros(len(poses))
     for start in range(0, len(poses), _BATCH):
-        batch = poses[start : start + _BATCH]
-        world = directions @ np.swapaxes(batch[:, :3, :3], 1, 2)
-        enter, leave = ray_box(batch[:, None, :3, 3], world, half)
-        enter = np.maximum(enter, 0.0)
+        batch = slice(start, start + _BATCH)
+        rotation, position = poses[batch, :3, :3].astype(np.float32), poses[batch, :3, 3].astype(np.float32)
+        # Components apart and in float32, batch by batch in the cache: several times faster than
+        # ray_box on whole arrays, and exact to the lattice.
+        enter = np.zeros((len(rotation), directions.shape[1]), dtype=np.float32)
+        leave = np.full_like(enter, np.inf)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            for axis in range(3):
+                inverse = np.float32(1.0) / (rotation[:, axis] @ directions)
+                low = (np.float32(-half) - position[:, axis : axis + 1]) * inverse
+                high = (np.float32(half) - position[:, axis : axis + 1]) * inverse
+                np.maximum(enter, np.fmin(low, high), out=enter)
+                np.minimum(leave, np.fmax(low, high), out=leave)
         met = leave > enter
-        shares[start : start + _BATCH] = met.mean(axis=1)
-        way = np.where(met, leave - enter, 0.0)
-        inside = np.minimum(leave, settings.far) - np.maximum(enter, settings.near)
-        inside = np.where(met, np.maximum(inside, 0.0), 0.0)
-        total = way.sum(axis=1)
-        clipped[start : start + _BATCH] = np.where(
-            total > 0, 1.0 - inside.sum(axis=1) / np.maximum(total, 1e-12), 0.0
-        )
+        shares[batch] = met.mean(axis=1)
+        way = np.where(met, leave - enter, 0).sum(axis=1)
+        np.clip(enter, settings.near, settings.far, out=enter)
+        np.clip(leave, settings.near, settings.far, out=leave)
+        inside = np.where(met, leave - enter, 0).sum(axis=1)
+        clipped[batch] = np.where(way > 0, 1.0 - inside / np.maximum(way, 1e-12), 0.0)
+    survey.measured[half] = shares, clipped
     return shares, clipped
 
 

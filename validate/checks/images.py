@@ -182,14 +182,14 @@ def equal_images(survey: Survey) -> list[list[int]]:
     rows = opened(survey).rows
     use = np.flatnonzero((rows["image"] == READ) & (rows["range"] > survey.limits.blank_range))
     suspects: dict[tuple[int, int, int], list[int]] = {}
-    for view, crc, width, height in zip(
+    for view, imprint, width, height in zip(
         use.tolist(),
-        rows["crc"][use].tolist(),
+        rows["print"][use].tolist(),
         rows["width"][use].tolist(),
         rows["height"][use].tolist(),
         strict=True,
     ):
-        suspects.setdefault((crc, width, height), []).append(view)
+        suspects.setdefault((imprint, width, height), []).append(view)
     groups = []
     for views in suspects.values():
         if len(views) < 2:
