@@ -2,22 +2,10 @@
 
 import bpy
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from generation.plan.finishes import Colour
-
-
-def linear_from_srgb(srgb: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """Scene-linear values of sRGB ones in [0, 1] (IEC 61966-2-1)."""
-    linear: np.ndarray = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    return linear
-
-
-def srgb_from_linear(linear: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """sRGB of scene-linear values, clipped to [0, 1]; the inverse of `linear_from_srgb`."""
-    clipped = np.clip(linear, 0.0, 1.0)
-    srgb: np.ndarray = np.where(clipped <= 0.0031308, clipped * 12.92, 1.055 * clipped ** (1 / 2.4) - 0.055)
-    return srgb
+from generation.render.srgb import linear_from_srgb
 
 
 def make_material(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bpy
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, UInt8
 
 from generation.assets.catalogue import Roots
 from generation.edits import EDIT_TRIES, changed_plan, moved_plan, plan_edits, providing_plan
@@ -15,16 +15,10 @@ from generation.plan.plan import PlacementError, ScenePlan, Stock, plan_scene
 from generation.plan.request import GenerationRequest
 from generation.plan.visibility import Sightings, count_pixels, judge, silhouette
 from generation.render.denoise import Denoiser
-from generation.render.materials import srgb_from_linear
-from generation.render.passes import (
-    OVERSAMPLING,
-    ColourPass,
-    GeometryPass,
-    reduce_picture,
-    render_colour,
-    render_geometry,
-)
+from generation.render.oversampling import OVERSAMPLING, reduce_picture
+from generation.render.passes import ColourPass, GeometryPass, render_colour, render_geometry
 from generation.render.scene import build_scene, mesh_source, point_camera
+from generation.render.srgb import quantised
 from objnerf.dataset.cameras import Intrinsics
 from objnerf.errors import WorkError
 
@@ -203,7 +197,7 @@ class Studio:
         passes = self._take(look.plan, 0)
         images = self._develop(look.plan, passes)
         views = tuple(
-            ViewPictures(image, geometry, _quantised(reduce_picture(colour.albedo)), outlines)
+            ViewPictures(image, geometry, quantised(reduce_picture(colour.albedo)), outlines)
             for image, geometry, colour, outlines in zip(
                 images, look.geometry, passes, look.silhouettes, strict=True
             )
@@ -258,7 +252,7 @@ class Studio:
         images = []
         for taken in passes:
             clean = denoise(taken.colour, taken.albedo, taken.normal)
-            images.append(_quantised(reduce_picture(clean) * exposure))
+            images.append(quantised(reduce_picture(clean) * exposure))
         self._clock.lap("denoise")
         return images
 
@@ -296,11 +290,6 @@ def _check_size(plan: ScenePlan, taken: GeometryPass) -> None:
 def _check_visibility(plan: ScenePlan, sightings: Sightings) -> None:
     if not np.all(sightings.shares >= plan.acceptance.min_visible):
         raise Unfit(f"less than {plan.acceptance.min_visible:.0%} of an object is visible in a view")
-
-
-def _quantised(linear: Float32[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
-    """8-bit sRGB without dithering."""
-    return np.rint(srgb_from_linear(linear.astype(np.float64)) * 255.0).astype(np.uint8)
 
 
 class _Clock:
