@@ -235,7 +235,8 @@ def compare(settings: argparse.Namespace, arguments: list[str]) -> dict[str, Any
     contenders = ["ours", "dense"] + ["peer"] * (settings.peer is not None)
     root = str(Path(__file__).resolve().parent.parent)
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    # Threads that wait should sleep: on a machine with other work, spinning ones would be what is measured.
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     results: dict[str, Any] = {}
     for contender in contenders:
         print(f"{contender} …", file=sys.stderr, flush=True)
