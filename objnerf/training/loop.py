@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -101,6 +101,7 @@ def train(
         stack.enter_context(memory_explained())
         processes = stack.enter_context(join_processes(device))
         bar = bar if processes.main else no_bar
+        stack.enter_context(repeatable(processes.device))
         set_precision(recipe)
         dataset = open_dataset(dataset_root)
         train_ids, held_out_ids = data.split_scenes(tuple(dataset.scenes), recipe.held_out)
@@ -335,6 +336,27 @@ def compile_networks(model: SceneModel) -> None:
     if isinstance(model, UORF):
         for field in ("background", "foreground"):
             setattr(model.decoder, field, torch.compile(getattr(model.decoder, field), dynamic=True))
+
+
+@contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """On the CPU, keep threads from adding up gradients in changing order while it is open.
+
+    That costs nothing there, and a run comes out the same each time. On GPUs some of our sums have no such
+    form.
+    """
+    if device.type != "cpu":
+        yield
+        return
+    settings: Any = torch.utils.deterministic
+    enabled, fills = torch.are_deterministic_algorithms_enabled(), settings.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    settings.fill_uninitialized_memory = False  # it helps to find errors, and takes time
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(enabled)
+        settings.fill_uninitialized_memory = fills
 
 
 def set_precision(recipe: Recipe) -> None:

@@ -94,6 +94,34 @@ def test_killed_and_resumed_is_as_unbroken(coded: Path, small: dict[str, Any], t
     assert len(sessions) == 2
 
 
+def test_sums_are_repeatable_while_training_alone(coded: Path, small_recipe: Recipe, tmp_path: Path):
+    seen = []
+
+    def stop() -> bool:
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        return True
+
+    train(coded, tmp_path / "run", small_recipe, stop=stop)
+    assert seen == [True]
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory
+
+
+@pytest.mark.slow
+def test_threads_do_not_change_the_weights(data: Path, tmp_path: Path):
+    """Two threads that add up gradients in changing order would show after a few steps of `tiny`."""
+    overrides = [("saving.tensorboard", False), ("evaluation.every", 0), ("evaluation.samples", 4)]
+    recipe = load_recipe("tiny", overrides=overrides)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for name in ("one", "two"):
+            train(data / "blocks", tmp_path / name, recipe, max_steps=5)
+    finally:
+        torch.set_num_threads(threads)
+    assert same(weights(tmp_path / "one"), weights(tmp_path / "two"))
+
+
 def test_a_stop_saves_and_goes_on(coded: Path, small_recipe: Recipe, tmp_path: Path):
     train(coded, tmp_path / "unbroken", small_recipe)
     asked = iter([False, False, True])
