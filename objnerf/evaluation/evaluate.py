@@ -50,7 +50,7 @@ SCORES_VERSION = 1
 SCORES_FILE = Path("evaluation") / "scenes.jsonl"
 
 #: Samples a ray that pictures for people get at most; more changes nothing that is seen.
-GALLERY_SAMPLES = 96
+GALLERY_SAMPLES = 64
 
 #: Segmentation of the input view and of the novel ones; then pictures of the novel views and of the input
 #: view; then segmentation as the reference computes it.
@@ -226,7 +226,7 @@ class OpenedRun:
         """How its views are rendered when they are scored."""
         return replace(render_settings(self.recipe, seed=seed), stored_azimuth=self.facts is None)
 
-    def gallery_settings(self, *, seed: int = 0, width: int = 96) -> RenderSettings:
+    def gallery_settings(self, *, seed: int = 0, width: int = 64) -> RenderSettings:
         """How pictures for people are rendered: like scored ones, but at least ``width`` pixels wide."""
         settings = self.settings(seed=seed)
         factor = max(1, -(-width // settings.size[0]))

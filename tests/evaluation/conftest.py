@@ -1,5 +1,6 @@
 """A scene model whose fields are known: balls on a floor. What it should score can be said beforehand."""
 
+import shutil
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -95,18 +96,22 @@ class Balls(SceneModel):
 GEOMETRY = SceneGeometry(near=6.0, far=20.0, nss_scale=7.0, obj_scale=4.5, focal_ratio=(350 / 320, 350 / 240))
 
 
+#: Small and quick; samples close enough that no ball falls between two.
+SETTINGS = RenderSettings(size=(48, 36), samples=96, input_size=(16, 12))
+
+#: Two balls that stand apart.
+TWO = (Ball((1.6, 0.0, 0.9), 0.9, (0.9, 0.2, 0.2)), Ball((-1.6, 0.4, 0.9), 0.9, (0.2, 0.3, 0.9)))
+
+
 @pytest.fixture
 def settings() -> RenderSettings:
-    """Small and quick; samples close enough that no ball falls between two."""
-    return RenderSettings(size=(48, 36), samples=96, input_size=(16, 12))
+    return SETTINGS
 
 
 @pytest.fixture
 def model() -> Balls:
-    """Two balls that stand apart."""
-    return Balls(
-        (Ball((1.6, 0.0, 0.9), 0.9, (0.9, 0.2, 0.2)), Ball((-1.6, 0.4, 0.9), 0.9, (0.2, 0.3, 0.9))), GEOMETRY
-    ).eval()
+    """Two balls on a floor."""
+    return Balls(TWO, GEOMETRY).eval()
 
 
 def camera(azimuth: float) -> np.ndarray:
@@ -172,16 +177,16 @@ def world() -> SimpleNamespace:
     )
 
 
-@pytest.fixture
-def balls_dataset(tmp_path, model, settings) -> Path:
-    """Three scenes of the model's own, with the manipulation test."""
-    root = tmp_path / "balls"
+@pytest.fixture(scope="session")
+def balls_once(tmp_path_factory) -> Path:
+    """Three scenes as the model itself draws them, with the manipulation test; to be copied, not touched."""
+    root = tmp_path_factory.mktemp("scenes") / "balls"
     root.mkdir()
     for scene in range(3):
         write_scene(
             root,
-            model,
-            settings,
+            Balls(TWO, GEOMETRY).eval(),
+            SETTINGS,
             scene=scene,
             n_scenes=3,
             floor=(0.4 + 0.1 * scene, 0.6, 0.5),
@@ -189,3 +194,9 @@ def balls_dataset(tmp_path, model, settings) -> Path:
             other_floor=(0.2, 0.5, 0.3),
         )
     return root
+
+
+@pytest.fixture
+def balls_dataset(balls_once, tmp_path) -> Path:
+    """A copy of these scenes that a test may spoil."""
+    return Path(shutil.copytree(balls_once, tmp_path / "balls"))
