@@ -185,12 +185,16 @@ def curves_div(curves: Curves, *, div_id: str = "curves-figure") -> str:
     labels = {"psnr/train": "rays trained on", "psnr/held_out": "held-out views"}
     for column, names in ((1, losses), (2, psnr)):
         for name in names:
-            steps, values = zip(*curves.figures[name], strict=True)
+            # A part that is off is exactly zero, which a logarithmic axis cannot show.
+            points = [(step, value) for step, value in curves.figures[name] if column == 2 or value > 0]
+            if not points:
+                continue
+            steps, values = zip(*points, strict=True)
             figure.add_trace(
                 go.Scatter(
                     x=steps,
                     y=values,
-                    name=labels.get(name, name.removeprefix("loss/")),
+                    name=labels.get(name, name.removeprefix("loss/").replace("_", " ")),
                     mode="lines+markers" if len(steps) < 12 else "lines",
                     legend="legend" if column == 1 else "legend2",
                 ),
@@ -198,21 +202,28 @@ def curves_div(curves: Curves, *, div_id: str = "curves-figure") -> str:
                 col=column,
             )
     figure.update_xaxes(title_text="step")
-    figure.update_yaxes(type="log", row=1, col=1)
-    box = {"bgcolor": "rgba(255,255,255,0.85)", "yanchor": "top", "y": 0.98, "xanchor": "right"}
+    figure.update_yaxes(type="log", dtick=1, row=1, col=1)
+    below = {"orientation": "h", "yanchor": "top", "y": -0.2, "xanchor": "left", "x": 0.0}
+    inside = {
+        "yanchor": "bottom",
+        "y": 0.04,
+        "xanchor": "right",
+        "x": 0.99,
+        "bgcolor": "rgba(255,255,255,0.8)",
+    }
     figure.update_layout(
         template="plotly_white",
-        height=360,
-        margin={"l": 50, "r": 10, "t": 40, "b": 45},
-        legend={**box, "x": 0.455},
-        legend2={**box, "x": 0.995, "y": 0.02, "yanchor": "bottom"},
+        height=420,
+        margin={"l": 50, "r": 10, "t": 40, "b": 110},
+        legend=below,
+        legend2=inside,
         font={"family": "system-ui, sans-serif", "size": 12},
     )
     fragment: str = figure.to_html(
         full_html=False,
         include_plotlyjs=False,
         div_id=div_id,
-        config={"displaylogo": False, "responsive": True},
+        config={"displayModeBar": False, "responsive": True},
     )
     return fragment
 
