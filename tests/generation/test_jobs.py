@@ -62,7 +62,7 @@ def test_killed_and_started_again_it_makes_the_same_bytes(tmp_path, whole):
     command = [sys.executable, "-m", "cli", "generate", "--out", str(out), "--scenes", "3", "--size", "32x24"]
     command += ["--samples", "1", "--shapes", "6", "--bgs", "3", "--workers", "1"]
     root = Path(__file__).resolve().parents[2]
-    for kill_at in (1, 6):
+    for kill_at in (1, 5, 9):
         process = subprocess.Popen(command, cwd=root, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
         # As soon as so many pictures are there: in the middle of a scene.
@@ -93,6 +93,8 @@ def test_a_killed_worker_costs_one_retry_and_is_reported(tmp_path, request_, who
             return super().carry_out(order)
 
     monkeypatch.setattr("generation.jobs.dataset.LocalWorker", Doomed)
+    # And a fresh process a scene: what a worker did before changes nothing.
+    monkeypatch.setattr("generation.jobs.local.SCENES_PER_WORKER", 1)
     report = generate_dataset(request_, tmp_path / "d", workers=1)
     assert len(report.deaths) == 1
     assert "signal 9 (out of memory?)" in report.deaths[0]
