@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Float32, Int, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -185,16 +185,17 @@ def resize_by_area(
         return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
     # Pillow's box takes or leaves whole pixels; where new edges cut old pixels they count in part.
     rows, columns = _area_weights(height, size[1]), _area_weights(width, size[0])
-    return np.rint(np.einsum("ih,hwc,jw->ijc", rows, image, columns, optimize=True)).astype(np.uint8)
+    lower = (rows @ image.reshape(height, -1).astype(np.float32)).reshape(size[1], width, 3)
+    return np.rint(columns @ lower).astype(np.uint8)
 
 
 @lru_cache(maxsize=16)
-def _area_weights(old: int, new: int) -> Float[np.ndarray, "new old"]:
+def _area_weights(old: int, new: int) -> Float32[np.ndarray, "new old"]:
     """Share of each of ``old`` pixels in each of ``new`` ones that cover the same line."""
     edges = np.arange(new + 1) * old / new
     pixels = np.arange(old)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    return overlap.clip(min=0) * new / old
+    return (overlap.clip(min=0) * new / old).astype(np.float32)
 
 
 Stores = dict[tuple[int, int], np.ndarray]

@@ -369,3 +369,18 @@ def test_the_published_recipes_at_reduced_size(name: str, coded: Path, tmp_path:
     assert [line["stage"] for line in found if "stage" in line][-1] == "fine"
     assert read_run_config(run).perceptual_features in {"gradient-pyramid", "vgg16"}
     assert all(math.isfinite(value) for line in found for value in line.values() if isinstance(value, float))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["uorf", "places"])
+def test_compiled_networks_learn_the_same(kind: str, data: Path, small: dict[str, Any], tmp_path: Path):
+    small["saving"]["log_every"] = 1
+    if kind == "places":
+        small["model"] = {"kind": "places", "num_slots": 3, "z_dim": 16, "width": 16, "lifted": 4}
+    errors = []
+    for compiled in (False, True):
+        run = tmp_path / str(compiled)
+        recipe = parse_recipe(small | {"compile": compiled}, where="x")
+        train(data / "blocks", run, recipe, max_steps=2)
+        errors.append(lines(run, "error/colour"))
+    assert errors[1] == pytest.approx(errors[0], rel=1e-4)
