@@ -168,13 +168,13 @@ def generate_dataset(
     stock = Stock.draw(assets.load(), request)
     if plan_only:
         return plan_dataset(request, stock, out, shard, progress)
+    check_blender()
     prepare_folder(out, request, stock, overwrite=overwrite)
     mine = range(shard[0] - 1, request.scenes, shard[1])
     left = pending_scenes(out, request, mine)
     report = Report(seed=request.seed, kept=len(mine) - len(left))
     progress(report.kept, len(mine), "")
     if left:
-        check_blender()
         setup = WorkerSetup(request=request, assets=assets, out=out.resolve(), device=device)
         orders = [Order(scene=scene) for scene in left]
         with _employer(engine, address, setup) as (start, cores):

@@ -187,6 +187,14 @@ def test_plans_are_written_without_blender(tmp_path, request_):
     assert "bpy" not in sys.modules
 
 
+def test_a_python_without_blender_is_told_why(tmp_path, request_, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="exists for Python 3.11 alone"):
+        generate_dataset(request_, tmp_path / "d")
+    assert not (tmp_path / "d").exists()
+    assert generate_dataset(request_, tmp_path / "d", plan_only=True).planned == 3
+
+
 def test_a_file_that_is_no_plan_is_refused(tmp_path):
     (tmp_path / "x.json").write_text('{"scene": 1}')
     with pytest.raises(InputError, match="expected a scene's plan"):
