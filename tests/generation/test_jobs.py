@@ -189,7 +189,7 @@ def test_plans_are_written_without_blender(tmp_path, request_):
 
 def test_a_python_without_blender_is_told_why(tmp_path, request_, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match="exists for Python 3.11 alone"):
+    with pytest.raises(InputError, match=r"exists for Python 3\.11 alone"):
         generate_dataset(request_, tmp_path / "d")
     assert not (tmp_path / "d").exists()
     assert generate_dataset(request_, tmp_path / "d", plan_only=True).planned == 3
