@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float32
 
 from objnerf.dataset import names
-from validate.crossview import DepthView, count_pairs
+from validate.crossview import DepthStack, count_pairs, stack_depths
 from validate.pictures import ROW, decode_depth
 from validate.reading import Unreadable, read_bytes
 from validate.survey import Survey
@@ -21,8 +21,8 @@ from validate.survey import Survey
 #: Scenes and views a scene that are tried.
 _SCENES, _VIEWS = 12, 4
 
-#: A thinned depth map's values, about.
-_LATTICE = 20_000
+#: Views of a scene that are compared pair by pair.
+_MANY = 12
 
 #: Factors on the focal length and on depth that are searched.
 _FACTORS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.05, 1.1, 1.15, 1.2, 1.25, 4 / 3, 1.5, 1.75, 2.0)
@@ -58,34 +58,29 @@ class Explanation:
         return abs(power - round(power)) < 1e-9 and round(power) != 0
 
 
-def load_depth_views(survey: Survey, views: Sequence[int]) -> list[DepthView]:
-    """Read and thin the depth maps of some views; those that cannot be used are left out."""
-    loaded = []
+def load_depths(survey: Survey, views: Sequence[int]) -> tuple[list[int], DepthStack] | None:
+    """Read the depth maps of some views of a scene again.
+
+    Returns:
+        The views that could be used (all of one size) and their depth; None for fewer than two.
+    """
+    by_shape: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = {}
     for view in views:
-        pose = survey.world_poses[view]
-        if names.DEPTH_SUFFIX not in survey.views[view].companions or not np.isfinite(pose).all():
+        if names.DEPTH_SUFFIX not in survey.views[view].companions or not survey.diagnosis.usable[view]:
             continue
         try:
             content = read_bytes(survey.dataset.root / f"{survey.views[view].stem}{names.DEPTH_SUFFIX}")
             depth = decode_depth(content, np.zeros(1, dtype=ROW)[0])
         except Unreadable:
             continue
-        if depth is None:
-            continue
-        height, width = depth.shape
-        step = max(1, int(np.ceil(np.sqrt(depth.size / _LATTICE))))
-        focal = (survey.settings.focal_ratio[0] * width, survey.settings.focal_ratio[1] * height)
-        loaded.append(
-            DepthView(
-                depth[::step, ::step],
-                np.arange(0, height, step),
-                np.arange(0, width, step),
-                (width, height),
-                focal,
-                pose,
-            )
-        )
-    return loaded
+        if depth is not None:
+            by_shape.setdefault(depth.shape, []).append((view, depth))
+    alike = max(by_shape.values(), key=len, default=[])
+    if len(alike) < 2:
+        return None
+    kept = [view for view, _ in alike]
+    ratio = survey.settings.focal_ratio
+    return kept, stack_depths([depth for _, depth in alike], ratio, survey.world_poses[kept])
 
 
 def explain_contradictions(survey: Survey) -> Explanation | None:
@@ -93,15 +88,14 @@ def explain_contradictions(survey: Survey) -> Explanation | None:
     rows = survey.pictures.rows if survey.pictures is not None else np.zeros(0, dtype=ROW)
     measured = np.unique(survey.scene_index[np.flatnonzero(rows["landed"] + (rows["depth_high"] > 0) > 0)])
     chosen = measured[np.unique(np.linspace(0, len(measured) - 1, min(_SCENES, len(measured))).astype(int))]
-    scenes = [
-        load_depth_views(survey, np.flatnonzero(survey.scene_index == scene)[:_VIEWS].tolist())
-        for scene in chosen
-    ]
-    scenes = [views for views in scenes if len(views) > 1]
+    loaded = (
+        load_depths(survey, np.flatnonzero(survey.scene_index == scene)[:_VIEWS].tolist()) for scene in chosen
+    )
+    scenes = [found[1] for found in loaded if found is not None]
     if not scenes:
         return None
     tolerance = survey.limits.depth_tolerance
-    stored = _shares(scenes, lambda view: view, tolerance)
+    stored = _shares(scenes, lambda stack: stack, tolerance)
     best: Explanation | None = None
     for kind, words, change, ratio, factor in _trials(survey, scenes):
         agree, contradict = _shares(scenes, change, tolerance)
@@ -113,20 +107,20 @@ def explain_contradictions(survey: Survey) -> Explanation | None:
     return best
 
 
-Change = Callable[[DepthView], DepthView]
+Change = Callable[[DepthStack], DepthStack]
 
 
 def _trials(
-    survey: Survey, scenes: list[list[DepthView]]
+    survey: Survey, scenes: list[DepthStack]
 ) -> list[tuple[Kind, str, Change, tuple[float, float] | None, float | None]]:
     ratio = survey.settings.focal_ratio
-    width, height = scenes[0][0].size
+    width, height = scenes[0].size
     trials: list[tuple[Kind, str, Change, tuple[float, float] | None, float | None]] = [
         ("ray", "the length of the ray is stored as depth", planar_from_ray_length, None, None)
     ]
 
     def with_focal(new: tuple[float, float]) -> Change:
-        return lambda view: replace(view, focal=(new[0] * view.size[0], new[1] * view.size[1]))
+        return lambda stack: replace(stack, focal=(new[0] * stack.size[0], new[1] * stack.size[1]))
 
     focals = [
         ((ratio[0], ratio[0] * width / height), "pixels are square with the same fx"),
@@ -140,10 +134,12 @@ def _trials(
             trials.append(("focal", words, with_focal(new), new, None))
 
     def scaled(factor: float) -> Change:
-        return lambda view: replace(view, depth=(view.depth * np.float32(factor)))
+        return lambda stack: replace(stack, depth=stack.depth * np.float32(factor))
 
-    distance = float(np.median([np.linalg.norm(view.pose[:3, 3]) for views in scenes for view in views]))
-    middle = float(np.median([np.nanmedian(view.depth) for views in scenes for view in views]))
+    distance = float(
+        np.median(np.concatenate([np.linalg.norm(stack.poses[:, :3, 3], axis=1) for stack in scenes]))
+    )
+    middle = float(np.median([np.nanmedian(stack.depth) for stack in scenes]))
     power = 10.0 ** round(np.log10(distance / middle)) if middle > 0 and distance > 0 else 1.0
     if power != 1.0:
         trials.append(
@@ -157,21 +153,21 @@ def _trials(
         )
         ratio_words = "the ray's length is stored, in another unit"
         trials.append(
-            ("depth", ratio_words, lambda view: planar_from_ray_length(scaled(power)(view)), None, None)
+            ("depth", ratio_words, lambda stack: planar_from_ray_length(scaled(power)(stack)), None, None)
         )
     trials += [("depth", f"depth is {1 / f:.3g} times too large", scaled(f), None, f) for f in _FACTORS]
     trials += [
         (
             "depth",
             "depth maps are upside down",
-            lambda view: replace(view, depth=view.depth[::-1]),
+            lambda stack: replace(stack, depth=stack.depth[:, ::-1]),
             None,
             None,
         ),
         (
             "depth",
             "depth maps are mirrored left to right",
-            lambda view: replace(view, depth=view.depth[:, ::-1]),
+            lambda stack: replace(stack, depth=stack.depth[:, :, ::-1]),
             None,
             None,
         ),
@@ -180,31 +176,26 @@ def _trials(
     return trials
 
 
-def ray_stretch(view: DepthView) -> Float[np.ndarray, "rows columns"]:
-    """Length of the ray to depth 1, for every value of a depth map."""
-    x = (view.columns - (view.size[0] - 1) / 2) / view.focal[0]
-    y = (view.rows - (view.size[1] - 1) / 2) / view.focal[1]
-    return np.sqrt(1.0 + x[None, :] ** 2 + y[:, None] ** 2)
+def planar_from_ray_length(stack: DepthStack) -> DepthStack:
+    """The views with their depth taken for ray lengths and turned into planar depth."""
+    x, y = stack.offsets
+    # Length of the ray to depth 1.
+    stretch = np.sqrt(1.0 + x[None, :] ** 2 + y[:, None] ** 2)
+    planar: Float32[np.ndarray, "views rows columns"] = (stack.depth / stretch).astype(np.float32)
+    return replace(stack, depth=planar)
 
 
-def planar_from_ray_length(view: DepthView) -> DepthView:
-    """The view with its depth taken for ray lengths and turned into planar depth."""
-    planar: Float32[np.ndarray, "rows columns"] = (view.depth / ray_stretch(view)).astype(np.float32)
-    return replace(view, depth=planar)
-
-
-def _from_inverse(view: DepthView) -> DepthView:
+def _from_inverse(stack: DepthStack) -> DepthStack:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return replace(view, depth=(np.float32(1.0) / view.depth).astype(np.float32))
+        return replace(stack, depth=(np.float32(1.0) / stack.depth).astype(np.float32))
 
 
-def _shares(scenes: list[list[DepthView]], change: Change, tolerance: float) -> tuple[float, float]:
+def _shares(scenes: list[DepthStack], change: Change, tolerance: float) -> tuple[float, float]:
     """Agreeing and contradicting shares over all pairs of views of the scenes."""
     total = np.zeros(3)
-    for views in scenes:
-        changed = [change(view) for view in views]
-        pairs = [(a, b) for a in range(len(views)) for b in range(len(views)) if a != b]
-        total += count_pairs(changed, pairs, tolerance).sum(axis=0)
+    for stack in scenes:
+        pairs = list(itertools.permutations(range(len(stack.depth)), 2))
+        total += count_pairs(change(stack), pairs, tolerance).sum(axis=0)
     if total[0] < 50:
         return 0.0, 1.0
     return float(total[1] / total[0]), float(total[2] / total[0])
@@ -213,17 +204,13 @@ def _shares(scenes: list[list[DepthView]], change: Change, tolerance: float) -> 
 def bad_views_of_scene(survey: Survey, views: Sequence[int]) -> list[int]:
     """The views of a scene that do not go with the others: what is left outside the largest set of views
     that agree with each other pair by pair."""
-    usable = [
-        view
-        for view in views
-        if names.DEPTH_SUFFIX in survey.views[view].companions and np.isfinite(survey.world_poses[view]).all()
-    ][:12]
-    loaded = load_depth_views(survey, usable)
-    if len(loaded) != len(usable) or len(loaded) < 3:
+    loaded = load_depths(survey, list(views)[:_MANY])
+    if loaded is None or len(loaded[0]) < 3:
         return []
-    n = len(loaded)
-    pairs = [(a, b) for a in range(n) for b in range(n) if a != b]
-    counts = count_pairs(loaded, pairs, survey.limits.depth_tolerance)
+    usable, stack = loaded
+    n = len(usable)
+    pairs = list(itertools.permutations(range(n), 2))
+    counts = count_pairs(stack, pairs, survey.limits.depth_tolerance)
     fits = np.eye(n, dtype=bool)
     for a, b in itertools.combinations(range(n), 2):
         both = counts[[pairs.index((a, b)), pairs.index((b, a))]].sum(axis=0)

@@ -9,7 +9,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from objnerf.dataset import names
 from objnerf.dataset.card import SCENE_FOLDER, SceneCard, describe_validation_error
 from objnerf.dataset.files import BACKGROUND_COLOUR, grey_levels
 from objnerf.dataset.index import View
-from validate.crossview import DepthView, compare_depths
+from validate.crossview import DepthStack, compare_depths, stack_depths
 from validate.reading import Unreadable, read_bytes
 from validate.settings import Limits, Settings
 from validate.workers import Workers
@@ -38,8 +38,8 @@ MAX_COLOURS = 24
 #: So many specks of colour in a mask are no objects but the blended colours of anti-aliased edges.
 SPECKS = 4
 
-#: Depth maps are thinned to about this many values for the comparison between views.
-_DEPTH_LATTICE = 20_000
+#: Depth maps that are held at once: scenes may have hundreds of views.
+_STACK = 32
 
 #: Views in one piece of work; scenes are not divided.
 _CHUNK_VIEWS = 64
@@ -253,7 +253,8 @@ def _survey_chunk(task: _Task) -> _Result:
 
 
 def _survey_scene(task: _Task, start: int, stop: int, result: _Result) -> None:
-    depth_views: list[DepthView | None] = []
+    """Open the files of one scene and fill in the rows of its views."""
+    depths: dict[tuple[int, ...], list[tuple[int, np.ndarray, np.ndarray | None]]] = {}
     for position in range(start, stop):
         row = result.rows[position]
         view = task.indices[position]
@@ -274,7 +275,6 @@ def _survey_scene(task: _Task, start: int, stop: int, result: _Result) -> None:
             except Unreadable as problem:
                 row["mask"] = BROKEN
                 result.problems[view, "mask"] = str(problem)
-        depth = None
         if task.has_depth[position]:
             try:
                 depth = decode_depth(read_bytes(base + names.DEPTH_SUFFIX), row)
@@ -282,11 +282,13 @@ def _survey_scene(task: _Task, start: int, stop: int, result: _Result) -> None:
             except Unreadable as problem:
                 row["depth"] = BROKEN
                 result.problems[view, "depth"] = str(problem)
-        depth_views.append(None)
-        if depth is not None:
-            depth_views[-1] = measure_depth(depth, mask, task.poses[position], task.settings, row)
-    if sum(view is not None for view in depth_views) > 1:
-        compare_depths(depth_views, result.rows[start:stop], task.limits.depth_tolerance)
+                continue
+            if depth is not None:
+                depths.setdefault(depth.shape, []).append((position, depth, mask))
+    # Views of one size are measured together: at these sizes a call costs more than what it computes.
+    for alike in depths.values():
+        for first in range(0, len(alike), _STACK):
+            _measure_depths(task, alike[first : first + _STACK], result.rows)
 
 
 def read_scene_note(task: _Task, start: int, stop: int) -> SceneNote:
@@ -538,96 +540,111 @@ def decode_depth(content: bytes, row: np.void) -> Float32[np.ndarray, "height wi
         return array.astype(np.float32, copy=False)
 
 
-def measure_depth(
-    depth: Float32[np.ndarray, "height width"],
-    mask: UInt32[np.ndarray, "rows columns"] | None,
-    pose: Float[np.ndarray, "4 4"],
-    settings: Settings,
-    row: np.void,
-) -> DepthView | None:
-    """Fill in a row's figures on depth; the thinned depth map, for the comparison between views."""
-    height, width = depth.shape
-    # Whole depth maps for what must hold everywhere, a lattice for statistics.
-    low, high = float(depth.min()), float(depth.max())
-    lattice = max(1, int(np.ceil(np.sqrt(height * width / _DEPTH_LATTICE))))
-    rows, columns = np.arange(0, height, lattice), np.arange(0, width, lattice)
-    thinned = depth[::lattice, ::lattice] if lattice > 1 else depth
-    clean = np.isfinite(low) and np.isfinite(high) and low > 0
-    row["depth_nan"] = np.isnan(low)
-    if clean:
+def _measure_depths(
+    task: _Task, alike: list[tuple[int, np.ndarray, np.ndarray | None]], rows: Shaped[np.ndarray, "views"]
+) -> None:
+    """Fill in the figures on the depth maps of some views of a scene.
+
+    Args:
+        alike: row number, depth and mask of each view; the depth maps have one shape.
+    """
+    settings = task.settings
+    numbers = [number for number, _, _ in alike]
+    poses = task.poses[numbers]
+    stack = stack_depths([depth for _, depth, _ in alike], settings.focal_ratio, poses)
+    # Several hundred values of each view, evenly spread.
+    step = max(1, int(np.sqrt(stack.depth[0].size / 600)))
+    sample = stack.depth[:, ::step, ::step]
+    flat = sample.reshape(len(alike), -1).astype(np.float64)
+    good = (flat > 0) & (flat < np.inf)
+    n = np.count_nonzero(good, axis=1)
+    ordered = np.sort(np.where(good, flat, np.inf), axis=1)
+    before, within = (ordered < settings.near).sum(axis=1), (ordered <= settings.far).sum(axis=1)
+    posed = np.isfinite(poses[:, 0, 0])
+    for place, (number, depth, _) in enumerate(alike):
+        row = rows[number]
+        # Whole depth maps for what must hold everywhere, the sample for statistics.
+        low, high = float(depth.min()), float(depth.max())
+        row["depth_nan"] = np.isnan(low)
         row["depth_finite"] = row["depth_positive"] = 1.0
-    else:
-        finite = np.isfinite(depth)
-        row["depth_finite"] = finite.mean()
-        row["depth_positive"] = (depth[finite] > 0).mean() if finite.any() else 0.0
-    # At most about a thousand values, evenly spread.
-    step = max(1, int(np.sqrt(thinned.size / 1200)))
-    sample = thinned[::step, ::step].ravel()
-    if not clean:
-        sample = sample[np.isfinite(sample) & (sample > 0)]
-    if not len(sample):
-        return None
-    ordered = np.sort(sample)
-    last = len(ordered) - 1
-    row["depth_low"] = ordered[last // 200]
-    row["depth_middle"] = ordered[last // 2]
-    row["depth_high"] = ordered[last - last // 200]
-    row["before_near"] = np.searchsorted(ordered, settings.near) / len(ordered)
-    row["beyond_far"] = 1.0 - np.searchsorted(ordered, settings.far, side="right") / len(ordered)
-    if not np.isfinite(pose).all():
-        return None
-    focal = (settings.focal_ratio[0] * width, settings.focal_ratio[1] * height)
-    if mask is not None and mask.shape == depth.shape:
-        _measure_objects(
-            thinned[::step, ::step],
-            mask,
-            rows[::step],
-            columns[::step],
-            pose,
-            focal,
-            depth.shape,
-            row,
-            settings,
-        )
-    return DepthView(thinned, rows, columns, (width, height), focal, pose)
+        if not 0 < low <= high < np.inf:
+            finite = np.isfinite(depth)
+            row["depth_finite"] = finite.mean()
+            row["depth_positive"] = (depth[finite] > 0).mean() if finite.any() else 0.0
+        last = int(n[place]) - 1
+        if last < 0:
+            continue
+        own = ordered[place]
+        row["depth_low"], row["depth_middle"] = own[last // 200], own[last // 2]
+        row["depth_high"] = own[last - last // 200]
+        row["before_near"] = before[place] / (last + 1)
+        row["beyond_far"] = 1.0 - within[place] / (last + 1)
+    masked = [
+        (place, mask, background)
+        for place, (number, depth, mask) in enumerate(alike)
+        if mask is not None
+        and mask.shape == depth.shape
+        and posed[place]
+        and (background := _background(rows[number])) is not None
+    ]
+    if masked:
+        _measure_objects(stack, step, masked, good, [rows[number] for number in numbers], settings)
+    comparable = np.flatnonzero(posed & (n > 0))
+    if len(comparable) > 1:
+        if len(comparable) < len(alike):
+            stack = replace(stack, depth=stack.depth[comparable], poses=poses[comparable])
+        compare_depths(stack, [rows[numbers[place]] for place in comparable], task.limits.depth_tolerance)
 
 
 def _measure_objects(
-    depth: Float32[np.ndarray, "rows columns"],
-    mask: UInt32[np.ndarray, "height width"],
-    rows: np.ndarray,
-    columns: np.ndarray,
-    pose: Float[np.ndarray, "4 4"],
-    focal: tuple[float, float],
-    shape: tuple[int, ...],
-    row: np.void,
+    stack: DepthStack,
+    step: int,
+    masked: list[tuple[int, np.ndarray, int]],
+    good: Bool[np.ndarray, "views samples"],
+    rows: Sequence[np.void],
     settings: Settings,
 ) -> None:
-    """Where the foreground's points lie, in the world, against the locality box."""
-    background = _background(row)
-    if background is None:
-        return
-    foreground = mask[rows[:, None], columns[None, :]] != _native(background)
-    foreground &= np.isfinite(depth) & (depth > 0)
-    v, u = np.nonzero(foreground)
-    if not len(v):
-        return
-    z = depth[v, u].astype(np.float64)
-    points = np.stack(
-        [(columns[u] - (shape[1] - 1) / 2) / focal[0] * z, (rows[v] - (shape[0] - 1) / 2) / focal[1] * z, z],
-        axis=1,
-    )
-    reach = np.abs(points @ pose[:3, :3].T + pose[:3, 3]).max(axis=1)
-    row["objects_seen"] = len(z)
-    row["objects_inside"] = int((reach <= settings.obj_scale).sum())
-    ordered = np.sort(reach)
-    # A few pixels at outlines have the background's depth: leave out the last 2 %.
-    row["objects_extent"] = ordered[int(0.98 * (len(ordered) - 1))]
-    ordered = np.sort(z)
-    row["objects_near"], row["objects_far"] = (
-        ordered[int(0.01 * (len(z) - 1))],
-        ordered[int(0.98 * (len(z) - 1))],
-    )
+    """Where the foreground's points lie, in the world, against the locality box.
+
+    Args:
+        step: of the sample in the stack's depth maps.
+        masked: place in the stack, mask and background colour of the views whose objects can be told.
+        good: sampled values that are depths.
+    """
+    places = [place for place, _, _ in masked]
+    # Pixels between neighbouring values of the sample.
+    across = int(stack.columns[step]) if len(stack.columns) > step else stack.size[0]
+    down = int(stack.rows[step]) if len(stack.rows) > step else stack.size[1]
+    foreground = np.stack([mask[::down, ::across] != _native(colour) for _, mask, colour in masked])
+    z = stack.depth[places, ::step, ::step].astype(np.float64)
+    foreground = foreground.reshape(len(places), -1) & good[places]
+    x, y = stack.offsets
+    points = np.empty((*z.shape, 3))
+    points[..., 0] = z * x[::step]
+    points[..., 1] = z * y[::step, None]
+    points[..., 2] = z
+    poses = stack.poses[places]
+    points = points.reshape(len(places), -1, 3)
+    with np.errstate(invalid="ignore"):
+        world = points @ poses[:, :3, :3].swapaxes(1, 2) + poses[:, None, :3, 3]
+        reach = np.abs(world).max(axis=2)
+    # What is no foreground sorts behind it.
+    reach = np.sort(np.where(foreground, reach, np.inf), axis=1)
+    depth = np.sort(np.where(foreground, points[..., 2], np.inf), axis=1)
+    inside = (reach <= settings.obj_scale).sum(axis=1)
+    seen = foreground.sum(axis=1)
+    for number, place in enumerate(places):
+        last = int(seen[number]) - 1
+        if last < 0:
+            continue
+        row = rows[place]
+        row["objects_seen"], row["objects_inside"] = last + 1, inside[number]
+        # A few pixels at outlines have the background's depth: leave out the last 2 %.
+        row["objects_extent"] = reach[number, int(0.98 * last)]
+        row["objects_near"], row["objects_far"] = (
+            depth[number, int(0.01 * last)],
+            depth[number, int(0.98 * last)],
+        )
 
 
 def _background(row: np.void) -> int | None:

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from objnerf.console import Progress, no_progress
 from objnerf.dataset import files, names
+from objnerf.dataset.cameras import Intrinsics, camera_rays
 from objnerf.dataset.card import (
     CARD_NAME,
     CONVENTIONS,
@@ -23,10 +24,8 @@ from objnerf.dataset.card import (
     write_card,
 )
 from objnerf.errors import InputError, ObjnerfError, WorkError
-from validate.crossview import DepthView
 from validate.findings import Report
 from validate.geometry import azimuth_rotations
-from validate.hypotheses import ray_stretch
 from validate.pictures import READ
 from validate.reading import read_matrix_text
 from validate.survey import Fault, Survey
@@ -273,16 +272,8 @@ class _Job:
         depth = source.depth().astype(np.float64)
         if explanation is not None and explanation.kind == "ray":
             height, width = depth.shape
-            ratio = self.survey.settings.focal_ratio
-            full = DepthView(
-                np.zeros((height, width), dtype=np.float32),
-                np.arange(height),
-                np.arange(width),
-                (width, height),
-                (ratio[0] * width, ratio[1] * height),
-                np.eye(4),
-            )
-            depth = depth / ray_stretch(full)
+            full = Intrinsics.from_focal_ratio(self.survey.settings.focal_ratio, width, height)
+            depth = depth / np.linalg.norm(camera_rays(full), axis=-1)
             self._count("depth maps turned from ray length into planar depth")
         elif explanation is not None and explanation.is_unit and explanation.factor is not None:
             depth = depth * explanation.factor

@@ -152,7 +152,8 @@ def depths_are_poor(survey: Survey) -> bool:
     rows = opened(survey).rows
     rest = int(rows["landed"][~odd].sum())
     if rest < 50:
-        return False
+        # No scene is left that is beyond suspicion: a mistake of the whole dataset has to be thought of.
+        return totals[2] > _WORTH_EXPLAINING
     agree, contradict = rows["agree"][~odd].sum() / rest, rows["contradict"][~odd].sum() / rest
     return contradict > _WORTH_EXPLAINING or _is_poor(survey, float(agree), float(contradict))
 
