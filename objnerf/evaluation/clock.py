@@ -44,7 +44,7 @@ class DemoClock:
     @property
     def left(self) -> str:
         """Time gone and time left, for people."""
-        gone = sum(self.seconds.values())
+        gone = sum(self.seconds.values(), 0.0)
         return f"{format_seconds(gone)} gone, about {format_seconds(max(0.0, 60 * self.minutes - gone))} left"
 
     def training_minutes(self) -> float:
