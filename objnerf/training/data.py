@@ -351,7 +351,7 @@ def draw_batch(
         start: how many scenes the run has shown before these, over all processes.
         attempt: counts the restarts of a collapsed run.
         token_pixels: for models that learn from their own rendering, the row-major pixel of each token in
-            a picture of the stage's size (loose rays only).
+            a picture of the stage's size (loose rays only); see ``same_place``.
     Returns:
         The batch, on the training device.
     """
@@ -393,6 +393,15 @@ def draw_batch(
         grid=_grid(recipe, stage),
         tokens=torch.stack(tokens).to(device) if tokens else None,
     )
+
+
+def same_place(
+    pixels: Int[Tensor, "chosen"], size: tuple[int, int], other: tuple[int, int]
+) -> Int[Tensor, "chosen"]:
+    """Row-major pixels of a picture of another (width, height) that hold the middles of the given ones."""
+    columns = ((pixels % size[0]) * 2 + 1) * other[0] // (2 * size[0])
+    rows = ((pixels // size[0]) * 2 + 1) * other[1] // (2 * size[1])
+    return rows * other[0] + columns
 
 
 def _grid(recipe: Recipe, stage: Stage) -> tuple[int, int, int] | None:

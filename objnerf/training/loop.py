@@ -372,17 +372,20 @@ def draw(bench: Bench, moment: Moment, step: int, part: int) -> tuple[data.Batch
     # processes share the work.
     turn = (step * recipe.batch.accumulate + part) * processes.count + processes.rank
     model = bench.model
+    pixels, columns = None, 1
+    if isinstance(model, SelfTaught):
+        pixels = data.same_place(model.token_pixels(*recipe.input_size), recipe.input_size, moment.stage.size)
+        columns = model.token_columns(recipe.input_size[0])
     batch = data.draw_batch(
         bench.scenes,
         recipe,
         moment.stage,
         turn * recipe.batch.scenes,
         attempt=bench.attempt,
-        token_pixels=model.token_pixels(*moment.stage.size) if isinstance(model, SelfTaught) else None,
+        token_pixels=pixels,
     )
     seed = data.derive_seed(recipe.seed, bench.attempt, data.NOISE, turn)
     if recipe.batch.mirror or recipe.batch.permute_colours:
-        columns = model.token_columns(moment.stage.size[0]) if isinstance(model, SelfTaught) else 1
         batch = augment(batch, recipe.batch, columns, seed)
     return batch, torch.Generator(processes.device).manual_seed(seed)
 

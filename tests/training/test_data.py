@@ -114,6 +114,15 @@ def test_token_rays_come_first_and_see_the_input_view(scenes: Scenes, small_reci
     assert torch.equal(codes[..., 1] / 9 * 32 + codes[..., 0] / 7, pixels[batch.tokens].float())
 
 
+def test_the_same_place_in_a_picture_of_another_size():
+    """In 4 × 2, pixel 6 is column 2, row 1, its middle at 2.5/4 and 1.5/2 of the sides.
+
+    In 8 × 8: column ⌊0.625 · 8⌋ = 5, row ⌊0.75 · 8⌋ = 6: pixel 53. In 2 × 2: column 1, row 1: pixel 3.
+    """
+    six = torch.tensor([6])
+    assert [data.same_place(six, (4, 2), other).item() for other in ((8, 8), (2, 2), (4, 2))] == [53, 3, 6]
+
+
 def test_depths(scenes: Scenes, small: dict[str, Any]):
     """Jittered: one in each sixth of 6 … 20; else evenly from 6 to 20, as the reference has it."""
     recipe = parse_recipe(small, where="x")

@@ -371,7 +371,21 @@ def test_the_published_recipes_at_reduced_size(name: str, coded: Path, tmp_path:
     assert all(math.isfinite(value) for line in found for value in line.values() if isinstance(value, float))
 
 
+def test_pictures_may_differ_in_size_from_the_encoders_input(
+    coded: Path, small: dict[str, Any], tmp_path: Path
+):
+    """Rays through tokens find their pixel in larger and smaller pictures alike, each in its own way."""
+    small["model"] = {"kind": "places", "num_slots": 3, "z_dim": 16, "width": 16, "lifted": 4}
+    small["batch"] |= {"mirror": True, "permute_colours": True}
+    errors = set()
+    for size in ([32, 24], [16, 16], [8, 6]):
+        small["stages"][0]["size"] = size
+        errors.add(first_error(coded, tmp_path / str(size[0]), small))
+    assert len(errors) == 3
+
+
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of torch, by its own compiler
 @pytest.mark.parametrize("kind", ["uorf", "places"])
 def test_compiled_networks_learn_the_same(kind: str, data: Path, small: dict[str, Any], tmp_path: Path):
     small["saving"]["log_every"] = 1
