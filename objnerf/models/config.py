@@ -74,6 +74,12 @@ class PlacesConfig(BaseModel):
     background_block: PositiveInt = Field(
         8, description="tokens over which what the background looks up is averaged"
     )
+    background_detail: bool = Field(
+        False, description="the background also looks up single tokens, where no object is likely"
+    )
+    detail_dropout: float = Field(
+        0.2, ge=0, le=1, description="share of the scenes in training whose background sees no such detail"
+    )
     seed_threshold: float = Field(
         0.35, ge=0, le=1, description="objectness that a token needs to seed a place"
     )
@@ -92,7 +98,15 @@ class PlacesConfig(BaseModel):
         0.08, lt=1, description="share of the rays that the foreground is pushed to show in, at least"
     )
     floor_weight: float = Field(0.3, ge=0, description="weight of what is missing to that share")
-    sparsity_weight: float = Field(0.15, ge=0, description="weight of the foreground's mean opacity")
+    sparsity_weight: float = Field(
+        0.15, ge=0, description="weight of the foreground's mean opacity, while objects are being found"
+    )
+    last_sparsity_weight: float = Field(
+        0.03, ge=0, description="the same once they are found; less, for it wears their edges away"
+    )
+    sparsity_steps: int = Field(
+        3000, ge=0, description="step at which that is reached; it begins to fall half way to it"
+    )
     sparsity_from: int = Field(
         100, ge=0, description="step from which that counts; it grows to its full weight in as many steps"
     )

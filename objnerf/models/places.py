@@ -308,7 +308,7 @@ class Places(SceneModel):
             votes=votes,
             camera_from_world=camera_from_world,
             foreground_map=foreground_map,
-            background_map=self._background_map(seen, probability.view(scenes, 1, *size)),
+            background_map=self._background_map(seen, probability.view(scenes, 1, *size), generator),
             background_camera_from_world=camera_from_world,
             background_from_world=field_from_world,
         )
@@ -450,10 +450,12 @@ class Places(SceneModel):
         self,
         seen: Float[Tensor, "scenes channels map_height map_width"],
         probability: Float[Tensor, "scenes 1 map_height map_width"],
+        generator: torch.Generator | None,
     ) -> Float[Tensor, "scenes lifted map_height map_width"]:
         """What the background looks like around each pixel, with objects left out.
 
-        It is blurred over blocks as large as an object: light and texture pass, an object doesn't.
+        It is blurred over blocks as large as an object: light passes, an object doesn't. Detail is added
+        where an object is unlikely.
         """
         open_ground = (1 - probability).clamp(min=0.02)
         block = self.config.background_block
@@ -462,8 +464,16 @@ class Places(SceneModel):
             for image in (seen * open_ground, open_ground)
         ]
         mean = sums[0] / sums[1]
-        lifted = _with_colours(self.lift_background(mean), (mean[:, -3:] + 1) / 2)
-        return F.interpolate(lifted, size=seen.shape[-2:], mode="bilinear", align_corners=False)
+        size = seen.shape[-2:]
+        blurred = F.interpolate(mean, size=size, mode="bilinear", align_corners=False)
+        if self.config.background_detail:
+            # Only where an object is less likely than not: at first nowhere, for nothing is known yet.
+            detail = (1 - 2 * probability).clamp(min=0)
+            if self.training:
+                kept = torch.rand(len(seen), generator=generator, device=seen.device)
+                detail = detail * (kept >= self.config.detail_dropout).to(detail)[:, None, None, None]
+            blurred = blurred + detail * (seen - blurred)
+        return _with_colours(self.lift_background(blurred), (blurred[:, -3:] + 1) / 2)
 
     # -- answering for points
 
@@ -716,6 +726,15 @@ class Places(SceneModel):
         """Tokens in a row of an input of this width."""
         return len(range(0, width, 2))
 
+    def _sparsity_weight(self) -> float:
+        """Weight of the foreground's opacity at this step: up, level, then down to its last value."""
+        config, step = self.config, int(self.calls)
+        grown = min(1.0, max(0.0, (step - config.sparsity_from) / max(config.sparsity_from, 1)))
+        half = max(config.sparsity_steps / 2, 1.0)
+        fallen = min(1.0, max(0.0, (step - half) / half))
+        drop = config.last_sparsity_weight - config.sparsity_weight
+        return grown * (config.sparsity_weight + fallen * drop)
+
     def own_losses(
         self, code: SceneCode, tokens: Int[Tensor, "scenes chosen"], rendering: Rendering
     ) -> dict[str, Tensor]:
@@ -754,13 +773,12 @@ class Places(SceneModel):
         radius_error = ((code.radii[:, 1:] - radius).abs() * seen_enough).sum() / (seen_enough.sum() + 1)
         depth_error = (code.token_depth.gather(1, tokens) - rendering.depth[:, :chosen].detach()).abs().mean()
         objectness = F.binary_cross_entropy_with_logits(code.objectness.gather(1, tokens), there)
-        ramp = min(1.0, max(0.0, (int(self.calls) - config.sparsity_from) / max(config.sparsity_from, 1)))
         return {
             "objectness": config.objectness_weight * objectness,
             "token_depth": config.depth_weight * depth_error,
             "vote": config.vote_weight * vote_error,
             "radius": config.depth_weight * radius_error,
-            "sparsity": config.sparsity_weight * ramp * shown,
+            "sparsity": self._sparsity_weight() * shown,
             "floor": config.floor_weight * F.relu(config.floor - shown) / config.floor,
         }
 
