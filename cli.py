@@ -814,14 +814,13 @@ def demo(out: Path, minutes: float, scenes: int, picture: Path | None) -> None:
     from objnerf.evaluation.demo import Step, demo_page, demo_summary
     from objnerf.evaluation.gallery import edit_pictures, gallery_sheet, scene_gallery, turntable
     from objnerf.evaluation.report import write_json
-    from objnerf.training.checkpoints import checkpoint_path, read_state
+    from objnerf.training.checkpoints import checkpoint_path
     from objnerf.training.loop import train as train_model
     from objnerf.training.processes import stopped_by_signal
     from objnerf.training.recipe import resolve_recipe
 
     _announce(3, "a small model learns from their pictures", clock.left)
-    last = checkpoint_path(run, "last")
-    trained = read_state(last).seconds / 60 if last.is_file() else 0.0
+    trained = clock.seconds.get("train", 0.0) / 60 if checkpoint_path(run, "last").is_file() else 0.0
     left = clock.training_minutes() - trained
     if left > 0.1:
         begun = (run / "config.yaml").is_file()
