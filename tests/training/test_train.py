@@ -382,19 +382,3 @@ def test_pictures_may_differ_in_size_from_the_encoders_input(
         small["stages"][0]["size"] = size
         errors.add(first_error(coded, tmp_path / str(size[0]), small))
     assert len(errors) == 3
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of torch, by its own compiler
-@pytest.mark.parametrize("kind", ["uorf", "places"])
-def test_compiled_networks_learn_the_same(kind: str, data: Path, small: dict[str, Any], tmp_path: Path):
-    small["saving"]["log_every"] = 1
-    if kind == "places":
-        small["model"] = {"kind": "places", "num_slots": 3, "z_dim": 16, "width": 16, "lifted": 4}
-    errors = []
-    for compiled in (False, True):
-        run = tmp_path / str(compiled)
-        recipe = parse_recipe(small | {"compile": compiled}, where="x")
-        train(data / "blocks", run, recipe, max_steps=2)
-        errors.append(lines(run, "error/colour"))
-    assert errors[1] == pytest.approx(errors[0], rel=1e-4)
