@@ -133,8 +133,12 @@ def count_pairs(
     across = float(stack.columns[1] - stack.columns[0]) if width > 1 else 1.0
     down = float(stack.rows[1] - stack.rows[0]) if height > 1 else 1.0
     # + 0.5 and cut: rounded to the nearest value.
-    u = (turned[..., 0] + offset[:, 0]) * inverse * (stack.focal[0] / across) + ((stack.size[0] - 1) / 2 / across + 0.5)
-    v = (turned[..., 1] + offset[:, 1]) * inverse * (stack.focal[1] / down) + ((stack.size[1] - 1) / 2 / down + 0.5)
+    u = (turned[..., 0] + offset[:, 0]) * inverse * (stack.focal[0] / across) + (
+        (stack.size[0] - 1) / 2 / across + 0.5
+    )
+    v = (turned[..., 1] + offset[:, 1]) * inverse * (stack.focal[1] / down) + (
+        (stack.size[1] - 1) / 2 / down + 0.5
+    )
     lands = ahead & (u >= 0) & (u < width) & (v >= 0) & (v < height)
     column, row = np.where(lands, u, 0).astype(np.intp), np.where(lands, v, 0).astype(np.intp)
     seen = depth[target[:, None], row, column].astype(np.float64)

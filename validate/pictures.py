@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, Shaped, UInt32
+from jaxtyping import Bool, Float, Float32, Int, Shaped, UInt8
 from PIL import Image
 from pydantic import ValidationError
 
@@ -424,8 +424,10 @@ def measure_image(decoded: Decoded, row: np.void) -> str:
         return mode
     elif image.mode != "RGB":
         image = image.convert("RGB")
-    histogram = image.histogram()
-    n = image.size[0] * image.size[1]
+    # Every second pixel of every second row tells as much about a picture as all of them.
+    small = image.resize((max(1, image.size[0] // 2), max(1, image.size[1] // 2)), Image.Resampling.NEAREST)
+    histogram = small.histogram()
+    n = small.size[0] * small.size[1]
     channels = histogram[:256], histogram[256:512], histogram[512:]
     # A channel that spans at most three levels has over a fourth of its pixels on one of them.
     if min(max(channel) for channel in channels) * 5 > n:
@@ -445,8 +447,8 @@ def _span(counts: list[int]) -> int:
     return occurring[-1] - occurring[0]
 
 
-def measure_mask(decoded: Decoded, row: np.void) -> UInt32[np.ndarray, "height width"]:
-    """Fill in a row's figures on a mask; its pixels, R G B and 255 as one number each."""
+def measure_mask(decoded: Decoded, row: np.void) -> UInt8[np.ndarray, "height width"]:
+    """Fill in a row's figures on a mask; its grey levels."""
     image = decoded.image
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image).astype(np.int64)
@@ -455,36 +457,53 @@ def measure_mask(decoded: Decoded, row: np.void) -> UInt32[np.ndarray, "height w
         image = image.convert("RGB")
     width, height = image.size
     row["mask_width"], row["mask_height"] = width, height
-    # Four bytes a pixel, R G B and a filler: one number a pixel, in this machine's byte order.
-    packed = np.frombuffer(image.tobytes("raw", "RGBX"), dtype=np.uint32)
-    # A mask is made of long runs of one colour: sort the runs, not the pixels.
-    starts = np.concatenate([[0], np.flatnonzero(packed[1:] != packed[:-1]) + 1])
-    of_run = packed[starts]
-    lengths = np.diff(starts, append=len(packed))
-    ordered = np.sort(of_run)
-    colours = ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])]
-    if len(colours) <= MAX_COLOURS:
-        pixels = (of_run == colours[:, None]) @ lengths
-    else:
-        pixels = np.bincount(np.searchsorted(colours, of_run), weights=lengths)
+    grey = image.convert("L")
+    raw = grey.tobytes()
+    colours = _colours_by_grey(image, grey, raw) or _colours_by_pixel(image)
     row["n_colours"] = len(colours)
-    order = np.argsort(-pixels, kind="stable")[:MAX_COLOURS]
-    parts = colours[order].view(np.uint8).reshape(-1, 4).astype(np.uint32)
-    rgb = parts[:, 0] << 16 | parts[:, 1] << 8 | parts[:, 2]
-    row["colours"][: len(order)] = rgb
-    row["pixels"][: len(order)] = pixels[order]
-    # What surrounds the picture is background, whatever its colour: the longest run of its first line.
-    first = int(np.searchsorted(starts, width))
-    longest = int(np.argmax(np.minimum(starts[:first] + lengths[:first], width) - starts[:first]))
-    border = packed[starts[longest] : starts[longest] + 1].view(np.uint8).tolist()
-    row["border"] = border[0] << 16 | border[1] << 8 | border[2]
-    return packed.reshape(height, width)
+    for slot, (pixels, packed) in enumerate(sorted(colours, reverse=True)[:MAX_COLOURS]):
+        row["colours"][slot] = packed
+        row["pixels"][slot] = pixels
+    # What surrounds the picture is background, whatever its colour: the commonest level of the first line.
+    line = raw[:width]
+    commonest = max(set(line), key=line.count)
+    row["border"] = _packed(image, line.index(commonest))
+    return np.frombuffer(raw, dtype=np.uint8).reshape(height, width)
 
 
-def _native(packed: int) -> np.uint32:
-    """0xRRGGBB as ``measure_mask`` holds its pixels."""
-    parts = np.array([packed >> 16 & 255, packed >> 8 & 255, packed & 255, 255], dtype=np.uint8)
-    return parts.view(np.uint32)[0]
+def _colours_by_grey(image: Image.Image, grey: Image.Image, raw: bytes) -> list[tuple[int, int]] | None:
+    """``(pixels, 0xRRGGBB)`` of a picture with one colour a grey level; None when it is not so.
+
+    Much faster than looking at every pixel's colour: one pixel of each grey level gives the colour, and the
+    histograms of red, green and blue, of every third pixel of every third row, tell whether the others have
+    it too.
+    """
+    counts = grey.histogram()
+    levels = [level for level, count in enumerate(counts) if count]
+    if len(levels) > 2 * MAX_COLOURS:
+        return None
+    colours = {level: _packed(image, raw.index(level)) for level in levels}
+    size = (max(1, image.size[0] // 3), max(1, image.size[1] // 3))
+    rest = image.resize(size, Image.Resampling.NEAREST).histogram()
+    of_grey = grey.resize(size, Image.Resampling.NEAREST).histogram()
+    for level, packed in colours.items():
+        rest[packed >> 16] -= of_grey[level]
+        rest[256 + (packed >> 8 & 255)] -= of_grey[level]
+        rest[512 + (packed & 255)] -= of_grey[level]
+    return None if any(rest) else [(counts[level], packed) for level, packed in colours.items()]
+
+
+def _colours_by_pixel(image: Image.Image) -> list[tuple[int, int]]:
+    """``(pixels, 0xRRGGBB)`` of all colours of a picture."""
+    found: Any = image.getcolors(image.size[0] * image.size[1])
+    return [(pixels, red << 16 | green << 8 | blue) for pixels, (red, green, blue) in found]
+
+
+def _packed(image: Image.Image, index: int) -> int:
+    """0xRRGGBB of the pixel with a running index."""
+    row, column = divmod(index, image.size[0])
+    value: Any = image.getpixel((column, row))
+    return value[0] << 16 | value[1] << 8 | value[2]
 
 
 @lru_cache(maxsize=64)
@@ -552,8 +571,8 @@ def _measure_depths(
     numbers = [number for number, _, _ in alike]
     poses = task.poses[numbers]
     stack = stack_depths([depth for _, depth, _ in alike], settings.focal_ratio, poses)
-    # Several hundred values of each view, evenly spread.
-    step = max(1, int(np.sqrt(stack.depth[0].size / 600)))
+    # A few hundred values of each view, evenly spread.
+    step = max(1, int(np.sqrt(stack.depth[0].size / 400)))
     sample = stack.depth[:, ::step, ::step]
     flat = sample.reshape(len(alike), -1).astype(np.float64)
     good = (flat > 0) & (flat < np.inf)
@@ -615,7 +634,7 @@ def _measure_objects(
     # Pixels between neighbouring values of the sample.
     across = int(stack.columns[step]) if len(stack.columns) > step else stack.size[0]
     down = int(stack.rows[step]) if len(stack.rows) > step else stack.size[1]
-    foreground = np.stack([mask[::down, ::across] != _native(colour) for _, mask, colour in masked])
+    foreground = np.stack([mask[::down, ::across] != _grey(colour) for _, mask, colour in masked])
     z = stack.depth[places, ::step, ::step].astype(np.float64)
     foreground = foreground.reshape(len(places), -1) & good[places]
     x, y = stack.offsets
