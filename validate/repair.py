@@ -24,6 +24,7 @@ from objnerf.dataset.card import (
     write_card,
 )
 from objnerf.errors import InputError, ObjnerfError, WorkError
+from validate.checks.files import misnamed_views
 from validate.findings import Report
 from validate.geometry import azimuth_rotations
 from validate.pictures import READ
@@ -75,6 +76,12 @@ def repair(
         InputError: ``out`` cannot be used.
         WorkError: writing failed.
     """
+    if not survey.views:
+        raise InputError(
+            f"{survey.dataset.root}: no picture has a scene id in its name, so that there is nothing to "
+            "copy; "
+            "rename the views first, as in 00011_sc0002_img3.png"
+        )
     target = Path(out)
     _refuse_unusable(survey.dataset.root, target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -380,8 +387,11 @@ class _Job:
         self.outcome.left += [
             f"{count} {words[1:]}" for words, count in self.tally.items() if words.startswith("!")
         ]
-        dropped = len(dataset.strays) + len(self.survey.extras)
-        if dropped:
+        misnamed = misnamed_views(self.survey)
+        if misnamed:
+            self.outcome.left.append(f"{len(misnamed)} views left out whose names hold no scene id")
+        dropped = len(dataset.strays) - len(misnamed) + len(self.survey.extras)
+        if dropped > 0:
             changes.append(f"{dropped} pictures left out that are no views")
         if dataset.orphans:
             changes.append(f"{len(dataset.orphans)} files left out that belong to no view")

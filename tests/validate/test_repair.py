@@ -144,3 +144,15 @@ def test_places_that_cannot_take_the_copy_are_refused(
     with pytest.raises(InputError):
         validate.run(folder, fix=target)
     assert digest(tmp_path) == before
+
+
+def test_views_without_ids_cannot_be_mended_and_no_empty_copy_is_written(
+    copy_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = copy_of("blocks")
+    for path in list(folder.iterdir()):
+        path.rename(folder / path.name.replace("sc000", "scene"))
+    assert [finding.id for finding in validate.run(folder).findings] == ["FILE-NAME"]
+    with pytest.raises(InputError, match="no picture has a scene id"):
+        validate.run(folder, fix=tmp_path / "mended")
+    assert not (tmp_path / "mended").exists()

@@ -36,7 +36,7 @@ def _on_files(
     )
 
 
-def _misnamed(survey: Survey) -> list[str]:
+def misnamed_views(survey: Survey) -> list[str]:
     """PNGs without a scene id that have a pose beside them: views with a wrong name, not strays."""
     orphans = set(survey.dataset.orphans)
     return [
@@ -46,7 +46,7 @@ def _misnamed(survey: Survey) -> list[str]:
 
 @check("FILE-NAME", "E", "views are called {prefix}sc{scene:04d}{suffix}.png")
 def file_name(survey: Survey) -> Iterator[Finding]:
-    misnamed = _misnamed(survey)
+    misnamed = misnamed_views(survey)
     if misnamed:
         yield _on_files(
             "FILE-NAME",
@@ -190,7 +190,7 @@ def file_ambiguous(survey: Survey) -> Iterator[Finding]:
 
 @check("FILE-STRAY", "E", "every PNG beside the views is a view or belongs to one")
 def file_stray(survey: Survey) -> Iterator[Finding]:
-    misnamed = set(_misnamed(survey))
+    misnamed = set(misnamed_views(survey))
     strays = [name for name in survey.dataset.strays if name not in misnamed]
     if strays:
         yield _on_files(
@@ -236,7 +236,7 @@ def file_missing(survey: Survey) -> Iterator[Finding]:
             "a view has no _RT.txt beside it; every view needs its 4×4 camera-to-world matrix",
             "write the missing pose, or remove the view",
         )
-    misnamed = {name.removesuffix(".png") for name in _misnamed(survey)}
+    misnamed = {name.removesuffix(".png") for name in misnamed_views(survey)}
     orphans: dict[str, list[str]] = {}
     for name in survey.dataset.orphans:
         split = names.split_companion(name)

@@ -84,11 +84,7 @@ def photo(survey: Survey) -> Iterator[Finding]:
         f"of {total} feature matches between the views {100 * fit / total:.0f} % fit the epipolar lines of "
         "the stored "
         f"poses in front of both cameras, expected over {100 * limit:g} % ({len(telling)} scenes looked at): "
-        + (
-            "wrong intrinsics, mirrored pictures, or poses of other pictures"
-            if whole
-            else "poses of other pictures"
-        ),
+        + ("mirrored pictures, or poses of other pictures" if whole else "poses of other pictures"),
         "compare the poses of these scenes with their pictures; check the focal ratio",
     )
 
