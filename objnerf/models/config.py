@@ -102,7 +102,7 @@ class PlacesConfig(BaseModel):
         0.15, ge=0, description="weight of the foreground's mean opacity, while objects are being found"
     )
     last_sparsity_weight: float = Field(
-        0.03, ge=0, description="the same once they are found; less, for it wears their edges away"
+        0.08, ge=0, description="the same once they are found; less, for it wears their edges away"
     )
     sparsity_steps: int = Field(
         3000, ge=0, description="step at which that is reached; it begins to fall half way to it"
