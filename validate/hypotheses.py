@@ -201,9 +201,15 @@ def _shares(scenes: list[DepthStack], change: Change, tolerance: float) -> tuple
     return float(total[1] / total[0]), float(total[2] / total[0])
 
 
-def bad_views_of_scene(survey: Survey, views: Sequence[int]) -> list[int]:
+def bad_views_of_scene(survey: Survey, views: Sequence[int], level: float) -> list[int]:
     """The views of a scene that do not go with the others: what is left outside the largest set of views
-    that agree with each other pair by pair."""
+    that agree with each other pair by pair.
+
+    Args:
+        level: share of contradiction up to which a pair agrees.
+    Returns:
+        Empty when no majority of the views agrees.
+    """
     loaded = load_depths(survey, list(views)[:_MANY])
     if loaded is None or len(loaded[0]) < 3:
         return []
@@ -214,7 +220,7 @@ def bad_views_of_scene(survey: Survey, views: Sequence[int]) -> list[int]:
     fits = np.eye(n, dtype=bool)
     for a, b in itertools.combinations(range(n), 2):
         both = counts[[pairs.index((a, b)), pairs.index((b, a))]].sum(axis=0)
-        fits[a, b] = fits[b, a] = both[0] > 0 and both[2] <= 0.05 * both[0] and both[1] >= 0.25 * both[0]
+        fits[a, b] = fits[b, a] = both[0] > 0 and both[2] <= level * both[0] and both[1] >= 0.25 * both[0]
     best: set[int] = set()
     for start in range(n):
         group = {start}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float
 
-from validate.checks.depths import suspects
+from validate.checks.depths import depths_are_poor, pixel_aspect, suspects
 from validate.checks.images import opened
 from validate.checks.registry import check
 from validate.checks.world import scale_is_off
@@ -107,6 +107,7 @@ def box_objects(survey: Survey) -> Iterator[Finding]:
     # Where depth, scale or convention is wrong, where the objects lie is not known.
     if (
         not seen.any()
+        or (depths_are_poor(survey) and pixel_aspect(survey) is None)
         or survey.depth_explanation is not None
         or scale_is_off(survey)
         or not survey.diagnosis.known
