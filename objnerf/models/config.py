@@ -98,15 +98,7 @@ class PlacesConfig(BaseModel):
         0.08, lt=1, description="share of the rays that the foreground is pushed to show in, at least"
     )
     floor_weight: float = Field(0.3, ge=0, description="weight of what is missing to that share")
-    sparsity_weight: float = Field(
-        0.15, ge=0, description="weight of the foreground's mean opacity, while objects are being found"
-    )
-    last_sparsity_weight: float = Field(
-        0.08, ge=0, description="the same once they are found; less, for it wears their edges away"
-    )
-    sparsity_steps: int = Field(
-        3000, ge=0, description="step at which that is reached; it begins to fall half way to it"
-    )
+    sparsity_weight: float = Field(0.15, ge=0, description="weight of the foreground's mean opacity")
     sparsity_from: int = Field(
         100, ge=0, description="step from which that counts; it grows to its full weight in as many steps"
     )

@@ -726,15 +726,6 @@ class Places(SceneModel):
         """Tokens in a row of an input of this width."""
         return len(range(0, width, 2))
 
-    def _sparsity_weight(self) -> float:
-        """Weight of the foreground's opacity at this step: up, level, then down to its last value."""
-        config, step = self.config, int(self.calls)
-        grown = min(1.0, max(0.0, (step - config.sparsity_from) / max(config.sparsity_from, 1)))
-        half = max(config.sparsity_steps / 2, 1.0)
-        fallen = min(1.0, max(0.0, (step - half) / half))
-        drop = config.last_sparsity_weight - config.sparsity_weight
-        return grown * (config.sparsity_weight + fallen * drop)
-
     def own_losses(
         self, code: SceneCode, tokens: Int[Tensor, "scenes chosen"], rendering: Rendering
     ) -> dict[str, Tensor]:
@@ -773,12 +764,13 @@ class Places(SceneModel):
         radius_error = ((code.radii[:, 1:] - radius).abs() * seen_enough).sum() / (seen_enough.sum() + 1)
         depth_error = (code.token_depth.gather(1, tokens) - rendering.depth[:, :chosen].detach()).abs().mean()
         objectness = F.binary_cross_entropy_with_logits(code.objectness.gather(1, tokens), there)
+        ramp = min(1.0, max(0.0, (int(self.calls) - config.sparsity_from) / max(config.sparsity_from, 1)))
         return {
             "objectness": config.objectness_weight * objectness,
             "token_depth": config.depth_weight * depth_error,
             "vote": config.vote_weight * vote_error,
             "radius": config.depth_weight * radius_error,
-            "sparsity": self._sparsity_weight() * shown,
+            "sparsity": config.sparsity_weight * ramp * shown,
             "floor": config.floor_weight * F.relu(config.floor - shown) / config.floor,
         }
 
