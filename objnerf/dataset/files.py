@@ -136,7 +136,8 @@ def grey_levels(
 ) -> UInt8[np.ndarray, "*batch"]:
     """Luminance of 8-bit RGB as the reference's loader sees it (ITU-R 601, Pillow's integer arithmetic)."""
     weighted = colours.astype(np.uint32) @ np.array([19595, 38470, 7471], dtype=np.uint32)
-    return ((weighted + 0x8000) >> 16).astype(np.uint8)
+    # asarray: of a single colour the arithmetic makes a scalar.
+    return np.asarray((weighted + 0x8000) >> 16).astype(np.uint8)
 
 
 def read_mask(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "height width 3"]:
