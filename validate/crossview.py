@@ -7,7 +7,7 @@ That is a contradiction, and right depth, poses and intrinsics hardly give any.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, Shaped
@@ -52,52 +52,102 @@ class DepthStack:
         return x, y
 
 
+@lru_cache(maxsize=64)
+def thinning(height: int, width: int) -> int:
+    """Every so many values across and down are kept of a depth map."""
+    return max(1, int(np.ceil(np.sqrt(height * width / _LATTICE))))
+
+
 def stack_depths(
-    depths: Sequence[Float32[np.ndarray, "height width"]],
+    thinned: Float32[np.ndarray, "views rows columns"],
+    size: tuple[int, int],
     focal_ratio: tuple[float, float],
     poses: Float[np.ndarray, "views 4 4"],
 ) -> DepthStack:
-    """Thin depth maps of one size and put them together with their cameras."""
-    height, width = depths[0].shape
-    step = max(1, int(np.ceil(np.sqrt(height * width / _LATTICE))))
+    """Put depth maps of one size, of which every ``thinning`` values are kept, together with their cameras.
+
+    Args:
+        size: width and height of the whole maps.
+    """
+    width, height = size
+    step = thinning(height, width)
     return DepthStack(
-        depth=np.stack([depth[::step, ::step] for depth in depths]),
+        depth=thinned,
         rows=np.arange(0, height, step),
         columns=np.arange(0, width, step),
-        size=(width, height),
+        size=size,
         focal=(focal_ratio[0] * width, focal_ratio[1] * height),
         poses=poses,
     )
 
 
-def compare_depths(stack: DepthStack, rows: Sequence[Shaped[np.void, ""]], tolerance: float) -> None:
-    """Compare the views of a scene with each other and fill in the figures of their rows.
+@lru_cache(maxsize=256)
+def _pair_up(counts: tuple[int, ...]) -> tuple[Int[np.ndarray, "pairs 2"], Int[np.ndarray, "pairs"]]:
+    """Pairs (source, target) within groups of consecutive views.
+
+    Returns:
+        The pairs, and which of its source's partners the target is: 0, 1, ...
+    """
+    pairs, numbers = [], []
+    start = 0
+    for count in counts:
+        for number in range(min(_PARTNERS, count - 1)):
+            pairs += [(start + view, start + (view + number + 1) % count) for view in range(count)]
+            numbers += [number] * count
+        start += count
+    return np.array(pairs, dtype=np.intp).reshape(-1, 2), np.array(numbers, dtype=np.intp)
+
+
+def compare_depths(
+    stack: DepthStack,
+    counts: tuple[int, ...],
+    numbers: Int[np.ndarray, "views"],
+    rows: Shaped[np.ndarray, "all"],
+    tolerance: float,
+) -> None:
+    """Compare views with each other and fill in the figures of their rows.
 
     ``landed``, ``agree`` and ``contradict`` count points of a view in other views. ``pair_agree`` and
     ``pair_contradict`` are the medians of the shares over the pairs that a view is part of, in either role:
     one bad view spoils all of its own pairs and only a minority of any other view's.
+
+    Args:
+        counts: how many views each group has, one group after the other; views of different groups are not
+            compared, nor is one alone in its group.
+        numbers: the row of each view.
+        tolerance: relative difference at which two depths agree.
     """
-    n = len(stack.depth)
-    pairs = [(a, (a + step) % n) for a in range(n) for step in range(1, min(_PARTNERS, n - 1) + 1)]
-    if not pairs:
+    pairs, partner = _pair_up(counts)
+    if not len(pairs):
         return
-    shares: list[list[tuple[float, float]]] = [[] for _ in range(n)]
-    totals = [[0, 0, 0] for _ in range(n)]
-    for (source, target), counts in zip(pairs, count_pairs(stack, pairs, tolerance).tolist(), strict=True):
-        landed, agree, contradict = counts
-        totals[source] = [sum(both) for both in zip(totals[source], counts, strict=True)]
-        if landed >= MIN_LANDED:
-            share = (agree / landed, contradict / landed)
-            shares[source].append(share)
-            shares[target].append(share)
-    for row, total, own in zip(rows, totals, shares, strict=True):
-        row["landed"], row["agree"], row["contradict"] = total
-        row["pair_agree"] = median(agree for agree, _ in own) if own else np.nan
-        row["pair_contradict"] = median(contradict for _, contradict in own) if own else np.nan
+    source, target = pairs.T
+    found = count_pairs(stack, pairs, tolerance)
+    compared = np.unique(source)
+    totals = np.zeros((len(stack.depth), 3), dtype=np.int64)
+    np.add.at(totals, source, found)
+    chosen = numbers[compared]
+    for column, name in enumerate(("landed", "agree", "contradict")):
+        rows[name][chosen] = totals[compared, column]
+    # A view is in at most two pairs with its partners of each number, once in either role.
+    landed = found[:, 0] >= MIN_LANDED
+    for column, name in ((1, "pair_agree"), (2, "pair_contradict")):
+        shares = np.full((len(stack.depth), 2 * _PARTNERS), np.nan)
+        share = np.where(landed, found[:, column] / np.maximum(found[:, 0], 1), np.nan)
+        shares[source, 2 * partner] = share
+        shares[target, 2 * partner + 1] = share
+        rows[name][chosen] = _medians(shares[compared])
+
+
+def _medians(values: Float[np.ndarray, "views shares"]) -> Float[np.ndarray, "views"]:
+    """Median of the values of each row that are no nan; nan where there is none."""
+    ordered = np.sort(values, axis=1)
+    n = np.count_nonzero(~np.isnan(ordered), axis=1)
+    each = np.arange(len(values))
+    return (ordered[each, np.maximum(n - 1, 0) // 2] + ordered[each, n // 2]) / 2
 
 
 def count_pairs(
-    stack: DepthStack, pairs: Sequence[tuple[int, int]], tolerance: float
+    stack: DepthStack, pairs: Sequence[tuple[int, int]] | Int[np.ndarray, "pairs 2"], tolerance: float
 ) -> Int[np.ndarray, "pairs 3"]:
     """Landed, agreeing and contradicting points of each (source, target) pair.
 
@@ -112,33 +162,34 @@ def count_pairs(
     rotation, position = stack.poses[:, :3, :3], stack.poses[:, :3, 3]
 
     x, y = stack.offsets
-    z = depth[:, start::step, start::step].astype(np.float64)
-    camera = np.empty((*z.shape, 3))
-    camera[..., 0] = z * x[start::step]
-    camera[..., 1] = z * y[start::step, None]
-    camera[..., 2] = z
-    camera = camera.reshape(len(depth), -1, 3)
-    known = (camera[..., 2] > 0) & (camera[..., 2] < np.inf)
+    x, y = x[start::step], y[start::step, None]
+    near = depth[:, start::step, start::step].astype(np.float64)
+    known = (near > 0) & (near < np.inf)
     if not known.all():
-        camera[~known] = 1.0
+        near[~known] = 1.0
 
-    source, target = np.array(pairs).T
-    # Straight from camera to camera: target_from_source as one rotation and one offset a pair.
+    source, target = np.asarray(pairs).T
+    # Straight from camera to camera: target_from_source as one rotation and one offset a pair. Components
+    # apart: several times faster than products of many small matrices.
     back = rotation[target].swapaxes(1, 2)
-    turned = camera[source] @ (back @ rotation[source]).swapaxes(1, 2)
-    offset = back @ (position[source] - position[target])[..., None]
-    z = turned[..., 2] + offset[:, 2]
+    turn = (back @ rotation[source]).transpose(1, 2, 0)[..., None, None]
+    offset = (back @ (position[source] - position[target])[..., None]).transpose(1, 2, 0)[..., None, None]
+    near = near[source]
+    carried = []
+    for axis in range(3):
+        ray = turn[axis, 0] * x + (turn[axis, 1] * y + turn[axis, 2])
+        ray *= near
+        ray += offset[axis, 0]
+        carried.append(ray.reshape(len(source), -1))
+    known = known.reshape(len(depth), -1)
+    z = carried[2]
     ahead = known[source] & (z > 1e-6)
     inverse = 1.0 / np.where(ahead, z, 1.0)
     across = float(stack.columns[1] - stack.columns[0]) if width > 1 else 1.0
     down = float(stack.rows[1] - stack.rows[0]) if height > 1 else 1.0
     # + 0.5 and cut: rounded to the nearest value.
-    u = (turned[..., 0] + offset[:, 0]) * inverse * (stack.focal[0] / across) + (
-        (stack.size[0] - 1) / 2 / across + 0.5
-    )
-    v = (turned[..., 1] + offset[:, 1]) * inverse * (stack.focal[1] / down) + (
-        (stack.size[1] - 1) / 2 / down + 0.5
-    )
+    u = carried[0] * inverse * (stack.focal[0] / across) + ((stack.size[0] - 1) / 2 / across + 0.5)
+    v = carried[1] * inverse * (stack.focal[1] / down) + ((stack.size[1] - 1) / 2 / down + 0.5)
     lands = ahead & (u >= 0) & (u < width) & (v >= 0) & (v < height)
     column, row = np.where(lands, u, 0).astype(np.intp), np.where(lands, v, 0).astype(np.intp)
     seen = depth[target[:, None], row, column].astype(np.float64)

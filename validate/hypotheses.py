@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Float32
 
 from objnerf.dataset import names
-from validate.crossview import DepthStack, count_pairs, stack_depths
-from validate.pictures import ROW, decode_depth
+from validate.crossview import DepthStack, count_pairs, stack_depths, thinning
+from validate.decoding import decode_depth
+from validate.pictures import ROW
 from validate.reading import Unreadable, read_bytes
 from validate.survey import Survey
 
@@ -70,7 +71,7 @@ def load_depths(survey: Survey, views: Sequence[int]) -> tuple[list[int], DepthS
             continue
         try:
             content = read_bytes(survey.dataset.root / f"{survey.views[view].stem}{names.DEPTH_SUFFIX}")
-            depth = decode_depth(content, np.zeros(1, dtype=ROW)[0])
+            depth = decode_depth(content).values
         except Unreadable:
             continue
         if depth is not None:
@@ -79,8 +80,11 @@ def load_depths(survey: Survey, views: Sequence[int]) -> tuple[list[int], DepthS
     if len(alike) < 2:
         return None
     kept = [view for view, _ in alike]
+    height, width = alike[0][1].shape
+    step = thinning(height, width)
+    thinned = np.stack([depth[::step, ::step] for _, depth in alike])
     ratio = survey.settings.focal_ratio
-    return kept, stack_depths([depth for _, depth in alike], ratio, survey.world_poses[kept])
+    return kept, stack_depths(thinned, (width, height), ratio, survey.world_poses[kept])
 
 
 def explain_contradictions(survey: Survey) -> Explanation | None:

@@ -8,8 +8,9 @@ import numpy as np
 
 from validate.checks.poses import same_pose_pairs
 from validate.checks.registry import check
+from validate.decoding import decode_image
 from validate.findings import Finding
-from validate.pictures import BROKEN, READ, Pictures, decode_image
+from validate.pictures import BROKEN, READ, Pictures
 from validate.reading import Unreadable, read_bytes
 from validate.survey import Survey
 

@@ -9,8 +9,9 @@ from jaxtyping import Bool, Int, UInt
 from objnerf.dataset.files import BACKGROUND_COLOUR, grey_levels
 from validate.checks.images import opened, usual_size
 from validate.checks.registry import check
+from validate.figures import MAX_COLOURS, SPECKS
 from validate.findings import Finding
-from validate.pictures import MAX_COLOURS, READ, SPECKS
+from validate.pictures import READ
 from validate.survey import Survey
 
 _MASK = "_mask.png"

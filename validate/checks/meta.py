@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from objnerf.dataset.card import CARD_NAME, FORMAT_VERSION, SCENE_FOLDER
 from validate.checks.images import opened, usual_size
 from validate.checks.registry import check
+from validate.figures import MAX_COLOURS
 from validate.findings import Finding
-from validate.pictures import MAX_COLOURS
 from validate.survey import Survey
 
 

@@ -12,8 +12,9 @@ from objnerf.dataset.cameras import Intrinsics
 from objnerf.errors import InputError
 from validate.checks.images import opened
 from validate.checks.registry import check
+from validate.decoding import decode_image
 from validate.findings import Finding
-from validate.pictures import READ, decode_image
+from validate.pictures import READ
 from validate.reading import Unreadable, read_bytes
 from validate.survey import Survey
 

@@ -18,8 +18,9 @@ from objnerf.pictures.html import cameras_div, plotly_script
 from validate.checks.boxes import box_shares
 from validate.checks.images import usual_size
 from validate.checks.registry import explain
+from validate.decoding import decode_image
 from validate.findings import Finding, Report
-from validate.pictures import READ, decode_image
+from validate.pictures import READ
 from validate.reading import Unreadable, read_bytes
 from validate.report.text import where
 from validate.survey import Survey
