@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from objnerf.console import Progress, no_progress
+from objnerf.dataset import names
 from objnerf.dataset.card import DatasetCard, read_card
 from objnerf.dataset.index import Dataset, View, scan_dataset
 from objnerf.errors import InputError
@@ -175,7 +176,7 @@ def _without_extra_passes(views: list[View]) -> tuple[list[View], list[View]]:
     kept, extras = [], []
     for view in views:
         beginnings = (view.stem[:cut] for cut in range(len(view.stem)) if view.stem[cut] == "_")
-        if view.pose_path is None and any(beginning in stems for beginning in beginnings):
+        if names.POSE_SUFFIX not in view.companions and any(beginning in stems for beginning in beginnings):
             extras.append(view)
         else:
             kept.append(view)

@@ -18,7 +18,7 @@ _AZIMUTH = names.AZIMUTH_SUFFIX
 )
 def azimuth(survey: Survey) -> Iterator[Finding]:
     stored, unread = survey.matrices.azimuths, survey.matrices.azimuth_text
-    there = np.array([view.azimuth_path is not None for view in survey.views], dtype=bool)
+    there = np.array([names.AZIMUTH_SUFFIX in view.companions for view in survey.views], dtype=bool)
     finite = np.isfinite(stored).all(axis=(1, 2)) & (np.abs(np.nan_to_num(stored)) < 1e6).all(axis=(1, 2))
     broken = sorted(set(unread) | set(np.flatnonzero(there & ~finite).tolist()))
     if broken:

@@ -227,7 +227,7 @@ def file_stray(survey: Survey) -> Iterator[Finding]:
 
 @check("FILE-MISSING", "E", "every view has its pose, every pose its view, and no companion lacks")
 def file_missing(survey: Survey) -> Iterator[Finding]:
-    lacking = [index for index, view in enumerate(survey.views) if view.pose_path is None]
+    lacking = [index for index, view in enumerate(survey.views) if names.POSE_SUFFIX not in view.companions]
     if lacking:
         yield survey.on_views(
             "FILE-MISSING",
