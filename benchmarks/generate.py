@@ -9,24 +9,27 @@ speed    seconds an image; the share that is bare Cycles sampling; against a pla
 scaling  the same scenes with 1 and with 2 workers: only on a machine with two free cores
 memory   resident size of one worker over many scenes
 
-Times are CPU seconds of the processes concerned, which other work on the machine disturbs little; `scaling`
-is wall clock.
+Times are CPU seconds of the processes concerned, each on one and the same core, which other work on the
+machine disturbs little; `scaling` is wall clock.
 """
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 import generation.jobs.local
 from generation.jobs import generate_dataset
-from generation.plan.request import GenerationRequest, build_request
+from generation.plan.request import DEFAULT_SIZE, GenerationRequest, build_request
 from objnerf.dataset.files import read_image
 
 PLAIN_SAMPLES = 64
@@ -39,7 +42,7 @@ def main() -> None:
     parser.add_argument("--parts", default="speed,scaling,memory")
     parser.add_argument("--preset", default="room-diverse")
     parser.add_argument("--scenes", type=int, default=3, help="of speed and scaling")
-    parser.add_argument("--size", default="128x96")
+    parser.add_argument("--size", default="{}x{}".format(*DEFAULT_SIZE), help="default: the generator's")
     parser.add_argument("--samples", type=int, help="the generator's; default: the preset's")
     parser.add_argument("--reference-samples", type=int, default=4096)
     parser.add_argument("--memory-scenes", type=int, default=200)
@@ -59,7 +62,8 @@ def main() -> None:
         root = Path(folder)
         parts = arguments.parts.split(",")
         if "speed" in parts:
-            figures["speed"] = speed(request, root, arguments.reference_samples)
+            with one_core():
+                figures["speed"] = speed(request, root, arguments.reference_samples)
         if "scaling" in parts:
             figures["scaling"] = scaling(request, root)
         if "memory" in parts:
@@ -84,7 +88,7 @@ def speed(request: GenerationRequest, root: Path, reference_samples: int) -> dic
     figures = {
         "ours_seconds_an_image": ours / images,
         "ours_without_start_seconds_an_image": sum(phases.values()) / images,
-        "ours_over_bare_sampling": sum(phases.values()) / phases["colour"],
+        "ours_over_bare_sampling": sum(phases.values()) / (phases["surfaces"] + phases["light"]),
         "plain_seconds_an_image": plain / images,
         "plain_over_ours": plain / ours,
         "ours_psnr": psnr(root / "ours", root / "reference"),
@@ -134,6 +138,23 @@ def memory(preset: str, scenes: int, root: Path) -> dict[str, float]:
     sizes = [size / 2**20 for size in generate_dataset(request, root / "memory", workers=1).memory]
     early, late = np.median(sizes[scenes // 4 - 5 : scenes // 4 + 5]), np.median(sizes[-10:])
     return {"quarter": float(early), "end": float(late), "growth": float(late / early - 1)}
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Give this process and its children one core: to all sides the same.
+
+    Blender's idle threads spin on any other core, and would be counted.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def children_seconds() -> float:

@@ -16,7 +16,7 @@ import bpy
 
 from generation.assets.catalogue import Roots
 from generation.plan.plan import ScenePlan
-from generation.render.scene import build_scene, mesh_source, point_camera
+from generation.render.scene import build_scene, mesh_source, point_camera, show
 
 
 def main() -> None:
@@ -31,6 +31,7 @@ def main() -> None:
     for path in sorted(arguments.scenes.glob("*.json")):
         plan = ScenePlan.model_validate_json(path.read_bytes())
         scene = build_scene(plan, meshes, Roots())
+        show(scene, "light")
         _set_blenders_defaults(scene, arguments.light_tree)
         scene.cycles.samples = arguments.samples
         scene.cycles.use_denoising = not arguments.raw
@@ -65,6 +66,8 @@ def _set_blenders_defaults(scene: bpy.types.Scene, light_tree: bool) -> None:
     render.use_persistent_data = False
     layer = scene.view_layers[0]
     layer.use_pass_z = layer.use_pass_object_index = layer.use_pass_normal = False
+    layer.use_pass_diffuse_direct = layer.use_pass_diffuse_indirect = layer.use_pass_diffuse_color = False
+    layer.aovs.remove(layer.aovs[0])
     layer.cycles.denoising_store_passes = False
     scene.world.cycles.sampling_method = "AUTOMATIC"
     settings = render.image_settings

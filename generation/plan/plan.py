@@ -74,7 +74,8 @@ class RenderPlan(BaseModel):
     height: int
     fx: float = Field(description="pixels")
     fy: float = Field(description="pixels")
-    samples: int
+    samples: int = Field(description="of light, a pixel")
+    surface_samples: int = Field(ge=1, description="of the surfaces' own colours, for each one of light")
     seed: int = Field(description="of the renderer's sampling pattern")
     exposure: float
     passes: tuple[PassName, ...]
@@ -202,6 +203,7 @@ def plan_scene(request: GenerationRequest, stock: Stock, scene: int, attempt: in
             fx=intrinsics.fx,
             fy=intrinsics.fy,
             samples=request.samples,
+            surface_samples=preset.render.surface_samples,
             seed=int(rng(Stream.RENDER).integers(2**31)),
             exposure=preset.lights.exposure,
             passes=request.passes,

@@ -116,7 +116,10 @@ class LightRules(_Part):
 class RenderRules(_Part):
     """How a picture is sampled."""
 
-    samples: int = Field(ge=1, description="samples a pixel, the default of --samples")
+    samples: int = Field(ge=1, description="samples of light a pixel, the default of --samples")
+    surface_samples: int = Field(
+        ge=1, description="samples of the surfaces' own colours for each one of light: more for fine textures"
+    )
 
 
 class Preset(_Part):

@@ -16,10 +16,7 @@ from objnerf.errors import WorkError
 # From oidn.h of version 2, the stable C interface.
 _DEVICE_TYPE_CPU = 1
 _FORMAT_FLOAT3 = 3
-_QUALITY_BALANCED = 5
-
-#: Added to albedo before dividing by it: black surfaces reflect little, but they do.
-_DARKEST = np.float32(0.02)
+_QUALITY_FAST, _QUALITY_BALANCED = 4, 5
 
 
 def _library_path() -> Path:
@@ -58,9 +55,10 @@ def _load() -> ctypes.CDLL:
 
 
 class Denoiser:
-    """Denoises pictures of one size with albedo and normal guides, on one thread."""
+    """Denoises pictures of one size, guided by normals, on one thread."""
 
-    def __init__(self, width: int, height: int) -> None:
+    def __init__(self, width: int, height: int, *, fast: bool = False) -> None:
+        """`fast`: the smallest network, which is as good for what is smooth already."""
         self._oidn = _load()
         self._device = self._oidn.oidnNewDevice(_DEVICE_TYPE_CPU)
         self._oidn.oidnSetDeviceInt(self._device, b"numThreads", 1)
@@ -68,10 +66,10 @@ class Denoiser:
         self._oidn.oidnCommitDevice(self._device)
         shape = (height, width, 3)
         names = ("color", "albedo", "normal", "output")
-        self._images = {name: np.zeros(shape, dtype=np.float32) for name in names}
+        # The library wants albedo beside normals. One grey everywhere says: what is denoised is not surface.
+        self._images = {name: np.ones(shape, dtype=np.float32) for name in names}
         # A pinhole camera and things that stand still: the guides' only noise is that of a pixel's own
         # edge, so they count as clean. Cleaning them first gains nothing and costs five times as much.
-        # Balanced quality: a second run (see __call__) gains as much as the larger network, in less time.
         self._filter = self._oidn.oidnNewFilter(self._device, b"RT")
         for name, image in self._images.items():
             self._oidn.oidnSetSharedFilterImage(
@@ -79,42 +77,25 @@ class Denoiser:
             )
         self._oidn.oidnSetFilterBool(self._filter, b"hdr", True)
         self._oidn.oidnSetFilterBool(self._filter, b"cleanAux", True)
-        self._oidn.oidnSetFilterInt(self._filter, b"quality", _QUALITY_BALANCED)
+        self._oidn.oidnSetFilterInt(self._filter, b"quality", _QUALITY_FAST if fast else _QUALITY_BALANCED)
         self._oidn.oidnCommitFilter(self._filter)
         self._check()
 
     def __call__(
         self,
-        colour: Float32[np.ndarray, "height width 3"],
-        albedo: Float32[np.ndarray, "height width 3"],
+        light: Float32[np.ndarray, "height width 3"],
         normal: Float32[np.ndarray, "height width 3"],
     ) -> Float32[np.ndarray, "height width 3"]:
-        """Scene-linear colour without noise.
+        """Scene-linear light without noise.
 
         Raises:
             ValueError: the pictures have another size than the denoiser.
             WorkError: the library failed.
         """
-        for name, image in (("color", colour), ("albedo", albedo), ("normal", normal)):
+        for name, image in (("color", light), ("normal", normal)):
             if image.shape != self._images[name].shape:
                 raise ValueError(f"expected {name} of shape {self._images[name].shape}, got {image.shape}")
-        plain = self._run(colour, albedo, normal)
-        # Once more with the surfaces' own colour divided out: what is left is light alone, which is smooth.
-        # The two results err differently; their mean is nearer to the truth than either, by 0.6 dB.
-        surface = albedo + _DARKEST
-        light = self._run(colour / surface, np.ones_like(albedo), normal)
-        mean: np.ndarray = (plain + light * surface) / 2
-        return mean
-
-    def _run(
-        self,
-        colour: Float32[np.ndarray, "height width 3"],
-        albedo: Float32[np.ndarray, "height width 3"],
-        normal: Float32[np.ndarray, "height width 3"],
-    ) -> Float32[np.ndarray, "height width 3"]:
-        self._images["color"][...] = colour
-        self._images["albedo"][...] = albedo
-        self._images["normal"][...] = normal
+            self._images[name][...] = image
         self._oidn.oidnExecuteFilter(self._filter)
         self._check()
         return self._images["output"].copy()

@@ -1,4 +1,4 @@
-"""Take pictures: exact labels, depth and normals from one sample; colour from many, denoised.
+"""Take pictures: exact labels, depth and normals from one sample; surfaces and light from many.
 
 The exact pass has its one sample at the centre of each pixel, so nothing is anti-aliased. Passes leave
 Blender as an uncompressed 32-bit EXR in a temporary folder: the only door that loses nothing.
@@ -17,6 +17,7 @@ import bpy
 import numpy as np
 from jaxtyping import Float32, Integer
 
+from generation.render.materials import DIFFUSE_COLOUR
 from generation.render.oversampling import OVERSAMPLING
 from objnerf.errors import WorkError
 
@@ -46,11 +47,32 @@ class GeometryPass:
 
 
 @dataclass(frozen=True)
-class ColourPass:
-    """Scene-linear colour of one view before denoising, with the denoiser's guides; oversampled."""
+class SurfacePass:
+    """What surfaces look like without light, in one view; scene-linear, oversampled.
+
+    Attributes:
+        colour: their own.
+        diffuse: as far as it scatters light: black for metals.
+    """
 
     colour: Float32[np.ndarray, "height width 3"]
-    albedo: Float32[np.ndarray, "height width 3"]
+    diffuse: Float32[np.ndarray, "height width 3"]
+
+
+@dataclass(frozen=True)
+class LightPass:
+    """Scene-linear colour of one view before denoising, in two parts that add up to it; oversampled.
+
+    Attributes:
+        scattered: by surfaces, in their own colour.
+        rest: mirrored, or from the sky.
+        diffuse: that colour, of the very samples that `scattered` comes from.
+        normal: guide of the denoiser.
+    """
+
+    scattered: Float32[np.ndarray, "height width 3"]
+    rest: Float32[np.ndarray, "height width 3"]
+    diffuse: Float32[np.ndarray, "height width 3"]
     normal: Float32[np.ndarray, "height width 3"]
 
 
@@ -58,29 +80,47 @@ def render_geometry(scene: bpy.types.Scene, folder: Path) -> GeometryPass:
     """One sample at every pixel's centre, at the camera's present pose.
 
     Args:
-        scene: from `build_scene`.
+        scene: from `build_scene`, showing surfaces: labels and depth need no light.
         folder: for the temporary file.
     """
     cycles = scene.cycles
     cycles.samples, cycles.seed = 1, 0
     cycles.pixel_filter_type, cycles.filter_width = "BOX", 0.01
-    # Labels and depth need no light: the path ends where the camera's ray does.
-    bounces = cycles.max_bounces
-    cycles.max_bounces = 0
     channels = _render(scene, folder)
-    cycles.max_bounces = bounces
     return GeometryPass(
         labels=np.rint(channels["IndexOB.X"]).astype(np.int64),
         depth=channels["Depth.Z"],
-        normal=np.stack([channels[f"Normal.{axis}"] for axis in "XYZ"], axis=-1),
+        normal=_stack(channels, "Normal", "XYZ"),
     )
 
 
-def render_colour(scene: bpy.types.Scene, folder: Path, samples: int, seed: int) -> ColourPass:
-    """Colour with `samples` samples a pixel of the final picture, at the camera's present pose.
+def render_surfaces(scene: bpy.types.Scene, folder: Path, samples: int, seed: int) -> SurfacePass:
+    """Colours of surfaces with `samples` samples a pixel of the final picture; the scene shows surfaces."""
+    channels = _render_oversampled(scene, folder, samples, seed)
+    return SurfacePass(_stack(channels, "Combined", "RGB"), _stack(channels, DIFFUSE_COLOUR, "RGB"))
 
-    The pictures are `OVERSAMPLING` times as large each way, with as many fewer samples a pixel and no pixel
-    filter: the denoiser then sees edges where they are. `reduce_picture` makes them small.
+
+def render_light(scene: bpy.types.Scene, folder: Path, samples: int, seed: int) -> LightPass:
+    """Light with `samples` samples a pixel of the final picture; the scene shows light."""
+    channels = _render_oversampled(scene, folder, samples, seed)
+    # Blender divides these passes by the colour with which it shades.
+    scattered = _stack(channels, "DiffCol", "RGB") * (
+        _stack(channels, "DiffDir", "RGB") + _stack(channels, "DiffInd", "RGB")
+    )
+    return LightPass(
+        scattered=scattered,
+        rest=_stack(channels, "Combined", "RGB") - scattered,
+        diffuse=_stack(channels, DIFFUSE_COLOUR, "RGB"),
+        normal=_stack(channels, "Denoising Normal", "XYZ"),
+    )
+
+
+def _render_oversampled(
+    scene: bpy.types.Scene, folder: Path, samples: int, seed: int
+) -> dict[str, Float32[np.ndarray, "tall wide"]]:
+    """A picture `OVERSAMPLING` times as large each way, with as many fewer samples a pixel.
+
+    Without a pixel filter: the denoiser then sees edges where they are. `reduce_picture` makes it small.
     """
     cycles, render = scene.cycles, scene.render
     cycles.samples, cycles.seed = math.ceil(samples / OVERSAMPLING**2), seed % 2**31
@@ -88,14 +128,15 @@ def render_colour(scene: bpy.types.Scene, folder: Path, samples: int, seed: int)
     width, height = render.resolution_x, render.resolution_y
     render.resolution_x, render.resolution_y = OVERSAMPLING * width, OVERSAMPLING * height
     try:
-        channels = _render(scene, folder)
+        return _render(scene, folder)
     finally:
         render.resolution_x, render.resolution_y = width, height
-    return ColourPass(
-        colour=np.stack([channels[f"Combined.{channel}"] for channel in "RGB"], axis=-1),
-        albedo=np.stack([channels[f"Denoising Albedo.{channel}"] for channel in "RGB"], axis=-1),
-        normal=np.stack([channels[f"Denoising Normal.{axis}"] for axis in "XYZ"], axis=-1),
-    )
+
+
+def _stack(
+    channels: dict[str, Float32[np.ndarray, "height width"]], name: str, parts: str
+) -> Float32[np.ndarray, "height width 3"]:
+    return np.stack([channels[f"{name}.{part}"] for part in parts], axis=-1)
 
 
 def _render(scene: bpy.types.Scene, folder: Path) -> dict[str, Float32[np.ndarray, "height width"]]:

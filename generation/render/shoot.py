@@ -16,13 +16,23 @@ from generation.plan.request import GenerationRequest
 from generation.plan.visibility import Sightings, count_pixels, judge, silhouette
 from generation.render.denoise import Denoiser
 from generation.render.oversampling import OVERSAMPLING, reduce_picture
-from generation.render.passes import ColourPass, GeometryPass, render_colour, render_geometry
-from generation.render.scene import build_scene, mesh_source, point_camera
+from generation.render.passes import (
+    GeometryPass,
+    LightPass,
+    SurfacePass,
+    render_geometry,
+    render_light,
+    render_surfaces,
+)
+from generation.render.scene import build_scene, mesh_source, point_camera, show
 from generation.render.srgb import quantised
 from objnerf.dataset.cameras import Intrinsics
 from objnerf.errors import WorkError
 
 logger = logging.getLogger(__name__)
+
+#: A surface darker than this scatters nothing that could be told from black.
+_BLACK = np.float32(1e-4)
 
 
 @dataclass(frozen=True)
@@ -44,12 +54,13 @@ class ViewPictures:
 
 @dataclass(frozen=True)
 class Timing:
-    """Where a scene's CPU seconds went; `colour` is Cycles at work on the colour passes and nothing else."""
+    """Where a scene's CPU seconds went; in `surfaces` and `light`, Cycles is at work and nothing else."""
 
     plan: float = 0.0
     build: float = 0.0
     geometry: float = 0.0
-    colour: float = 0.0
+    surfaces: float = 0.0
+    light: float = 0.0
     denoise: float = 0.0
 
 
@@ -105,7 +116,7 @@ class Studio:
         self._meshes = mesh_source(roots)
         self._folder = folder
         self._device = device
-        self._denoisers: dict[tuple[int, int], Denoiser] = {}
+        self._denoisers: dict[tuple[int, int], tuple[Denoiser, Denoiser]] = {}
         self._built: tuple[ScenePlan, bpy.types.Scene] | None = None
         self._clock = _Clock()
 
@@ -179,6 +190,7 @@ class Studio:
         scene = self._scene(plan)
         geometry = []
         try:
+            show(scene, "surfaces")
             for view in plan.views:
                 point_camera(scene, view.matrix())
                 geometry.append(render_geometry(scene, self._folder))
@@ -194,12 +206,12 @@ class Studio:
         self, plan: ScenePlan, look: _Look, edited: tuple[_Look, _Look] | None, replans: tuple[str, ...]
     ) -> Shot:
         """Colour, now that it is sure to be wanted."""
-        passes = self._take(look.plan, 0)
-        images = self._develop(look.plan, passes)
+        surfaces, light = self._take(look.plan, 0)
+        images = self._develop(look.plan, surfaces, light)
         views = tuple(
-            ViewPictures(image, geometry, quantised(reduce_picture(colour.albedo)), outlines)
-            for image, geometry, colour, outlines in zip(
-                images, look.geometry, passes, look.silhouettes, strict=True
+            ViewPictures(image, geometry, quantised(reduce_picture(surface.colour)), outlines)
+            for image, geometry, surface, outlines in zip(
+                images, look.geometry, surfaces, look.silhouettes, strict=True
             )
         )
         edits = () if edited is None else self._take_edits(plan, look, *edited)
@@ -212,7 +224,7 @@ class Studio:
     ) -> tuple[EditPictures, ...]:
         assert plan.edits is not None
         pictures = [
-            self._develop(edit, self._take(edit, number))
+            self._develop(edit, *self._take(edit, number))
             for number, edit in enumerate((moved.plan, changed_plan(plan), providing.plan), start=1)
         ]
         return tuple(
@@ -229,32 +241,55 @@ class Studio:
             )
         )
 
-    def _take(self, plan: ScenePlan, number: int) -> list[ColourPass]:
-        """Colour passes of all views; `number` tells a scene's edits apart."""
-        scene = self._scene(plan)
-        passes = []
-        for index, view in enumerate(plan.views):
+    def _take(self, plan: ScenePlan, number: int) -> tuple[list[SurfacePass], list[LightPass]]:
+        """Surfaces and light of all views; `number` tells a scene's edits apart."""
+        scene, samples = self._scene(plan), plan.render.samples
+        surface_samples = plan.render.surface_samples * samples
+        # Another pattern a picture, or all of them would share one noise.
+        seeds = [plan.render.seed + number * len(plan.views) + index for index in range(len(plan.views))]
+        # Surfaces first, always: in which order Cycles meets the lamps decides how it samples them.
+        show(scene, "surfaces")
+        surfaces = []
+        for view, seed in zip(plan.views, seeds, strict=True):
             point_camera(scene, view.matrix())
-            # Another pattern a picture, or all of them would share one noise.
-            seed = plan.render.seed + number * len(plan.views) + index
-            passes.append(render_colour(scene, self._folder, plan.render.samples, seed))
-        self._clock.lap("colour")
-        return passes
+            surfaces.append(render_surfaces(scene, self._folder, surface_samples, seed))
+        self._clock.lap("surfaces")
+        show(scene, "light")
+        light = []
+        for view, seed in zip(plan.views, seeds, strict=True):
+            point_camera(scene, view.matrix())
+            light.append(render_light(scene, self._folder, samples, seed))
+        self._clock.lap("light")
+        return surfaces, light
 
     def _develop(
-        self, plan: ScenePlan, passes: list[ColourPass]
+        self, plan: ScenePlan, surfaces: list[SurfacePass], light: list[LightPass]
     ) -> list[UInt8[np.ndarray, "height width 3"]]:
-        size = OVERSAMPLING * plan.render.width, OVERSAMPLING * plan.render.height
-        if size not in self._denoisers:
-            self._denoisers[size] = Denoiser(*size)
-        denoise = self._denoisers[size]
+        """Pictures as they are written.
+
+        What surfaces scatter is their own colour times the light that falls on them. The light has no
+        texture, so that denoising takes nothing from it; the colour needs no denoising, having many samples.
+        Dividing by the colour of the same samples takes out what of the noise is the texture's.
+        """
+        denoise, denoise_rest = self._denoisers_of(plan.render.width, plan.render.height)
         exposure = np.float32(plan.render.exposure)
         images = []
-        for taken in passes:
-            clean = denoise(taken.colour, taken.albedo, taken.normal)
-            images.append(quantised(reduce_picture(clean) * exposure))
+        for surface, taken in zip(surfaces, light, strict=True):
+            falling = np.where(
+                taken.diffuse > _BLACK, taken.scattered / np.maximum(taken.diffuse, _BLACK), np.float32(0)
+            )
+            scattered = denoise(falling, taken.normal) * surface.diffuse
+            rest = denoise_rest(taken.rest, taken.normal)
+            images.append(quantised(reduce_picture(scattered + rest) * exposure))
         self._clock.lap("denoise")
         return images
+
+    def _denoisers_of(self, width: int, height: int) -> tuple[Denoiser, Denoiser]:
+        """Of light that falls on surfaces, and of what is mirrored."""
+        size = OVERSAMPLING * width, OVERSAMPLING * height
+        if size not in self._denoisers:
+            self._denoisers[size] = Denoiser(*size, fast=True), Denoiser(*size)
+        return self._denoisers[size]
 
     def _scene(self, plan: ScenePlan) -> bpy.types.Scene:
         """Blender's scene of a plan; built unless it is the one that is there."""
