@@ -288,7 +288,7 @@ class Studio:
         """Of light that falls on surfaces, and of what is mirrored."""
         size = OVERSAMPLING * width, OVERSAMPLING * height
         if size not in self._denoisers:
-            self._denoisers[size] = Denoiser(*size, fast=True), Denoiser(*size)
+            self._denoisers[size] = Denoiser(*size), Denoiser(*size, fast=True)
         return self._denoisers[size]
 
     def _scene(self, plan: ScenePlan) -> bpy.types.Scene:
