@@ -1,6 +1,7 @@
 """What the generator costs, measured in one run on one plan.
 
-    python benchmarks/generate.py                     # about 10 minutes on two cores
+    python benchmarks/generate.py                     # over an hour, most of it for the reference pictures
+    python benchmarks/generate.py --size 96x72        # a quarter of that
     python benchmarks/generate.py --parts speed --scenes 1 --reference-samples 512     # a quick look
     python benchmarks/generate.py --parts memory,scaling
 
@@ -121,8 +122,11 @@ def psnr(pictures: Path, reference: Path) -> float:
 
 
 def scaling(request: GenerationRequest, root: Path) -> dict[str, float]:
-    """Wall clock of the same scenes by 1 and by 2 workers, without the start of the processes."""
-    request = request.model_copy(update={"scenes": 2 * request.scenes})
+    """Wall clock of the same scenes by 1 and by 2 workers, with their start and the wait for the last one.
+
+    Enough scenes that neither counts for much.
+    """
+    request = request.model_copy(update={"scenes": 4 * request.scenes})
     seconds = {}
     for workers in (1, 2):
         start = time.perf_counter()

@@ -18,6 +18,7 @@ from generation.plan.room import RoomPlan, plan_room
 from generation.plan.seeds import Stream, stream_rng
 from objnerf.dataset.card import FORMAT_VERSION
 from objnerf.dataset.names import make_view_stem
+from objnerf.errors import InputError
 
 __all__ = ["ObjectPlan", "PlacementError", "ScenePlan", "Stock", "ViewPlan", "plan_scene"]
 
@@ -149,7 +150,16 @@ class Stock:
         if preset.split_shapes == "disjoint":
             # A longer list begins with the shorter one, so train keeps its shapes whoever asks for test.
             count = request.shapes * (2 if request.split == "test" else 1)
-            shapes = catalogue.shapes(preset.objects.source, count, request.seed)[-request.shapes :]
+            try:
+                shapes = catalogue.shapes(preset.objects.source, count, request.seed)[-request.shapes :]
+            except InputError as error:
+                if count == request.shapes:
+                    raise
+                raise InputError(
+                    f"split_shapes: disjoint keeps {request.shapes} shapes for train and as many "
+                    f"others for test, and {preset.objects.source!r} offers fewer than {count}; use fewer "
+                    "--shapes for both, or split_shapes: shared"
+                ) from error
         else:
             shapes = catalogue.shapes(preset.objects.source, request.shapes, request.seed)
         floors = catalogue.floors(request.backgrounds) if preset.room.floors == "floors" else []

@@ -96,11 +96,14 @@ def _one_core() -> Iterator[None]:
     the denoiser are told to use one thread; but they spin for a while whenever there might be, and take a
     quarter of a second core away from the next worker.
     """
-    if not hasattr(os, "sched_setaffinity"):
+    if sys.platform != "linux":
         yield
         return
+    import ctypes
+
     cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {sorted(cores)[os.getpid() % len(cores)]})
+    # The one we are on: workers that start together stay apart.
+    os.sched_setaffinity(0, {ctypes.CDLL(None).sched_getcpu()} & cores or cores)
     try:
         yield
     finally:

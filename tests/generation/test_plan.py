@@ -1,5 +1,6 @@
 """Laws of scene plans: pure, seeded, and keeping every promise of the preset."""
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import shapely
 from generation.assets.catalogue import build_mesh
 from generation.plan.cameras import max_views, plan_cameras
 from generation.plan.placement import Placed, PlacementError, place, placed_footprint
-from generation.plan.plan import ScenePlan, plan_scene
+from generation.plan.plan import ScenePlan, Stock, plan_scene
 from generation.plan.preset import load_preset, preset_names
 from generation.plan.request import build_request
 from generation.plan.seeds import Stream, stream_rng
@@ -269,3 +270,36 @@ def test_values_out_of_range_are_input_errors():
         build_request("room-diverse", passes=["depht"])
     with pytest.raises(InputError, match="once"):
         build_request("room-diverse", passes=["depth", "depth"])
+
+
+def disjoint(setting, preset, split, shapes):
+    """Request and stock of a split of a copy of the preset that keeps shapes apart."""
+    request, stock = setting(preset, split=split, shapes=shapes)
+    rules = request.preset.model_copy(update={"split_shapes": "disjoint"})
+    request = request.model_copy(update={"preset": rules})
+    return request, Stock.draw(stock.catalogue, request)
+
+
+@pytest.mark.parametrize(("preset", "shapes"), [("room-diverse", 20), ("room-chair", 3), ("clevr-567", 1)])
+def test_disjoint_splits_share_no_shape(setting, preset, shapes):
+    used = {}
+    for split in ("train", "test"):
+        request, stock = disjoint(setting, preset, split, shapes)
+        used[split] = {shape.id for shape in stock.shapes}
+        assert len(used[split]) == shapes
+        placed = set()
+        for scene in range(4):
+            with contextlib.suppress(PlacementError):
+                placed |= {item.asset for item in plan_scene(request, stock, scene).objects}
+        assert placed
+        assert placed <= used[split]
+    assert not used["train"] & used["test"]
+    # Train's shapes are the same whether the splits are disjoint or not.
+    assert used["train"] == {shape.id for shape in setting(preset, shapes=shapes)[1].shapes}
+
+
+def test_disjoint_splits_of_too_few_shapes_are_refused(setting):
+    # There are three solids: none is left for test when train has all of them.
+    assert len(disjoint(setting, "clevr-567", "train", 3)[1].shapes) == 3
+    with pytest.raises(InputError, match="split_shapes: disjoint keeps 3 shapes for train"):
+        disjoint(setting, "clevr-567", "test", 3)
