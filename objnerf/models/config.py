@@ -75,10 +75,18 @@ class PlacesConfig(BaseModel):
         8, description="tokens over which what the background looks up is averaged"
     )
     background_detail: bool = Field(
-        False, description="the background also looks up single tokens, where no object is likely"
+        False,
+        description="the background also looks up single tokens, where they show a patterned floor "
+        "(needs losses.ground)",
     )
-    detail_dropout: float = Field(
-        0.2, ge=0, le=1, description="share of the scenes in training whose background sees no such detail"
+    evidence_steps: int = Field(
+        500,
+        ge=0,
+        description="steps in which objectness is learned from what other views tell (losses.ground); in as "
+        "many more the model's own rendering takes over",
+    )
+    evidence_weight: float = Field(
+        1.0, ge=0, description="weight of predicting, from one picture, what other views tell of it"
     )
     seed_threshold: float = Field(
         0.35, ge=0, le=1, description="objectness that a token needs to seed a place"

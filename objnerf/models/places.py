@@ -16,6 +16,7 @@ Points of the fields are in the input view's azimuth frame (x to the right, y aw
 world units. Densities are per (far - near) of length, as everywhere.
 """
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
@@ -46,6 +47,17 @@ NOWHERE = 1e3
 SAMPLING_BINS = 64
 """Intervals of a ray in which the density of its samples is constant."""
 
+UNSEEN = -2.0
+"""Logit of a token's showing patterned ground before anything is learned: rather not."""
+
+RAISED_RANGE = (0.05, 0.15)
+"""Predicted evidence of something raised from which a token counts as an object, and at which it does fully.
+
+Other views tell of a quarter of what there is, so even a sure prediction is far from 1."""
+
+DETAIL_RANGE = (0.4, 0.8)
+"""Share of the ground in the evidence from which the background sees a token, and at which it does fully."""
+
 EMPTY = 1e-4
 """Density of samples where nothing can be; a few land there, and count nothing."""
 
@@ -66,6 +78,10 @@ class PlacesCode(SceneCode):
     """Logit, for each token, of an object being there."""
     token_depth: Float[Tensor, "scenes tokens"]
     """Planar depth of what each token sees, world units."""
+    patterned: Float[Tensor, "scenes tokens"]
+    """Logit, for each token, of its showing the ground, and a pattern by which that can be told."""
+    raised: Float[Tensor, "scenes tokens"]
+    """Logit, for each token, of other views telling that it shows something above the ground."""
     votes: Float[Tensor, "scenes tokens 2"]
     """Where each token thinks its object's middle is, field frame, world units."""
     camera_from_world: Float[Tensor, "scenes 4 4"]
@@ -125,15 +141,22 @@ class TokenEncoder(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         half = max(width // 2, 8)
+        groups = math.gcd(8, width)
         # Beside the colours a pixel brings the point in which its ray meets the ground.
         self.half_size = nn.Conv2d(5, half, 3, stride=2, padding=1)
-        self.quarter_size = nn.Conv2d(half, width, 3, stride=2, padding=1)
+        self.quarter_size = nn.Sequential(
+            nn.Conv2d(half, width, 3, stride=2, padding=1), nn.GroupNorm(groups, width)
+        )
+        # Norms let the colours be heard beside the positions, which are larger and explain more at first.
         self.context = nn.ModuleList(
-            nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation) for dilation in (1, 2, 4, 1)
+            nn.Sequential(
+                nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation), nn.GroupNorm(groups, width)
+            )
+            for dilation in (1, 2, 4, 1)
         )
         self.up = nn.Conv2d(width, half, 1)
         self.skip = nn.Conv2d(half, half, 1)
-        self.join = nn.Conv2d(half, half, 3, padding=1)
+        self.join = nn.Sequential(nn.Conv2d(half, half, 3, padding=1), nn.GroupNorm(math.gcd(4, half), half))
         self.out = nn.Conv2d(half, width, 1)
 
     def forward(
@@ -216,7 +239,11 @@ class Places(SceneModel):
         self.config = config
         width = config.z_dim
         self.encoder = TokenEncoder(width)
-        self.token_head = nn.Linear(width, 4)
+        # Apart from the other, whose gradients from the rendering would drown what little is told here.
+        self.evidence_encoder = TokenEncoder(width // 2)
+        self.evidence_head = nn.Linear(width // 2, 2)
+        nn.init.constant_(self.evidence_head.bias, UNSEEN)
+        self.token_head = nn.Linear(width + width // 2, 4)
         nn.init.zeros_(self.token_head.weight)
         nn.init.zeros_(self.token_head.bias)
         self.gather_token = nn.Linear(width, width)
@@ -259,11 +286,15 @@ class Places(SceneModel):
         config = self.config
         field_from_world = self._field_from_world(world_from_camera, world_from_azimuth)
         ground = self._ground_points(world_from_camera, field_from_world, width, height)
-        features = self.encoder(torch.cat([images, ground], dim=1))
+        pixels = torch.cat([images, ground], dim=1)
+        features = self.encoder(pixels)
         tokens = features.flatten(2).transpose(1, 2)
+        evidence = self.evidence_encoder(pixels).flatten(2).transpose(1, 2)
+        patterned, raised = self.evidence_head(evidence).unbind(-1)
         colours = F.avg_pool2d(images, 2)
 
-        objectness, depth_logit, vote = self.token_head(tokens).split([1, 1, 2], dim=-1)
+        heads = self.token_head(torch.cat([tokens, evidence.detach()], dim=-1))
+        objectness, depth_logit, vote = heads.split([1, 1, 2], dim=-1)
         objectness = objectness[..., 0]
         near, far = self.geometry.near, self.geometry.far
         depth = near + (far - near) * depth_logit[..., 0].sigmoid()
@@ -304,11 +335,19 @@ class Places(SceneModel):
             radii=torch.cat([one, radii], dim=1),
             colours=mean_colours,
             objectness=objectness,
+            patterned=patterned,
+            raised=raised,
             token_depth=depth,
             votes=votes,
             camera_from_world=camera_from_world,
             foreground_map=foreground_map,
-            background_map=self._background_map(seen, probability.view(scenes, 1, *size), generator),
+            background_map=self._background_map(
+                seen,
+                *(
+                    image.view(scenes, 1, *size)
+                    for image in (probability, patterned.detach().sigmoid(), raised.detach().sigmoid())
+                ),
+            ),
             background_camera_from_world=camera_from_world,
             background_from_world=field_from_world,
         )
@@ -450,12 +489,14 @@ class Places(SceneModel):
         self,
         seen: Float[Tensor, "scenes channels map_height map_width"],
         probability: Float[Tensor, "scenes 1 map_height map_width"],
-        generator: torch.Generator | None,
+        patterned: Float[Tensor, "scenes 1 map_height map_width"],
+        raised: Float[Tensor, "scenes 1 map_height map_width"],
     ) -> Float[Tensor, "scenes lifted map_height map_width"]:
-        """What the background looks like around each pixel, with objects left out.
+        """What the background looks up around each pixel, with objects left out.
 
-        It is blurred over blocks as large as an object: light passes, an object doesn't. Detail is added
-        where an object is unlikely.
+        It is blurred over blocks as large as an object: light passes, an object doesn't. Single tokens are
+        seen only where the ground shows by its pattern. Objectness may not decide that: what the background
+        once paints would then never become an object.
         """
         open_ground = (1 - probability).clamp(min=0.02)
         block = self.config.background_block
@@ -467,11 +508,9 @@ class Places(SceneModel):
         size = seen.shape[-2:]
         blurred = F.interpolate(mean, size=size, mode="bilinear", align_corners=False)
         if self.config.background_detail:
-            # Only where an object is less likely than not: at first nowhere, for nothing is known yet.
-            detail = (1 - 2 * probability).clamp(min=0)
-            if self.training:
-                kept = torch.rand(len(seen), generator=generator, device=seen.device)
-                detail = detail * (kept >= self.config.detail_dropout).to(detail)[:, None, None, None]
+            # Not beside what is raised, either: outlines are easily taken for a pattern.
+            near = F.max_pool2d(raised, 3, stride=1, padding=1)
+            detail = _ramp(patterned / (patterned + 3 * near), DETAIL_RANGE)
             blurred = blurred + detail * (seen - blurred)
         return _with_colours(self.lift_background(blurred), (blurred[:, -3:] + 1) / 2)
 
@@ -727,7 +766,11 @@ class Places(SceneModel):
         return len(range(0, width, 2))
 
     def own_losses(
-        self, code: SceneCode, tokens: Int[Tensor, "scenes chosen"], rendering: Rendering
+        self,
+        code: SceneCode,
+        tokens: Int[Tensor, "scenes chosen"],
+        rendering: Rendering,
+        evidence: Float[Tensor, "scenes tokens 2"] | None = None,
     ) -> dict[str, Tensor]:
         """What the encoder learns from the rendering, and limits on how much the foreground shows.
 
@@ -735,6 +778,7 @@ class Places(SceneModel):
             code: of the scenes.
             tokens: tokens of the input view that the first rays look through.
             rendering: of these and other rays.
+            evidence: in [0, 1], that each of all tokens sees the ground, by its pattern, or something above.
         Returns:
             Weighted losses by name.
         """
@@ -763,9 +807,19 @@ class Places(SceneModel):
         vote_error = ((votes - voted_for).abs().sum(-1) * vote_weight).sum() / (vote_weight.sum() + 1)
         radius_error = ((code.radii[:, 1:] - radius).abs() * seen_enough).sum() / (seen_enough.sum() + 1)
         depth_error = (code.token_depth.gather(1, tokens) - rendering.depth[:, :chosen].detach()).abs().mean()
+        told = {}
+        if evidence is not None:
+            heads = torch.stack([code.patterned, code.raised], dim=-1)
+            found = F.binary_cross_entropy_with_logits(heads, evidence.to(heads))
+            told["evidence"] = config.evidence_weight * found
+            # Before the fields know anything, objects are where the views say that something is raised.
+            trust = min(1.0, max(0.0, 2 - int(self.calls) / max(config.evidence_steps, 1)))
+            raised = code.raised.detach().sigmoid().gather(1, tokens)
+            there = torch.lerp(there, _ramp(raised, RAISED_RANGE), trust)
         objectness = F.binary_cross_entropy_with_logits(code.objectness.gather(1, tokens), there)
         ramp = min(1.0, max(0.0, (int(self.calls) - config.sparsity_from) / max(config.sparsity_from, 1)))
         return {
+            **told,
             "objectness": config.objectness_weight * objectness,
             "token_depth": config.depth_weight * depth_error,
             "vote": config.vote_weight * vote_error,
@@ -773,6 +827,11 @@ class Places(SceneModel):
             "sparsity": config.sparsity_weight * ramp * shown,
             "floor": config.floor_weight * F.relu(config.floor - shown) / config.floor,
         }
+
+
+def _ramp(values: Tensor, span: tuple[float, float]) -> Tensor:
+    """0 below a span, 1 above it, linear between."""
+    return ((values - span[0]) / (span[1] - span[0])).clamp(0, 1)
 
 
 def _with_colours(

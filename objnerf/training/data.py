@@ -313,6 +313,10 @@ class Batch:
     """(views, height, width) where the rays are whole pictures or crops; None for loose rays."""
     tokens: Int[Tensor, "scenes chosen"] | None
     """The first rays of each scene look through these tokens of the input view, if a model asks for it."""
+    evidence: Float[Tensor, "scenes rays 2"] | None = None
+    """In [0, 1], that a ray sees the ground, or something above it, if the recipe asks; see ``parallax``."""
+    token_evidence: Float[Tensor, "scenes tokens 2"] | None = None
+    """The same for all tokens of the input view."""
 
 
 def scenes_of_step(scenes: int, start: int, count: int, seed: int, attempt: int) -> list[int]:
@@ -341,6 +345,7 @@ def draw_batch(
     *,
     attempt: int = 0,
     token_pixels: Int[Tensor, "tokens"] | None = None,
+    evidence: Callable[[int], Float[Tensor, "views pixels 2"]] | None = None,
 ) -> Batch:
     """Draw ``recipe.batch.scenes`` scenes, their views, and the rays that the stage asks for.
 
@@ -352,12 +357,15 @@ def draw_batch(
         attempt: counts the restarts of a collapsed run.
         token_pixels: for models that learn from their own rendering, the row-major pixel of each token in
             a picture of the stage's size (loose rays only); see ``same_place``.
+        evidence: what pixels of the stage's size show, given a scene's position in the set; such as
+            ``parallax.GroundEvidence.of_scene``.
     Returns:
         The batch, on the training device.
     """
     width, height = stage.size
     chosen = scenes_of_step(len(scenes.ids), start, recipe.batch.scenes, recipe.seed, attempt)
     views, rays_view, rays_pixel, tokens, jitter = [], [], [], [], []
+    shows, tokens_show = [], []
     for offset, scene in enumerate(chosen):
         generator = torch.Generator().manual_seed(derive_seed(recipe.seed, attempt, _RAYS, start + offset))
         order = torch.randperm(scenes.count[scene], generator=generator)[: recipe.batch.views]
@@ -368,6 +376,11 @@ def draw_batch(
         rays_pixel.append(pixel)
         if token is not None:
             tokens.append(token)
+        if evidence is not None:
+            known = evidence(scene)
+            shows.append(known[order[which], pixel])
+            if token_pixels is not None:
+                tokens_show.append(known[order[0], token_pixels])
         if recipe.sampling.jitter:
             jitter.append(torch.rand((len(pixel), recipe.sampling.samples), generator=generator))
     device = scenes.device
@@ -392,6 +405,8 @@ def draw_batch(
         colours=scenes.colours(stage.size, view, pixel),
         grid=_grid(recipe, stage),
         tokens=torch.stack(tokens).to(device) if tokens else None,
+        evidence=torch.stack(shows).to(device) if shows else None,
+        token_evidence=torch.stack(tokens_show).to(device) if tokens_show else None,
     )
 
 

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -42,6 +42,7 @@ from objnerf.training.losses import (
     make_perceptual,
 )
 from objnerf.training.losses import discriminator_step as move_discriminator
+from objnerf.training.parallax import GroundEvidence
 from objnerf.training.previews import look
 from objnerf.training.processes import Processes, join_processes
 from objnerf.training.recipe import Recipe
@@ -267,9 +268,16 @@ class SelfTaught(Protocol):
         ...
 
     def own_losses(
-        self, code: SceneCode, tokens: Int[Tensor, "scenes chosen"], rendering: Rendering
+        self,
+        code: SceneCode,
+        tokens: Int[Tensor, "scenes chosen"],
+        rendering: Rendering,
+        evidence: Float[Tensor, "scenes tokens 2"] | None = None,
     ) -> dict[str, Tensor]:
-        """Weighted losses by name; the first rays of ``rendering`` look through ``tokens``."""
+        """Weighted losses by name; the first rays of ``rendering`` look through ``tokens``.
+
+        ``evidence``, in [0, 1], says of each of all tokens that it sees the ground, or something above it.
+        """
         ...
 
 
@@ -287,6 +295,13 @@ class Bench:
     perceptual: PerceptualDistance | None
     learners: dict[str, Learner]
     """``model`` and, with an adversarial loss, ``discriminator``: what a checkpoint holds."""
+    evidence: dict[tuple[int, int], GroundEvidence] = field(default_factory=dict)
+
+    def ground(self, size: tuple[int, int]) -> Callable[[int], Tensor]:
+        """What the views say about the ground in pictures of this (width, height); kept between steps."""
+        if size not in self.evidence:
+            self.evidence[size] = GroundEvidence(self.scenes, size, self.recipe.scale)
+        return self.evidence[size].of_scene
 
 
 def set_up(recipe: Recipe, attempt: int, scenes: data.Scenes, processes: Processes) -> Bench:
@@ -383,6 +398,7 @@ def draw(bench: Bench, moment: Moment, step: int, part: int) -> tuple[data.Batch
         turn * recipe.batch.scenes,
         attempt=bench.attempt,
         token_pixels=pixels,
+        evidence=bench.ground(moment.stage.size) if recipe.losses.ground > 0 else None,
     )
     seed = data.derive_seed(recipe.seed, bench.attempt, data.NOISE, turn)
     if recipe.batch.mirror or recipe.batch.permute_colours:
@@ -439,8 +455,12 @@ def losses_of_step(
     recipe = bench.recipe
     # Images in [-1, 1], as in the reference, are four times as far apart.
     losses = {"colour": 4 * recipe.losses.colour * error}
+    if batch.evidence is not None:
+        shown = rendering.slot_opacity[..., 1:].sum(-1)
+        ground, raised = batch.evidence.unbind(-1)
+        losses["ground"] = recipe.losses.ground * (ground * shown + raised * (1 - shown)).mean()
     if batch.tokens is not None and isinstance(bench.model, SelfTaught):
-        losses |= bench.model.own_losses(code, batch.tokens, rendering)
+        losses |= bench.model.own_losses(code, batch.tokens, rendering, batch.token_evidence)
     if batch.grid is None:
         return losses
     _, height, width = batch.grid

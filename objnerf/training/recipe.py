@@ -172,6 +172,11 @@ class Losses(Section):
     """Weights of the parts of the loss that every recipe has."""
 
     colour: NonNegativeFloat = Field(1.0, description="mean squared error of images in [-1, 1]")
+    ground: NonNegativeFloat = Field(
+        0.0,
+        description="weight of the foreground's opacity where the views of a scene agree that a pixel shows "
+        "the ground, and of what it lacks where they agree that it does not (from pictures and poses alone)",
+    )
 
 
 class Perceptual(Section):

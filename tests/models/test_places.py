@@ -257,6 +257,53 @@ def test_own_losses_teach_the_encoder_alone(model: Places, code: PlacesCode, pos
     assert all(parameter.grad is not None for parameter in model.foreground.parameters())
 
 
+def test_evidence_teaches_its_own_network_alone(model: Places, code: PlacesCode, poses: torch.Tensor) -> None:
+    """What other views tell is learned by its own encoder, and what objectness learns then comes from it."""
+    model.train()
+    images = torch.rand(3, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(8)) * 2 - 1
+    found = model.encode(images, poses[:, 0], generator=torch.Generator().manual_seed(9))
+    tokens = torch.arange(20).expand(3, 20)
+    origins, directions = rays(poses)
+    depths = uniform_depths(6.0, 20.0, 16).expand(3, origins.shape[1], 16)
+    rendering = model.render(found, origins, directions, depths, locality=True)
+    told = torch.zeros(*found.objectness.shape, 2)
+    told[..., 1] = 1.0
+    losses = model.own_losses(found, tokens[:, : origins.shape[1]], rendering, told)
+    losses["evidence"].backward(retain_graph=True)
+    touched = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert touched == {name for name, _ in model.named_parameters() if name.startswith("evidence_")}
+    # By hand: the mean over all tokens of -log(1 - p(ground)) and of -log p(raised), halved for being two.
+    by_hand = -0.5 * (
+        torch.log(1 - found.patterned.sigmoid()).mean() + torch.log(found.raised.sigmoid()).mean()
+    )
+    torch.testing.assert_close(losses["evidence"], model.config.evidence_weight * by_hand)
+
+    sure = replace(
+        found, raised=torch.full_like(found.raised, 9.0), objectness=torch.zeros_like(found.raised)
+    )
+    chosen = tokens[:, : origins.shape[1]]
+    early = model.own_losses(sure, chosen, rendering, told)["objectness"]
+    # The target is 1 for every token while the evidence is trusted, whatever is rendered.
+    assert float(early) == pytest.approx(model.config.objectness_weight * math.log(2), rel=1e-5)
+
+
+def test_detail_is_seen_where_the_ground_shows_and_nothing_is_raised() -> None:
+    """The background's map keeps a token's own colour there; elsewhere it is that of its surroundings."""
+    model = Places(PlacesConfig(num_slots=3, z_dim=16, width=16, lifted=4, background_detail=True), GEOMETRY)
+    seen = torch.rand(1, 19, 24, 32, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    nothing = torch.full((1, 1, 24, 32), 0.01)
+    raised = nothing.clone()
+    raised[..., 10, 10] = 0.5
+    with torch.no_grad():
+        map_ = model._background_map(seen, nothing, torch.full_like(nothing, 0.3), raised)
+        plain = model._background_map(seen, nothing, nothing * 0, raised)
+    own = (seen[:, -3:] + 1) / 2
+    torch.testing.assert_close(map_[:, -4:-1, 15:, 15:], own[..., 15:, 15:])
+    torch.testing.assert_close(map_[:, :, 9:12, 9:12], plain[:, :, 9:12, 9:12])
+    # Blurred over eight tokens, colours of 0 to 1 are close to their mean.
+    assert (plain[:, -4:-1] - 0.5).abs().max() < 0.25
+
+
 def test_token_pixels(model: Places) -> None:
     """Two by two pixels a token: in a 6 × 4 picture the upper left ones are 0, 2, 4 and 12, 14, 16."""
     assert model.token_pixels(6, 4).tolist() == [0, 2, 4, 12, 14, 16]
@@ -280,6 +327,7 @@ def test_mirrored_scene_has_mirrored_ground(model: Places, poses: torch.Tensor) 
         colours=torch.zeros(3, origins.shape[1], 3),
         grid=None,
         tokens=torch.tensor([[0, 17]]).expand(3, 2),
+        token_evidence=torch.arange(3 * 16 * 12 * 2.0).view(3, -1, 2),
     )
     turned = mirror(batch, torch.tensor([True, True, False]), token_columns=16)
     assert torch.linalg.det(turned.world_from_camera[:, :3, :3]).tolist() == pytest.approx(
@@ -287,6 +335,11 @@ def test_mirrored_scene_has_mirrored_ground(model: Places, poses: torch.Tensor) 
     )
     assert turned.tokens is not None
     assert turned.tokens.tolist() == [[15, 30], [15, 30], [0, 17]]
+    assert turned.token_evidence is not None
+    assert batch.token_evidence is not None
+    for scene in range(3):  # a token that moved kept what is known of it
+        moved = turned.token_evidence[scene, turned.tokens[scene]]
+        torch.testing.assert_close(moved, batch.token_evidence[scene, batch.tokens[scene]])
 
     def ground(each: Batch) -> torch.Tensor:
         frame = model._field_from_world(each.world_from_camera, None)

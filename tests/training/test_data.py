@@ -114,6 +114,28 @@ def test_token_rays_come_first_and_see_the_input_view(scenes: Scenes, small_reci
     assert torch.equal(codes[..., 1] / 9 * 32 + codes[..., 0] / 7, pixels[batch.tokens].float())
 
 
+def test_evidence_belongs_to_the_rays_and_tokens(scenes: Scenes, small_recipe: Recipe):
+    """A made-up evidence that says which scene, view and pixel it is of comes out with just these."""
+    tokens = torch.arange(0, 32 * 24, 7)
+
+    def numbers(scene: int) -> torch.Tensor:
+        view = torch.arange(3.0)[:, None].expand(3, 32 * 24)
+        return torch.stack([10 * (3 * scene + view), torch.arange(32.0 * 24).expand(3, -1)], dim=-1)
+
+    stage = small_recipe.stages[0]
+    batch = draw_batch(scenes, small_recipe, stage, start=0, token_pixels=tokens, evidence=numbers)
+    colours = (batch.colours * 255).round()
+    assert batch.evidence is not None
+    assert batch.token_evidence is not None
+    assert torch.equal(
+        batch.evidence[..., 0], colours[..., 2]
+    )  # blue tells the view, red and green the pixel
+    assert torch.equal(batch.evidence[..., 1], colours[..., 1] / 9 * 32 + colours[..., 0] / 7)
+    assert torch.equal(batch.token_evidence[..., 1], tokens.float().expand(2, -1))
+    blue = ((batch.images[:, 2].mean(dim=(1, 2)) + 1) / 2 * 255).round()
+    assert torch.equal(batch.token_evidence[..., 0], blue[:, None].expand(2, len(tokens)))
+
+
 def test_the_same_place_in_a_picture_of_another_size():
     """In 4 × 2, pixel 6 is column 2, row 1, its middle at 2.5/4 and 1.5/2 of the sides.
 
