@@ -31,6 +31,9 @@ DIFFERS, SHARPLY = 0.15, 0.02
 VIEWS = 3
 """Other views that must see the point before anything is called raised."""
 
+MOST_VIEWS = 4
+"""Other views that are looked at: among many, one always agrees by chance."""
+
 CONTRAST = 0.04
 """Standard deviation of the colours around a pixel at which its agreement counts by half."""
 
@@ -95,17 +98,19 @@ def ground_evidence(
     on_ground = (directions[..., 2] < -1e-3) & (points[..., :2].abs() <= extent).all(-1)
     soft = _blurred(images)
     camera_from_world = torch.linalg.inv(world_from_camera)
-    differences = torch.full((views, views, height, width), torch.inf, device=images.device)
+    count = min(views - 1, MOST_VIEWS)
+    differences = torch.full((views, max(count, 2), height, width), torch.inf, device=images.device)
     for view in range(views):
-        for other in range(views):
-            if other == view:
-                continue
+        for place in range(count):
+            # Evenly spread over the others, which often follow each other around the scene; not beginning
+            # with the neighbour, which sees nearly the same of everything.
+            other = (view + 1 + (2 * place + 1) * (views - 1) // (2 * count)) % views
             seen, visible = _look_up(soft[other], points[view], camera_from_world[other], focal_ratio)
             apart = (seen.unflatten(1, (height, width)) - soft[view]).abs().mean(0)
             # Over three by three pixels: a single colour agrees by chance too often.
             apart = F.avg_pool2d(apart[None], 3, 1, 1, count_include_pad=False)[0]
-            differences[view, other] = apart.masked_fill(~visible.unflatten(0, (height, width)), torch.inf)
-    ordered = F.pad(differences, (0, 0, 0, 0, 0, max(0, 2 - views)), value=torch.inf).sort(dim=1).values
+            differences[view, place] = apart.masked_fill(~visible.unflatten(0, (height, width)), torch.inf)
+    ordered = differences.sort(dim=1).values
     seen_by = differences.isfinite().sum(1)
     raised = ((ordered[:, 0].clamp(max=1) - DIFFERS) / SHARPLY).sigmoid() * (seen_by >= VIEWS)
     # The best view may agree by chance; in the others the point may be hidden. The second best decides.

@@ -250,7 +250,7 @@ def test_healthy_runs_raise_no_alarm(seed: int, data: Path, tmp_path: Path, capl
     """The recipe tiny, smaller, beyond the grace period and a window."""
     content = {
         "name": "healthy",
-        "model": {"kind": "places", "num_slots": 5, "z_dim": 32, "width": 32},
+        "model": {"kind": "places", "num_slots": 5, "z_dim": 32, "width": 32, "background_detail": True},
         "input_size": [32, 24],
         "clock": "step",
         "stages": [{"name": "only", "until": 500, "size": [32, 24], "rays": 64}],
@@ -258,7 +258,7 @@ def test_healthy_runs_raise_no_alarm(seed: int, data: Path, tmp_path: Path, capl
         "sampling": {"samples": 16, "jitter": True},
         "optimiser": {"lr": 2e-3, "betas": [0.9, 0.99], "clip": 1.0},
         "schedule": {"warmup_steps": 100, "cool_to": 0.02},
-        "losses": {"colour": 5.0},
+        "losses": {"colour": 5.0, "ground": 0.5},
         "held_out": {"share": 0},
         "evaluation": {"every": 0, "scenes": 1, "size": [16, 12], "samples": 6},
         "saving": {"log_every": 20, "checkpoint_every": 1000, "tensorboard": False},

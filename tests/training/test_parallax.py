@@ -105,6 +105,14 @@ def test_the_order_of_the_views_does_not_matter():
     torch.testing.assert_close(turned, ground_evidence(images, AROUND, SCALE.focal_ratio, EXTENT)[order])
 
 
+def test_many_views_are_not_all_compared():
+    """Of twelve views four are asked, from all sides; the answer stays what it was."""
+    around = poses(tuple(np.linspace(0, 2 * np.pi, 13)[:-1]))
+    ground, raised, board = evidence(around, pattern=0.3, height=1.5)
+    assert raised[board].mean() > 0.5 > 10 * raised[~board].mean()
+    assert ground[~board].mean() > 0.1 > 10 * ground[board].mean()
+
+
 def test_evidence_of_a_scene_among_others():
     """Scenes with different numbers of views; bytes lose less than a 255th."""
     images, _ = pictures(AROUND, 0.3, 1.5)
