@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -82,6 +82,8 @@ class Scenes:
     """Camera-to-world poses, OpenCV axes, world units; on the training device."""
     pixels: dict[tuple[int, int], UInt8[Tensor, "views pixels 3"]]
     """Row-major pixels by (width, height)."""
+    depths: dict[tuple[int, int], Float32[Tensor, "views _pixels"]] = field(default_factory=dict)
+    """Planar depths, world units, by (width, height), where they were asked for."""
 
     @property
     def device(self) -> torch.device:
@@ -112,6 +114,7 @@ def load_scenes(
     device: torch.device,
     *,
     min_views: int = 1,
+    depth_sizes: Sequence[tuple[int, int]] = (),
     cache: Path | None = None,
     progress: Progress = no_progress,
 ) -> Scenes:
@@ -123,10 +126,12 @@ def load_scenes(
         sizes: (width, height) of every size that will be asked for, pixels.
         device: where to train.
         min_views: views that each scene must have.
+        depth_sizes: sizes at which depth will be asked for.
         cache: folder for decoded pictures of datasets with many views; None for the user's cache folder.
         progress: told about pictures as they are decoded.
     Raises:
-        InputError: a scene with too few views, a view without pose, a file that cannot be read.
+        InputError: a scene with too few views, a view without pose or a depth that is asked for, a file that
+            cannot be read.
     """
     first: list[int] = []
     count: list[int] = []
@@ -166,7 +171,30 @@ def load_scenes(
         count=tuple(count),
         world_from_camera=torch.from_numpy(poses).to(device),
         pixels=pixels,
+        depths={
+            size: torch.from_numpy(found).to(device) for size, found in _depths(views, depth_sizes).items()
+        },
     )
+
+
+def _depths(
+    views: Sequence[View], sizes: Sequence[tuple[int, int]]
+) -> dict[tuple[int, int], Float32[np.ndarray, "views _pixels"]]:
+    """Planar depths of the pixels that hold the middles of the new ones: a mean of depths is nowhere."""
+    found = {size: np.empty((len(views), size[0] * size[1]), np.float32) for size in sizes}
+    if not sizes:
+        return found
+
+    def read(index: int) -> None:
+        depth = views[index].depth()
+        for (width, height), store in found.items():
+            rows = (2 * np.arange(height) + 1) * depth.shape[0] // (2 * height)
+            columns = (2 * np.arange(width) + 1) * depth.shape[1] // (2 * width)
+            store[index] = depth[rows[:, None], columns].ravel()
+
+    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
+        list(pool.map(read, range(len(views))))
+    return found
 
 
 def resize_by_area(
@@ -317,6 +345,8 @@ class Batch:
     """In [0, 1], that a ray sees the ground, or something above it, if the recipe asks; see ``parallax``."""
     token_evidence: Float[Tensor, "scenes tokens 2"] | None = None
     """The same for all tokens of the input view."""
+    surfaces: Float[Tensor, "scenes rays"] | None = None
+    """Planar depth of what each ray sees, world units, if the recipe asks for it."""
 
 
 def scenes_of_step(scenes: int, start: int, count: int, seed: int, attempt: int) -> list[int]:
@@ -407,6 +437,7 @@ def draw_batch(
         tokens=torch.stack(tokens).to(device) if tokens else None,
         evidence=torch.stack(shows).to(device) if shows else None,
         token_evidence=torch.stack(tokens_show).to(device) if tokens_show else None,
+        surfaces=scenes.depths[stage.size][view, pixel] if recipe.losses.depth > 0 else None,
     )
 
 

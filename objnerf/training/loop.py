@@ -37,6 +37,8 @@ from objnerf.training.collapse import CollapseMonitor, foreground_gradient_share
 from objnerf.training.losses import (
     PerceptualDistance,
     as_pictures,
+    densities_along,
+    depth_loss,
     generator_loss,
     make_discriminator,
     make_perceptual,
@@ -113,7 +115,13 @@ def train(
         sizes = [recipe.input_size, *(stage.size for stage in recipe.stages)]
         with bar("reading pictures", "views") as reading:
             scenes = data.load_scenes(
-                dataset, train_ids, sizes, processes.device, min_views=recipe.batch.views, progress=reading
+                dataset,
+                train_ids,
+                sizes,
+                processes.device,
+                min_views=recipe.batch.views,
+                depth_sizes=[stage.size for stage in recipe.stages] if recipe.losses.depth > 0 else [],
+                progress=reading,
             )
         shown_ids = (held_out_ids or train_ids)[: recipe.evaluation.scenes]
         shown = data.load_scenes(
@@ -424,7 +432,7 @@ def model_step(bench: Bench, moment: Moment, state: RunState, done: float) -> di
         with nullcontext() if last else bench.processes.without_sync(bench.forward):
             code, rendering = bench.forward(batch, moment.locality, noise)
             error = (rendering.rgb - batch.colours).square().mean()
-            losses = losses_of_step(bench, moment, batch, code, rendering, error)
+            losses = losses_of_step(bench, moment, batch, code, rendering, error, noise)
             total = torch.stack(list(losses.values())).sum() + bench.processes.nothing_of(bench.model)
             (total / parts).backward()
         seen = {f"loss/{name}": value.detach() for name, value in losses.items()}
@@ -450,6 +458,7 @@ def losses_of_step(
     code: SceneCode,
     rendering: Rendering,
     error: Float[Tensor, ""],
+    noise: torch.Generator,
 ) -> dict[str, Tensor]:
     """Weighted parts of the scene model's loss, by name; ``error`` is that of colours in [0, 1]."""
     recipe = bench.recipe
@@ -459,6 +468,10 @@ def losses_of_step(
         shown = rendering.slot_opacity[..., 1:].sum(-1)
         ground, raised = batch.evidence.unbind(-1)
         losses["ground"] = recipe.losses.ground * (ground * shown + raised * (1 - shown)).mean()
+    if batch.surfaces is not None:
+        density = densities_along(bench.model, batch, code, moment.locality, noise)
+        likely = depth_loss(density, batch.surfaces, recipe.scale.near, recipe.scale.far)
+        losses["depth"] = recipe.losses.depth * likely
     if batch.tokens is not None and isinstance(bench.model, SelfTaught):
         losses |= bench.model.own_losses(code, batch.tokens, rendering, batch.token_evidence)
     if batch.grid is None:

@@ -13,8 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from objnerf.errors import InputError
+from objnerf.models import SceneCode, SceneModel
 from objnerf.models.discriminator import Discriminator
 from objnerf.models.perceptual import GradientPyramid, Vgg16Features, cached_vgg16
+from objnerf.training.data import Batch
 from objnerf.training.recipe import Adversarial, Perceptual
 
 _log = logging.getLogger(__name__)
@@ -33,6 +35,50 @@ def as_pictures(
         width: of a picture, pixels.
     """
     return colours.unflatten(1, (-1, height, width)).flatten(0, 1).movedim(-1, 1)
+
+
+def densities_along(
+    model: SceneModel, batch: Batch, code: SceneCode, locality: bool, noise: torch.Generator
+) -> Float[Tensor, "scenes rays 2"]:
+    """Density, of all slots together, at a random point before the surface of each ray and on it.
+
+    Args:
+        model: answers for the points.
+        batch: rays with ``surfaces``.
+        code: of its scenes.
+        locality: whether foreground slots are confined to the locality box.
+        noise: where the first point lies, uniform between near and the surface.
+    """
+    assert batch.surfaces is not None
+    near = model.geometry.near
+    share = torch.rand(batch.surfaces.shape, generator=noise, device=batch.surfaces.device)
+    before = near + share * (batch.surfaces - near).clamp(min=0)
+    depths = torch.stack([before, batch.surfaces], dim=-1).nan_to_num(nan=near, posinf=near, neginf=near)
+    points = batch.origins[..., None, :] + batch.directions[..., None, :] * depths[..., None]
+    samples = model.decode(code, points.flatten(1, 2), locality=locality)
+    return samples.density.float().sum(1).unflatten(1, depths.shape[1:])
+
+
+def depth_loss(
+    density: Float[Tensor, "scenes rays 2"], surfaces: Float[Tensor, "scenes rays"], near: float, far: float
+) -> Float[Tensor, ""]:
+    """How unlikely it is that rays end where they do: the negative logarithm, mean over the rays.
+
+    A ray ends at depth d with the density sigma(d) exp(-integral of sigma from near to d). Two points a ray
+    are enough: the integral is estimated from one that is drawn between near and d (ObSuRF: Stelzner,
+    Kersting, Kosiorek 2021).
+
+    Args:
+        density: before the surface, drawn uniformly, and on it; per (far - near).
+        surfaces: planar depths, world units; rays that end before near, behind far or nowhere don't count.
+        near: world units.
+        far: world units.
+    """
+    counted = (surfaces > near) & (surfaces < far)
+    length = (surfaces.clamp(near, far) - near) / (far - near)
+    before, there = density.unbind(-1)
+    unlikely = length.nan_to_num() * before - torch.log(there + 1e-2)
+    return (unlikely * counted).sum() / counted.sum().clamp(min=1)
 
 
 class PerceptualDistance(nn.Module):

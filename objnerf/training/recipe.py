@@ -177,6 +177,11 @@ class Losses(Section):
         description="weight of the foreground's opacity where the views of a scene agree that a pixel shows "
         "the ground, and of what it lacks where they agree that it does not (from pictures and poses alone)",
     )
+    depth: NonNegativeFloat = Field(
+        0.0,
+        description="weight of the likelihood of the dataset's depth maps: one point on the surface and one "
+        "before it a ray, as in ObSuRF. Another task than learning from pictures alone: say so in tables",
+    )
 
 
 class Perceptual(Section):

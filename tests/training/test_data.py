@@ -136,6 +136,16 @@ def test_evidence_belongs_to_the_rays_and_tokens(scenes: Scenes, small_recipe: R
     assert torch.equal(batch.token_evidence[..., 0], blue[:, None].expand(2, len(tokens)))
 
 
+def test_depths_are_those_of_pixels_not_means(data: Path, small: dict[str, Any]):
+    """160 × 120 to 32 × 24: every depth is that of the pixel in the middle of five by five."""
+    dataset = open_dataset(data / "blocks_depth")
+    view = dataset.scenes[0].views[0]
+    size = (32, 24)
+    loaded = load_scenes(dataset, [0], [size], torch.device("cpu"), depth_sizes=[size])
+    middle = view.depth()[2::5, 2::5]
+    assert np.array_equal(loaded.depths[size][0].numpy(), middle.ravel())
+
+
 def test_the_same_place_in_a_picture_of_another_size():
     """In 4 × 2, pixel 6 is column 2, row 1, its middle at 2.5/4 and 1.5/2 of the sides.
 

@@ -30,6 +30,31 @@ def test_rays_as_pictures():
     assert pictures[4, :, 1, 2].tolist() == [1, 1, 6]  # 4 = scene 1, view 1; row 1, column 2
 
 
+def test_depth_by_hand():
+    """near 2, far 6. Ray 0 ends at 4, half way: 0.5 · sigma before - log(sigma there + 0.01).
+
+    Rays 1 to 3 end before near, beyond far and nowhere: they don't count.
+    """
+    density = torch.tensor([[[0.8, 0.99], [5.0, 5.0], [7.0, 7.0], [9.0, 9.0]]])
+    surfaces = torch.tensor([[4.0, 1.0, 7.0, math.inf]])
+    assert float(losses.depth_loss(density, surfaces, 2.0, 6.0)) == pytest.approx(0.4)
+    assert float(losses.depth_loss(density, torch.full((1, 4), math.nan), 2.0, 6.0)) == 0
+
+
+def test_depth_is_most_likely_for_the_density_that_it_comes_from():
+    """Depths drawn from an even fog of density 3: no other even density explains them better."""
+    generator = torch.Generator().manual_seed(0)
+    depths = -torch.rand(1, 200_000, generator=generator).log() / 3  # far is 1, near 0
+    depths = depths[depths < 1][None]
+
+    def loss(sigma: float) -> float:
+        # Rays that end beyond far are left out, so the likelihood is that of ending before it.
+        seen = math.log(1 - math.exp(-sigma))
+        return float(losses.depth_loss(torch.full((*depths.shape, 2), sigma), depths, 0.0, 1.0)) + seen
+
+    assert min([2.0, 2.5, 3.0, 3.5, 4.0], key=loss) == 3.0
+
+
 def test_stand_in_is_said_aloud(no_cache: Path, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING):
         distance = losses.make_perceptual(Perceptual())

@@ -382,3 +382,20 @@ def test_pictures_may_differ_in_size_from_the_encoders_input(
         small["stages"][0]["size"] = size
         errors.add(first_error(coded, tmp_path / str(size[0]), small))
     assert len(errors) == 3
+
+
+def test_depth_teaches_where_surfaces_are(data: Path, small: dict[str, Any], tmp_path: Path):
+    """The loss of depth falls while it counts, and a dataset without depth is refused by name."""
+    small["model"] = {"kind": "places", "num_slots": 4, "z_dim": 16, "width": 16}
+    small["losses"] = {"depth": 0.1}
+    small["stages"][0]["until"] = 60
+    small["held_out"] = {"share": 0}
+    small["sampling"]["samples"] = 12
+    run = tmp_path / "run"
+    train(data / "blocks_depth", run, parse_recipe(small, where="x"))
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    seen = [line["loss/depth"] for line in lines if "loss/depth" in line]
+    assert len(seen) == 60
+    assert sum(seen[-10:]) < sum(seen[:10]) - 0.1
+    with pytest.raises(InputError, match=r"_depth\.npy beside it, found none; this needs depth"):
+        train(data / "blocks", tmp_path / "other", parse_recipe(small, where="x"))
