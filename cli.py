@@ -766,7 +766,7 @@ def doctor() -> None:
     show_default=True,
     help="For everything; training gets what the other steps leave.",
 )
-@click.option("--scenes", type=click.IntRange(min=8), default=40, show_default=True, help="To generate.")
+@click.option("--scenes", type=click.IntRange(min=8), default=64, show_default=True, help="To generate.")
 @click.option(
     "--picture",
     type=click.Path(path_type=Path, dir_okay=False),
