@@ -767,12 +767,13 @@ def doctor() -> None:
     help="For everything; training gets what the other steps leave.",
 )
 @click.option("--scenes", type=click.IntRange(min=8), default=64, show_default=True, help="To generate.")
+@click.option("--preset", default="room-chair", show_default=True, help="Of the scenes; see generate.")
 @click.option(
     "--picture",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Also write the results as one PNG; the README's picture was made so.",
 )
-def demo(out: Path, minutes: float, scenes: int, picture: Path | None) -> None:
+def demo(out: Path, minutes: float, scenes: int, preset: str, picture: Path | None) -> None:
     """All of it, on the embedded assets: generate, validate, train, evaluate, and one page to look at.
 
     Run again, it goes on where it stopped.
@@ -789,11 +790,9 @@ def demo(out: Path, minutes: float, scenes: int, picture: Path | None) -> None:
     clock = DemoClock(out / "demo.json", minutes)
     held_out = max(2, scenes // 6)
 
-    _announce(1, f"{scenes} rooms are generated with Blender", clock.left)
+    _announce(1, f"{scenes} scenes are generated with Blender", clock.left)
     with clock.step("generate"), progress_bar("rendering", "scenes") as progress:
-        request = build_request(
-            "room-diverse", scenes=scenes, size=(128, 96), samples=16, shapes=60, backgrounds=6
-        )
+        request = build_request(preset, scenes=scenes, size=(128, 96), samples=16)
         made = generate_dataset(request, dataset, progress=progress)
     made.raise_failures()
 
@@ -843,7 +842,7 @@ def demo(out: Path, minutes: float, scenes: int, picture: Path | None) -> None:
     else:
         click.echo(f"it has already learned for {trained:.1f} minutes")
 
-    _announce(4, "the model is tried on rooms that it has not seen", clock.left)
+    _announce(4, "the model is tried on scenes that it has not seen", clock.left)
     with clock.step("evaluate"):
         opened = evaluation.open_run(run, "cpu")
         found = open_dataset(dataset)
