@@ -44,7 +44,7 @@ from objnerf.training.losses import (
     make_perceptual,
 )
 from objnerf.training.losses import discriminator_step as move_discriminator
-from objnerf.training.parallax import GroundEvidence
+from objnerf.training.parallax import VIEWS, GroundEvidence
 from objnerf.training.previews import look
 from objnerf.training.processes import Processes, join_processes
 from objnerf.training.recipe import Recipe
@@ -148,6 +148,12 @@ def train(
             *(recipe.name, len(train_ids), len(held_out_ids), state.step, end),
             *(schedule.scenes_per_step(recipe, processes.count), processes.description),
         )
+
+        if recipe.losses.ground > 0 and not compares_views(recipe, scenes):
+            _log.info(
+                "losses.ground needs %d views a scene or more, and there are scenes with %d: it is left out",
+                *(VIEWS + 1, min(scenes.count)),
+            )
 
         progress = stack.enter_context(bar("training", "steps"))
         every = recipe.evaluation.every
@@ -406,12 +412,20 @@ def draw(bench: Bench, moment: Moment, step: int, part: int) -> tuple[data.Batch
         turn * recipe.batch.scenes,
         attempt=bench.attempt,
         token_pixels=pixels,
-        evidence=bench.ground(moment.stage.size) if recipe.losses.ground > 0 else None,
+        evidence=bench.ground(moment.stage.size) if compares_views(recipe, bench.scenes) else None,
     )
     seed = data.derive_seed(recipe.seed, bench.attempt, data.NOISE, turn)
     if recipe.batch.mirror or recipe.batch.permute_colours:
         batch = augment(batch, recipe.batch, columns, seed)
     return batch, torch.Generator(processes.device).manual_seed(seed)
+
+
+def compares_views(recipe: Recipe, scenes: data.Scenes) -> bool:
+    """Whether the views of a scene are asked what is ground and what is raised: there must be enough of them.
+
+    With fewer, nothing would ever be called raised, and the model would learn that there are no objects.
+    """
+    return recipe.losses.ground > 0 and min(scenes.count) > VIEWS
 
 
 def model_step(bench: Bench, moment: Moment, state: RunState, done: float) -> dict[str, Tensor]:

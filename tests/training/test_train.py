@@ -399,3 +399,21 @@ def test_depth_teaches_where_surfaces_are(data: Path, small: dict[str, Any], tmp
     assert sum(seen[-10:]) < sum(seen[:10]) - 0.1
     with pytest.raises(InputError, match=r"_depth\.npy beside it, found none; this needs depth"):
         train(data / "blocks", tmp_path / "other", parse_recipe(small, where="x"))
+
+
+def test_few_views_are_not_compared(
+    coded: Path, data: Path, small: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """Three views cannot tell what is raised: the run says so and goes on without; four can."""
+    small["model"] = {"kind": "places", "num_slots": 3, "z_dim": 8, "width": 8}
+    small["losses"] = {"ground": 0.5}
+    with caplog.at_level("INFO", logger="objnerf"):
+        train(coded, tmp_path / "three", parse_recipe(small, where="x"), max_steps=2)
+    assert "needs 4 views a scene or more, and there are scenes with 3" in caplog.text
+    train(data / "blocks", tmp_path / "four", parse_recipe(small, where="x"), max_steps=2)
+    figures = [
+        json.loads((tmp_path / run / "metrics.jsonl").read_text().splitlines()[0])
+        for run in ("three", "four")
+    ]
+    assert ["loss/ground" in line for line in figures] == [False, True]
+    assert ["loss/evidence" in line for line in figures] == [False, True]
