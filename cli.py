@@ -767,7 +767,7 @@ def doctor() -> None:
     help="For everything; training gets what the other steps leave.",
 )
 @click.option("--scenes", type=click.IntRange(min=8), default=64, show_default=True, help="To generate.")
-@click.option("--preset", default="room-chair", show_default=True, help="Of the scenes; see generate.")
+@click.option("--preset", default="room-diverse", show_default=True, help="Of the scenes; see generate.")
 @click.option(
     "--picture",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -792,7 +792,11 @@ def demo(out: Path, minutes: float, scenes: int, preset: str, picture: Path | No
 
     _announce(1, f"{scenes} scenes are generated with Blender", clock.left)
     with clock.step("generate"), progress_bar("rendering", "scenes") as progress:
-        request = build_request(preset, scenes=scenes, size=(128, 96), samples=16)
+        # Fewer shapes and floors than usual, for there are few rooms to learn them from.
+        shapes, floors = (60, 6) if preset == "room-diverse" else (None, None)
+        request = build_request(
+            preset, scenes=scenes, size=(128, 96), samples=16, shapes=shapes, backgrounds=floors
+        )
         made = generate_dataset(request, dataset, progress=progress)
     made.raise_failures()
 
