@@ -68,6 +68,7 @@ class PlacesConfig(BaseModel):
     lifted: PositiveInt = Field(
         32, description="channels of the features that points look up in the input view"
     )
+    fine: PositiveInt = Field(16, description="channels of the features of single pixels, for outlines")
     lift_dropout: float = Field(
         0.1, ge=0, le=1, description="share of the scenes in training whose foreground looks nothing up"
     )
@@ -76,8 +77,8 @@ class PlacesConfig(BaseModel):
     )
     background_detail: bool = Field(
         False,
-        description="the background also looks up single tokens, where they show a patterned floor "
-        "(needs losses.ground)",
+        description="the background sees the input view itself away from the outlines, not a blurred map: "
+        "for patterned floors",
     )
     evidence_steps: int = Field(
         500,
@@ -109,6 +110,13 @@ class PlacesConfig(BaseModel):
     sparsity_weight: float = Field(0.15, ge=0, description="weight of the foreground's mean opacity")
     sparsity_from: int = Field(
         100, ge=0, description="step from which that counts; it grows to its full weight in as many steps"
+    )
+    opaque_from: float = Field(
+        0.3, ge=0, lt=1, description="opacity of the foreground along a ray from which it had better be 1"
+    )
+    opaque_weight: float = Field(0.3, ge=0, description="weight of what such rays lack to that")
+    opaque_steps: int = Field(
+        1000, ge=0, description="step from which that counts; it grows to its full weight in as many steps"
     )
     fixed_locality: bool = Field(
         False, description="fields in world axes, not in the input view's azimuth frame"

@@ -11,6 +11,9 @@ Slot attention has to find out who explains what; here geometry says it from the
    a peak is empty: it has no density, so there is nothing to collapse into.
 4. A slot's content is what the tokens that voted for its place have seen. Points may also look up the
    features of the pixel that they project to.
+5. An outline says of every pixel of the input view how likely it shows an object. Where it doesn't, there is
+   no foreground on its ray, and the background sees it as it is. It begins with what the views of a scene
+   tell in training (``objnerf.training.parallax``), which a network of its own learns to tell from one.
 
 Points of the fields are in the input view's azimuth frame (x to the right, y away from the camera, z up), in
 world units. Densities are per (far - near) of length, as everywhere.
@@ -47,19 +50,17 @@ NOWHERE = 1e3
 SAMPLING_BINS = 64
 """Intervals of a ray in which the density of its samples is constant."""
 
-UNSEEN = -2.0
-"""Logit of a token's showing patterned ground before anything is learned: rather not."""
-
-RAISED_RANGE = (0.05, 0.15)
-"""Predicted evidence of something raised from which a token counts as an object, and at which it does fully.
-
-Other views tell of a quarter of what there is, so even a sure prediction is far from 1."""
-
-DETAIL_RANGE = (0.4, 0.8)
-"""Share of the ground in the evidence from which the background sees a token, and at which it does fully."""
+TOLD_RANGE = (0.3, 0.6)
+"""Probability, by what other views tell, from which a token may be an object, and at which it is one."""
 
 EMPTY = 1e-4
 """Density of samples where nothing can be; a few land there, and count nothing."""
+
+APART = 0.8
+"""How far the middles of two objects are apart, at least, as a share of the sum of their radii."""
+
+OPEN = 1.0
+"""Logit of a pixel's letting the foreground through before anything is learned."""
 
 Code = TypeVar("Code", bound="PlacesCode")
 
@@ -78,18 +79,17 @@ class PlacesCode(SceneCode):
     """Logit, for each token, of an object being there."""
     token_depth: Float[Tensor, "scenes tokens"]
     """Planar depth of what each token sees, world units."""
-    patterned: Float[Tensor, "scenes tokens"]
-    """Logit, for each token, of its showing the ground, and a pattern by which that can be told."""
-    raised: Float[Tensor, "scenes tokens"]
-    """Logit, for each token, of other views telling that it shows something above the ground."""
+    told: Float[Tensor, "scenes height width"]
+    """Logit, for each pixel, of its showing something raised rather than ground, by what other views tell."""
     votes: Float[Tensor, "scenes tokens 2"]
     """Where each token thinks its object's middle is, field frame, world units."""
     camera_from_world: Float[Tensor, "scenes 4 4"]
     """Of the input view, for looking up the foreground's features."""
-    foreground_map: Float[Tensor, "scenes lifted map_height map_width"]
-    """What points of the foreground look up: features, colour in [0, 1], and 1 for there being something."""
-    background_map: Float[Tensor, "scenes lifted map_height map_width"]
-    """The same for the background, with objects left out."""
+    foreground_map: Float[Tensor, "scenes lifted_and_outline height width"]
+    """What points of the foreground look up: features, colour in [0, 1], 1 for there being something, and the
+    logit of the pixel's showing an object."""
+    background_map: Float[Tensor, "scenes lifted height width"]
+    """The same for the background, with objects left out and no outline."""
     background_camera_from_world: Float[Tensor, "scenes 4 4"]
     background_from_world: Float[Tensor, "scenes 4 4"]
     """Takes world points to the frame of the background's field."""
@@ -171,6 +171,29 @@ class TokenEncoder(nn.Module):
         return F.relu(self.out(F.relu(self.join(F.relu(raised + self.skip(half))))))
 
 
+class PixelFeatures(nn.Module):
+    """What the tokens say, at every pixel: for outlines, which tokens are too coarse for.
+
+    Args:
+        width: channels of a token.
+        fine: channels of a pixel.
+    """
+
+    def __init__(self, width: int, fine: int) -> None:
+        super().__init__()
+        self.pixel = nn.Conv2d(5, fine, 3, padding=1)
+        self.token = nn.Conv2d(width, fine, 1)
+        self.join = nn.Sequential(nn.Conv2d(fine, fine, 3, padding=1), nn.GroupNorm(math.gcd(4, fine), fine))
+
+    def forward(
+        self,
+        images: Float[Tensor, "scenes 5 height width"],
+        tokens: Float[Tensor, "scenes channels half_height half_width"],
+    ) -> Float[Tensor, "scenes fine height width"]:
+        """Features of the pixels."""
+        return F.relu(self.join(F.relu(self.pixel(images) + _enlarged(self.token(tokens), images))))
+
+
 class Field(nn.Module):
     """Density and colour at points, given what is known of the slot and what the point projects to.
 
@@ -241,20 +264,23 @@ class Places(SceneModel):
         self.encoder = TokenEncoder(width)
         # Apart from the other, whose gradients from the rendering would drown what little is told here.
         self.evidence_encoder = TokenEncoder(width // 2)
-        self.evidence_head = nn.Linear(width // 2, 2)
-        nn.init.constant_(self.evidence_head.bias, UNSEEN)
-        self.token_head = nn.Linear(width + width // 2, 4)
+        self.evidence_pixels = PixelFeatures(width // 2, config.fine)
+        self.evidence_outline = nn.Conv2d(config.fine, 1, 1)
+        self.token_head = nn.Linear(width + width // 2, 5)
         nn.init.zeros_(self.token_head.weight)
         nn.init.zeros_(self.token_head.bias)
         self.gather_token = nn.Linear(width, width)
         self.gather_point = nn.Linear(3 + 6 * 2, width)
         self.foreground_content = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
         self.background_content = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
-        self.radius_head = nn.Linear(width, 1)
-        nn.init.zeros_(self.radius_head.weight)
-        nn.init.zeros_(self.radius_head.bias)
-        self.lift_foreground = nn.Conv2d(width + 3, config.lifted, 1)
+        self.pixels = PixelFeatures(width, config.fine)
+        self.lift_foreground = nn.Conv2d(width, config.lifted, 1)
+        self.lift_pixels = nn.Conv2d(config.fine + 3, config.lifted, 1)
         self.lift_background = nn.Conv2d(width + 3, config.lifted, 1)
+        # Only corrects what is told, and rather open: a closed outline would have nothing to learn from.
+        self.outline = nn.Conv2d(config.fine, 1, 1, bias=False)
+        nn.init.zeros_(self.outline.weight)
+        self.outline_open = nn.Parameter(torch.tensor(OPEN))
         sizes = (width, config.lifted, config.width)
         self.foreground = Field(4, *sizes, shift=-2.0, sharpness=4.0)
         self.background = Field(5, *sizes, shift=0.0, sharpness=4.0)
@@ -289,27 +315,35 @@ class Places(SceneModel):
         pixels = torch.cat([images, ground], dim=1)
         features = self.encoder(pixels)
         tokens = features.flatten(2).transpose(1, 2)
-        evidence = self.evidence_encoder(pixels).flatten(2).transpose(1, 2)
-        patterned, raised = self.evidence_head(evidence).unbind(-1)
+        clues = self.evidence_encoder(pixels)
+        told = self.evidence_outline(self.evidence_pixels(pixels, clues))
+        evidence = clues.flatten(2).transpose(1, 2)
         colours = F.avg_pool2d(images, 2)
 
         heads = self.token_head(torch.cat([tokens, evidence.detach()], dim=-1))
-        objectness, depth_logit, vote = heads.split([1, 1, 2], dim=-1)
+        objectness, depth_logit, vote, size = heads.split([1, 1, 2, 1], dim=-1)
         objectness = objectness[..., 0]
         near, far = self.geometry.near, self.geometry.far
         depth = near + (far - near) * depth_logit[..., 0].sigmoid()
         directions = camera_directions(self.geometry.focal_ratio, width // 2, height // 2, images.device)
         surface = self._surface(directions.flatten(0, 1), depth.detach(), world_from_camera, field_from_world)
         votes = surface[..., :2] + config.vote_reach * vote.tanh()
+        sizes = config.radius * torch.exp(size.clamp(-1, 1))
 
         probability = objectness.detach().sigmoid()
-        places, present, share = self._find_places(votes.detach(), probability, generator)
+        places, present, share = self._find_places(
+            votes.detach(), sizes.detach()[..., 0], probability, generator
+        )
         foreground = self._gather(tokens, surface, places, share)
         open_ground = (1 - probability).clamp(min=0.01)
         background = self.background_content(_weighted_mean(tokens, open_ground[..., None]))
         seen = torch.cat([features, colours], dim=1)
         colours = (colours + 1) / 2
-        foreground_map = _with_colours(self.lift_foreground(seen), colours)
+        fine = self.pixels(pixels, features)
+        lifted = _enlarged(self.lift_foreground(features), images)
+        lifted = lifted + self.lift_pixels(torch.cat([fine, images], dim=1))
+        outline = told.detach() + self.outline(fine) + self.outline_open
+        foreground_map = torch.cat([_with_colours(lifted, (images + 1) / 2), outline], dim=1)
         token_colours = colours.flatten(2).transpose(1, 2)
         mean_colours = torch.cat(
             [
@@ -321,9 +355,8 @@ class Places(SceneModel):
         if self.training and config.lift_dropout > 0:
             kept = torch.rand(scenes, generator=generator, device=images.device) >= config.lift_dropout
             foreground_map = foreground_map * kept.to(foreground_map)[:, None, None, None]
-        size = (height // 2, width // 2)
         one = places.new_ones(scenes, 1)
-        radii = config.radius * torch.exp(self.radius_head(F.relu(foreground))[..., 0].clamp(-1, 1))
+        radii = torch.where(present, _weighted_mean(sizes, share)[..., 0], config.radius)
         camera_from_world = torch.linalg.inv(world_from_camera)
         return PlacesCode(
             slots=torch.cat([background, foreground], dim=1),
@@ -335,19 +368,12 @@ class Places(SceneModel):
             radii=torch.cat([one, radii], dim=1),
             colours=mean_colours,
             objectness=objectness,
-            patterned=patterned,
-            raised=raised,
             token_depth=depth,
             votes=votes,
             camera_from_world=camera_from_world,
             foreground_map=foreground_map,
-            background_map=self._background_map(
-                seen,
-                *(
-                    image.view(scenes, 1, *size)
-                    for image in (probability, patterned.detach().sigmoid(), raised.detach().sigmoid())
-                ),
-            ),
+            background_map=self._background_map(seen, images, outline),
+            told=told[:, 0],
             background_camera_from_world=camera_from_world,
             background_from_world=field_from_world,
         )
@@ -398,6 +424,7 @@ class Places(SceneModel):
     def _find_places(
         self,
         votes: Float[Tensor, "scenes tokens 2"],
+        sizes: Float[Tensor, "scenes tokens"],
         probability: Float[Tensor, "scenes tokens"],
         generator: torch.Generator | None,
     ) -> tuple[
@@ -438,7 +465,9 @@ class Places(SceneModel):
             chosen = votes[scenes, best]
             places[:, slot] = torch.where(found[:, None], chosen, places[:, slot])
             present[:, slot] = found
-            free &= (votes - chosen[:, None]).norm(dim=-1) > distance
+            # Large objects are farther apart than small ones.
+            apart = (APART * grown * (sizes + sizes[scenes, best][:, None])).clamp(min=distance)
+            free &= (votes - chosen[:, None]).norm(dim=-1) > apart
 
         share = votes.new_zeros(*probability.shape, count)
         for _ in range(config.place_rounds):
@@ -487,32 +516,31 @@ class Places(SceneModel):
 
     def _background_map(
         self,
-        seen: Float[Tensor, "scenes channels map_height map_width"],
-        probability: Float[Tensor, "scenes 1 map_height map_width"],
-        patterned: Float[Tensor, "scenes 1 map_height map_width"],
-        raised: Float[Tensor, "scenes 1 map_height map_width"],
-    ) -> Float[Tensor, "scenes lifted map_height map_width"]:
+        seen: Float[Tensor, "scenes channels half_height half_width"],
+        images: Float[Tensor, "scenes 3 height width"],
+        outline: Float[Tensor, "scenes 1 height width"],
+    ) -> Float[Tensor, "scenes lifted height width"]:
         """What the background looks up around each pixel, with objects left out.
 
-        It is blurred over blocks as large as an object: light passes, an object doesn't. Single tokens are
-        seen only where the ground shows by its pattern. Objectness may not decide that: what the background
-        once paints would then never become an object.
+        It is blurred over blocks as large as an object: light passes, an object doesn't. Single pixels are
+        seen only away from the outlines, which the foreground goes by, too: each pixel belongs to one of
+        both. Who takes it wrongly is wrong in the other views, and that moves the outline.
         """
-        open_ground = (1 - probability).clamp(min=0.02)
+        open_ground = F.avg_pool2d(1 - outline.detach().sigmoid(), 2).clamp(min=0.02)
         block = self.config.background_block
         sums = [
             F.avg_pool2d(image, block, ceil_mode=True, count_include_pad=False)
             for image in (seen * open_ground, open_ground)
         ]
         mean = sums[0] / sums[1]
-        size = seen.shape[-2:]
-        blurred = F.interpolate(mean, size=size, mode="bilinear", align_corners=False)
+        blurred = F.interpolate(mean, size=seen.shape[-2:], mode="bilinear", align_corners=False)
+        colours = _enlarged(blurred[:, -3:], images)
         if self.config.background_detail:
-            # Not beside what is raised, either: outlines are easily taken for a pattern.
-            near = F.max_pool2d(raised, 3, stride=1, padding=1)
-            detail = _ramp(patterned / (patterned + 3 * near), DETAIL_RANGE)
-            blurred = blurred + detail * (seen - blurred)
-        return _with_colours(self.lift_background(blurred), (blurred[:, -3:] + 1) / 2)
+            # Not beside an outline, either: a rim would be painted on the floor.
+            detail = 1 - F.max_pool2d(outline.sigmoid(), 5, stride=1, padding=2)
+            blurred = blurred + F.avg_pool2d(detail, 2) * (seen - blurred)
+            colours = colours + detail * (images - colours)
+        return _with_colours(_enlarged(self.lift_background(blurred), images), (colours + 1) / 2)
 
     # -- answering for points
 
@@ -546,7 +574,10 @@ class Places(SceneModel):
         scene, slot, index = reach.nonzero(as_tuple=True)
         around = torch.cat([relative[scene, slot, index], local[scene, slot, index, 2:]], dim=-1)
         world = points[scene, index] - code.offsets[scene, slot]
-        lifted = self._look_up(code.foreground_map, code.camera_from_world, scene, world)
+        looked = self._look_up(code.foreground_map, code.camera_from_world, scene, world)
+        lifted, outline = looked[:, :-1], looked[:, -1]
+        # What projects to the ground in the input view is not there.
+        through = 1 - lifted[:, -1] * (1 - outline.sigmoid())
         dense, seen = self.foreground(
             around / self.config.place_half,
             code.slots.flatten(0, 1),
@@ -554,7 +585,7 @@ class Places(SceneModel):
             scene * slots + slot,
             lifted,
         )
-        dense = dense * own[scene, slot - 1, index] * unit
+        dense = dense * through * own[scene, slot - 1, index] * unit
         density = density.index_put((scene, slot, index), dense.to(density))
         colour = colour.index_put((scene, slot, index), seen.to(colour))
         return SlotSamples(density, colour)
@@ -770,7 +801,7 @@ class Places(SceneModel):
         code: SceneCode,
         tokens: Int[Tensor, "scenes chosen"],
         rendering: Rendering,
-        evidence: Float[Tensor, "scenes tokens 2"] | None = None,
+        evidence: Float[Tensor, "scenes pixels 2"] | None = None,
     ) -> dict[str, Tensor]:
         """What the encoder learns from the rendering, and limits on how much the foreground shows.
 
@@ -778,7 +809,7 @@ class Places(SceneModel):
             code: of the scenes.
             tokens: tokens of the input view that the first rays look through.
             rendering: of these and other rays.
-            evidence: in [0, 1], that each of all tokens sees the ground, by its pattern, or something above.
+            evidence: in [0, 1], that each pixel of the input view shows the ground, or something above it.
         Returns:
             Weighted losses by name.
         """
@@ -809,15 +840,20 @@ class Places(SceneModel):
         depth_error = (code.token_depth.gather(1, tokens) - rendering.depth[:, :chosen].detach()).abs().mean()
         told = {}
         if evidence is not None:
-            heads = torch.stack([code.patterned, code.raised], dim=-1)
-            found = F.binary_cross_entropy_with_logits(heads, evidence.to(heads))
-            told["evidence"] = config.evidence_weight * found
+            ground, raised = evidence.to(code.told).unflatten(1, code.told.shape[1:]).unbind(-1)
+            known = (ground + raised).clamp(min=1e-3)
+            told["evidence"] = config.evidence_weight * F.binary_cross_entropy_with_logits(
+                code.told, raised / known, weight=known.clamp(max=1)
+            )
             # Before the fields know anything, objects are where the views say that something is raised.
             trust = min(1.0, max(0.0, 2 - int(self.calls) / max(config.evidence_steps, 1)))
-            raised = code.raised.detach().sigmoid().gather(1, tokens)
-            there = torch.lerp(there, _ramp(raised, RAISED_RANGE), trust)
+            likely = F.avg_pool2d(code.told.detach().sigmoid(), 2).flatten(1).gather(1, tokens)
+            there = torch.lerp(there, _ramp(likely, TOLD_RANGE), trust)
         objectness = F.binary_cross_entropy_with_logits(code.objectness.gather(1, tokens), there)
         ramp = min(1.0, max(0.0, (int(self.calls) - config.sparsity_from) / max(config.sparsity_from, 1)))
+        late = min(1.0, max(0.0, (int(self.calls) - config.opaque_steps) / max(config.opaque_steps, 1)))
+        along = opacity.sum(-1)
+        undecided = (1 - along) * (along.detach() > config.opaque_from)
         return {
             **told,
             "objectness": config.objectness_weight * objectness,
@@ -825,6 +861,7 @@ class Places(SceneModel):
             "vote": config.vote_weight * vote_error,
             "radius": config.depth_weight * radius_error,
             "sparsity": config.sparsity_weight * ramp * shown,
+            "opaque": config.opaque_weight * late * undecided.mean(),
             "floor": config.floor_weight * F.relu(config.floor - shown) / config.floor,
         }
 
@@ -832,6 +869,14 @@ class Places(SceneModel):
 def _ramp(values: Tensor, span: tuple[float, float]) -> Tensor:
     """0 below a span, 1 above it, linear between."""
     return ((values - span[0]) / (span[1] - span[0])).clamp(0, 1)
+
+
+def _enlarged(
+    features: Float[Tensor, "scenes channels half_height half_width"],
+    images: Float[Tensor, "scenes colours height width"],
+) -> Float[Tensor, "scenes channels height width"]:
+    """Features of tokens at the size of a picture."""
+    return F.interpolate(features, size=images.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def _with_colours(

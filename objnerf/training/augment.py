@@ -57,9 +57,9 @@ def mirror(batch: Batch, mirrored: Tensor, token_columns: int) -> Batch:
     if tokens is not None:
         row, column = tokens // token_columns, tokens % token_columns
         tokens = torch.where(mirrored[:, None], row * token_columns + token_columns - 1 - column, tokens)
-    shows = batch.token_evidence
+    shows = batch.input_evidence
     if shows is not None:
-        flipped = shows.unflatten(1, (-1, token_columns)).flip(2).flatten(1, 2)
+        flipped = shows.unflatten(1, batch.images.shape[-2:]).flip(2).flatten(1, 2)
         shows = torch.where(chosen, flipped, shows)
     pose = batch.world_from_camera
     return replace(
@@ -69,5 +69,5 @@ def mirror(batch: Batch, mirrored: Tensor, token_columns: int) -> Batch:
         origins=torch.where(chosen, batch.origins * flip, batch.origins),
         directions=torch.where(chosen, batch.directions * flip, batch.directions),
         tokens=tokens,
-        token_evidence=shows,
+        input_evidence=shows,
     )

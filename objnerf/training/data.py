@@ -343,8 +343,8 @@ class Batch:
     """The first rays of each scene look through these tokens of the input view, if a model asks for it."""
     evidence: Float[Tensor, "scenes rays 2"] | None = None
     """In [0, 1], that a ray sees the ground, or something above it, if the recipe asks; see ``parallax``."""
-    token_evidence: Float[Tensor, "scenes tokens 2"] | None = None
-    """The same for all tokens of the input view."""
+    input_evidence: Float[Tensor, "scenes pixels 2"] | None = None
+    """The same for all pixels of the input view, row by row."""
     surfaces: Float[Tensor, "scenes rays"] | None = None
     """Planar depth of what each ray sees, world units, if the recipe asks for it."""
 
@@ -376,6 +376,7 @@ def draw_batch(
     attempt: int = 0,
     token_pixels: Int[Tensor, "tokens"] | None = None,
     evidence: Callable[[int], Float[Tensor, "views pixels 2"]] | None = None,
+    input_evidence: Callable[[int], Float[Tensor, "views pixels 2"]] | None = None,
 ) -> Batch:
     """Draw ``recipe.batch.scenes`` scenes, their views, and the rays that the stage asks for.
 
@@ -389,13 +390,14 @@ def draw_batch(
             a picture of the stage's size (loose rays only); see ``same_place``.
         evidence: what pixels of the stage's size show, given a scene's position in the set; such as
             ``parallax.GroundEvidence.of_scene``.
+        input_evidence: the same for pictures of the recipe's input size.
     Returns:
         The batch, on the training device.
     """
     width, height = stage.size
     chosen = scenes_of_step(len(scenes.ids), start, recipe.batch.scenes, recipe.seed, attempt)
     views, rays_view, rays_pixel, tokens, jitter = [], [], [], [], []
-    shows, tokens_show = [], []
+    shows, inputs_show = [], []
     for offset, scene in enumerate(chosen):
         generator = torch.Generator().manual_seed(derive_seed(recipe.seed, attempt, _RAYS, start + offset))
         order = torch.randperm(scenes.count[scene], generator=generator)[: recipe.batch.views]
@@ -407,10 +409,9 @@ def draw_batch(
         if token is not None:
             tokens.append(token)
         if evidence is not None:
-            known = evidence(scene)
-            shows.append(known[order[which], pixel])
-            if token_pixels is not None:
-                tokens_show.append(known[order[0], token_pixels])
+            shows.append(evidence(scene)[order[which], pixel])
+        if input_evidence is not None:
+            inputs_show.append(input_evidence(scene)[order[0]])
         if recipe.sampling.jitter:
             jitter.append(torch.rand((len(pixel), recipe.sampling.samples), generator=generator))
     device = scenes.device
@@ -436,7 +437,7 @@ def draw_batch(
         grid=_grid(recipe, stage),
         tokens=torch.stack(tokens).to(device) if tokens else None,
         evidence=torch.stack(shows).to(device) if shows else None,
-        token_evidence=torch.stack(tokens_show).to(device) if tokens_show else None,
+        input_evidence=torch.stack(inputs_show).to(device) if inputs_show else None,
         surfaces=scenes.depths[stage.size][view, pixel] if recipe.losses.depth > 0 else None,
     )
 

@@ -286,11 +286,12 @@ class SelfTaught(Protocol):
         code: SceneCode,
         tokens: Int[Tensor, "scenes chosen"],
         rendering: Rendering,
-        evidence: Float[Tensor, "scenes tokens 2"] | None = None,
+        evidence: Float[Tensor, "scenes pixels 2"] | None = None,
     ) -> dict[str, Tensor]:
         """Weighted losses by name; the first rays of ``rendering`` look through ``tokens``.
 
-        ``evidence``, in [0, 1], says of each of all tokens that it sees the ground, or something above it.
+        ``evidence``, in [0, 1], says of each pixel of the input view that it shows the ground, or something
+        above it.
         """
         ...
 
@@ -402,6 +403,7 @@ def draw(bench: Bench, moment: Moment, step: int, part: int) -> tuple[data.Batch
     turn = (step * recipe.batch.accumulate + part) * processes.count + processes.rank
     model = bench.model
     pixels, columns = None, 1
+    compares = compares_views(recipe, bench.scenes)
     if isinstance(model, SelfTaught):
         pixels = data.same_place(model.token_pixels(*recipe.input_size), recipe.input_size, moment.stage.size)
         columns = model.token_columns(recipe.input_size[0])
@@ -412,7 +414,8 @@ def draw(bench: Bench, moment: Moment, step: int, part: int) -> tuple[data.Batch
         turn * recipe.batch.scenes,
         attempt=bench.attempt,
         token_pixels=pixels,
-        evidence=bench.ground(moment.stage.size) if compares_views(recipe, bench.scenes) else None,
+        evidence=bench.ground(moment.stage.size) if compares else None,
+        input_evidence=bench.ground(recipe.input_size) if compares and pixels is not None else None,
     )
     seed = data.derive_seed(recipe.seed, bench.attempt, data.NOISE, turn)
     if recipe.batch.mirror or recipe.batch.permute_colours:
@@ -487,7 +490,7 @@ def losses_of_step(
         likely = depth_loss(density, batch.surfaces, recipe.scale.near, recipe.scale.far)
         losses["depth"] = recipe.losses.depth * likely
     if batch.tokens is not None and isinstance(bench.model, SelfTaught):
-        losses |= bench.model.own_losses(code, batch.tokens, rendering, batch.token_evidence)
+        losses |= bench.model.own_losses(code, batch.tokens, rendering, batch.input_evidence)
     if batch.grid is None:
         return losses
     _, height, width = batch.grid

@@ -28,7 +28,6 @@ def model() -> Places:
     model = build_model(PlacesConfig(num_slots=4, z_dim=16, width=16, lifted=8), GEOMETRY)
     assert isinstance(model, Places)
     torch.nn.init.normal_(model.token_head.weight, std=0.5)
-    torch.nn.init.normal_(model.radius_head.weight, std=0.5)
     return model.eval()
 
 
@@ -214,7 +213,7 @@ def test_finds_two_heaps_of_votes(model: Places) -> None:
     ]
     votes = torch.cat([*heaps, torch.tensor([[0.0, -3.0]])])[None]
     probability = torch.cat([torch.full((40,), 0.9), torch.tensor([0.1])])[None]
-    places, present, share = model._find_places(votes, probability, None)
+    places, present, share = model._find_places(votes, torch.full((1, 41), 0.9), probability, None)
     assert present.tolist() == [[True, True, False]]
     found = places[0, :2][places[0, :2, 0].argsort()]
     torch.testing.assert_close(found, torch.stack([heaps[1].mean(0), heaps[0].mean(0)]), atol=0.05, rtol=0)
@@ -226,10 +225,21 @@ def test_no_objects_no_places(model: Places) -> None:
     """Nothing is over the threshold: empty slots. While training a place is kept, or nothing could return."""
     votes = torch.rand(1, 30, 2, generator=torch.Generator().manual_seed(5)) * 6 - 3
     probability = torch.full((1, 30), 0.05)
-    assert not model._find_places(votes, probability, None)[1].any()
+    assert not model._find_places(votes, torch.ones(1, 30), probability, None)[1].any()
     model.train()
     model.calls += 10_000
-    assert model._find_places(votes, probability, torch.Generator().manual_seed(6))[1].any()
+    assert model._find_places(votes, torch.ones(1, 30), probability, torch.Generator().manual_seed(6))[
+        1
+    ].any()
+
+
+@pytest.mark.parametrize(("size", "expected"), [(0.8, 2), (1.5, 1)])
+def test_large_objects_are_farther_apart(model: Places, size: float, expected: int) -> None:
+    """Votes in two heaps two units apart are two objects of radius 0.8, but one of radius 1.5."""
+    model.calls += 10_000
+    votes = torch.tensor([[[-1.0, 0.0], [-1.0, 0.1], [1.0, 0.0], [1.0, -0.1]]])
+    sizes, probability = torch.full((1, 4), size), torch.full((1, 4), 0.9)
+    assert int(model._find_places(votes, sizes, probability, None)[1].sum()) == expected
 
 
 def test_own_losses_teach_the_encoder_alone(model: Places, code: PlacesCode, poses: torch.Tensor) -> None:
@@ -247,7 +257,8 @@ def test_own_losses_teach_the_encoder_alone(model: Places, code: PlacesCode, pos
     depths = uniform_depths(6.0, 20.0, 16).expand(3, 20, 16)
     rendering = model.render(code, origins, directions, depths, locality=True)
     losses = model.own_losses(code, tokens, rendering)
-    assert set(losses) == {"objectness", "token_depth", "vote", "radius", "sparsity", "floor"}
+    names = {"objectness", "token_depth", "vote", "radius", "sparsity", "opaque", "floor"}
+    assert set(losses) == names
     taught = [losses[name] for name in ("objectness", "token_depth", "vote", "radius")]
     torch.stack(taught).sum().backward(retain_graph=True)
     assert model.token_head.weight.grad is not None
@@ -266,40 +277,66 @@ def test_evidence_teaches_its_own_network_alone(model: Places, code: PlacesCode,
     origins, directions = rays(poses)
     depths = uniform_depths(6.0, 20.0, 16).expand(3, origins.shape[1], 16)
     rendering = model.render(found, origins, directions, depths, locality=True)
-    told = torch.zeros(*found.objectness.shape, 2)
-    told[..., 1] = 1.0
+    told = torch.rand(3, HEIGHT * WIDTH, 2, generator=torch.Generator().manual_seed(10)) / 2 + 0.1
     losses = model.own_losses(found, tokens[:, : origins.shape[1]], rendering, told)
     losses["evidence"].backward(retain_graph=True)
     touched = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert touched == {name for name, _ in model.named_parameters() if name.startswith("evidence_")}
-    # By hand: the mean over all tokens of -log(1 - p(ground)) and of -log p(raised), halved for being two.
-    by_hand = -0.5 * (
-        torch.log(1 - found.patterned.sigmoid()).mean() + torch.log(found.raised.sigmoid()).mean()
-    )
-    torch.testing.assert_close(losses["evidence"], model.config.evidence_weight * by_hand)
+    # By hand: what is known of a pixel is its weight.
+    ground, raised = told.unbind(-1)
+    likely = raised / (ground + raised)
+    says = found.told.flatten(1).sigmoid()
+    by_hand = -(ground + raised).clamp(max=1) * (likely * says.log() + (1 - likely) * (1 - says).log())
+    torch.testing.assert_close(losses["evidence"], model.config.evidence_weight * by_hand.mean())
 
-    sure = replace(
-        found, raised=torch.full_like(found.raised, 9.0), objectness=torch.zeros_like(found.raised)
-    )
+
+def test_objectness_is_told_first(model: Places, code: PlacesCode, poses: torch.Tensor) -> None:
+    """While the views are trusted all tokens that they tell of are objects; later those that are rendered."""
+    model.train()
+    tokens = torch.arange(20).expand(3, 20)
+    origins, directions = rays(poses)
+    depths = uniform_depths(6.0, 20.0, 16).expand(3, origins.shape[1], 16)
+    rendering = model.render(code, origins, directions, depths, locality=True)
+    rendering = replace(rendering, slot_opacity=torch.zeros_like(rendering.slot_opacity))
     chosen = tokens[:, : origins.shape[1]]
-    early = model.own_losses(sure, chosen, rendering, told)["objectness"]
-    # The target is 1 for every token while the evidence is trusted, whatever is rendered.
-    assert float(early) == pytest.approx(model.config.objectness_weight * math.log(2), rel=1e-5)
+    told = torch.full((3, HEIGHT * WIDTH, 2), 0.5)
+    says = replace(code, told=torch.full_like(code.told, 9.0), objectness=torch.ones_like(code.objectness))
+    chance = 1 / (1 + math.exp(-1))
+    for calls, by_hand in ((0, -math.log(chance)), (10_000, -math.log(1 - chance))):
+        model.calls.fill_(calls)
+        objectness = float(model.own_losses(says, chosen, rendering, told)["objectness"])
+        assert objectness == pytest.approx(model.config.objectness_weight * by_hand, rel=1e-3)
 
 
-def test_detail_is_seen_where_the_ground_shows_and_nothing_is_raised() -> None:
-    """The background's map keeps a token's own colour there; elsewhere it is that of its surroundings."""
+def test_no_density_where_the_input_view_sees_the_ground(model: Places, code: PlacesCode) -> None:
+    """A closed outline takes the density of what projects to it away; an open one leaves it."""
+    middle = torch.cat([code.places[:, 1], torch.full((3, 1), 0.5)], dim=-1)
+    points = (middle[:, None] - code.field_from_world[:, None, :3, 3]) @ code.field_from_world[:, :3, :3]
+    density = []
+    for logit in (-20.0, 20.0):
+        map_ = code.foreground_map.clone()
+        map_[:, -1] = logit
+        slots = model.decode(replace(code, foreground_map=map_), points, locality=True)
+        density.append(slots.density[:, 1])
+    assert density[0].max() < 1e-6 < density[1].min()
+
+
+def test_the_background_sees_pixels_that_show_the_ground() -> None:
+    """Where no outline is near its map has the picture's own colours, elsewhere those of the surroundings."""
     model = Places(PlacesConfig(num_slots=3, z_dim=16, width=16, lifted=4, background_detail=True), GEOMETRY)
-    seen = torch.rand(1, 19, 24, 32, generator=torch.Generator().manual_seed(3)) * 2 - 1
-    nothing = torch.full((1, 1, 24, 32), 0.01)
-    raised = nothing.clone()
-    raised[..., 10, 10] = 0.5
+    generator = torch.Generator().manual_seed(3)
+    images = torch.rand(1, 3, 48, 64, generator=generator) * 2 - 1
+    features = torch.rand(1, 16, 24, 32, generator=generator)
+    seen = torch.cat([features, torch.nn.functional.avg_pool2d(images, 2)], dim=1)
+    ground = torch.full((1, 1, 48, 64), -30.0)
+    object_ = ground.clone()
+    object_[..., 20, 20] = 30.0
     with torch.no_grad():
-        map_ = model._background_map(seen, nothing, torch.full_like(nothing, 0.3), raised)
-        plain = model._background_map(seen, nothing, nothing * 0, raised)
-    own = (seen[:, -3:] + 1) / 2
-    torch.testing.assert_close(map_[:, -4:-1, 15:, 15:], own[..., 15:, 15:])
-    torch.testing.assert_close(map_[:, :, 9:12, 9:12], plain[:, :, 9:12, 9:12])
+        map_ = model._background_map(seen, images, object_)
+        plain = model._background_map(seen, images, -ground)
+    own = (images + 1) / 2
+    torch.testing.assert_close(map_[:, -4:-1, 30:, 30:], own[..., 30:, 30:])
+    assert (map_[:, -4:-1, 18:23, 18:23] - own[..., 18:23, 18:23]).abs().mean() > 0.1
     # Blurred over eight tokens, colours of 0 to 1 are close to their mean.
     assert (plain[:, -4:-1] - 0.5).abs().max() < 0.25
 
@@ -327,7 +364,7 @@ def test_mirrored_scene_has_mirrored_ground(model: Places, poses: torch.Tensor) 
         colours=torch.zeros(3, origins.shape[1], 3),
         grid=None,
         tokens=torch.tensor([[0, 17]]).expand(3, 2),
-        token_evidence=torch.arange(3 * 16 * 12 * 2.0).view(3, -1, 2),
+        input_evidence=torch.arange(3 * WIDTH * HEIGHT * 2.0).view(3, -1, 2),
     )
     turned = mirror(batch, torch.tensor([True, True, False]), token_columns=16)
     assert torch.linalg.det(turned.world_from_camera[:, :3, :3]).tolist() == pytest.approx(
@@ -335,11 +372,12 @@ def test_mirrored_scene_has_mirrored_ground(model: Places, poses: torch.Tensor) 
     )
     assert turned.tokens is not None
     assert turned.tokens.tolist() == [[15, 30], [15, 30], [0, 17]]
-    assert turned.token_evidence is not None
-    assert batch.token_evidence is not None
-    for scene in range(3):  # a token that moved kept what is known of it
-        moved = turned.token_evidence[scene, turned.tokens[scene]]
-        torch.testing.assert_close(moved, batch.token_evidence[scene, batch.tokens[scene]])
+    assert turned.input_evidence is not None
+    assert batch.input_evidence is not None
+    rows = batch.input_evidence.unflatten(1, (HEIGHT, WIDTH))
+    moved = turned.input_evidence.unflatten(1, (HEIGHT, WIDTH))  # a pixel that moved kept what is known of it
+    torch.testing.assert_close(moved[:2], rows[:2].flip(2))
+    torch.testing.assert_close(moved[2], rows[2])
 
     def ground(each: Batch) -> torch.Tensor:
         frame = model._field_from_world(each.world_from_camera, None)

@@ -114,7 +114,7 @@ def test_token_rays_come_first_and_see_the_input_view(scenes: Scenes, small_reci
     assert torch.equal(codes[..., 1] / 9 * 32 + codes[..., 0] / 7, pixels[batch.tokens].float())
 
 
-def test_evidence_belongs_to_the_rays_and_tokens(scenes: Scenes, small_recipe: Recipe):
+def test_evidence_belongs_to_the_rays_and_the_input_view(scenes: Scenes, small_recipe: Recipe):
     """A made-up evidence that says which scene, view and pixel it is of comes out with just these."""
     tokens = torch.arange(0, 32 * 24, 7)
 
@@ -123,17 +123,19 @@ def test_evidence_belongs_to_the_rays_and_tokens(scenes: Scenes, small_recipe: R
         return torch.stack([10 * (3 * scene + view), torch.arange(32.0 * 24).expand(3, -1)], dim=-1)
 
     stage = small_recipe.stages[0]
-    batch = draw_batch(scenes, small_recipe, stage, start=0, token_pixels=tokens, evidence=numbers)
+    batch = draw_batch(
+        scenes, small_recipe, stage, start=0, token_pixels=tokens, evidence=numbers, input_evidence=numbers
+    )
     colours = (batch.colours * 255).round()
     assert batch.evidence is not None
-    assert batch.token_evidence is not None
+    assert batch.input_evidence is not None
     assert torch.equal(
         batch.evidence[..., 0], colours[..., 2]
     )  # blue tells the view, red and green the pixel
     assert torch.equal(batch.evidence[..., 1], colours[..., 1] / 9 * 32 + colours[..., 0] / 7)
-    assert torch.equal(batch.token_evidence[..., 1], tokens.float().expand(2, -1))
+    assert torch.equal(batch.input_evidence[..., 1], torch.arange(32.0 * 24).expand(2, -1))
     blue = ((batch.images[:, 2].mean(dim=(1, 2)) + 1) / 2 * 255).round()
-    assert torch.equal(batch.token_evidence[..., 0], blue[:, None].expand(2, len(tokens)))
+    assert torch.equal(batch.input_evidence[..., 0], blue[:, None].expand(2, 32 * 24))
 
 
 def test_depths_are_those_of_pixels_not_means(data: Path, small: dict[str, Any]):
