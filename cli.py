@@ -7,12 +7,15 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from objnerf import __version__
 from objnerf.errors import ObjnerfError
+
+if TYPE_CHECKING:
+    from generation.plan.preset import Preset
 
 
 class _Command(click.Group):
@@ -767,7 +770,7 @@ def doctor() -> None:
     help="For everything; training gets what the other steps leave.",
 )
 @click.option("--scenes", type=click.IntRange(min=8), default=64, show_default=True, help="To generate.")
-@click.option("--preset", default="room-diverse", show_default=True, help="Of the scenes; see generate.")
+@click.option("--preset", default="clevr-567", show_default=True, help="Of the scenes; see generate.")
 @click.option(
     "--picture",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -827,9 +830,8 @@ def demo(out: Path, minutes: float, scenes: int, preset: str, picture: Path | No
     left = clock.training_minutes() - trained
     if left > 0.1:
         begun = (run / "config.yaml").is_file()
-        recipe, _ = resolve_recipe(
-            dataset, None if begun else "tiny", run, {}, (f"held_out.scenes={held_out}",), resume=begun
-        )
+        asked = (f"held_out.scenes={held_out}", *_model_for(request.preset))
+        recipe, _ = resolve_recipe(dataset, None if begun else "tiny", run, {}, asked, resume=begun)
         with clock.step("train"), stopped_by_signal() as stop:
             outcome = train_model(
                 dataset,
@@ -876,6 +878,18 @@ def demo(out: Path, minutes: float, scenes: int, preset: str, picture: Path | No
         write_text(out / "report.html", page)
         write_json(out / "report.json", demo_summary(verdict.as_dict(), run, result, steps))
     click.secho(f"{out / 'report.html'}: open it in a browser", bold=True)
+
+
+def _model_for(preset: "Preset") -> tuple[str, ...]:
+    """What a preset asks of the model: slots for objects and background, and how near objects may be."""
+    slots = preset.objects.count[1] + 1
+    # The smallest ones, side by side; never farther apart than the recipe has it.
+    apart = min(1.75, preset.objects.diagonal[0] + preset.placement.gap)
+    return (
+        f"model.num_slots={max(6, slots)}",
+        f"model.place_distance={apart:g}",
+        f"model.first_place_distance={0.69 * apart:g}",
+    )
 
 
 def _announce(step: int, text: str, left: str) -> None:
