@@ -45,7 +45,8 @@ def test_demo_runs_through_and_goes_on(tmp_path: Path) -> None:
     assert summary["evaluation"]["count"]["ari"] == 2
     assert summary["training"]["steps"] > 0
     page = (out / "report.html").read_text()
-    assert page.count("data:image/png;base64,") > 20
+    # Seven of each of two scenes, however many slots such a short training finds.
+    assert page.count("data:image/png;base64,") >= 14
     with Image.open(picture) as image:
         assert image.width > 600
     # Again: nothing is made or learned anew, and the figures are the same.
