@@ -882,9 +882,11 @@ def demo(out: Path, minutes: float, scenes: int, preset: str, picture: Path | No
 
 def _model_for(preset: "Preset") -> tuple[str, ...]:
     """What a preset asks of the model: slots for objects and background, and how near objects may be."""
+    from objnerf.models.config import PlacesConfig
+
     slots = preset.objects.count[1] + 1
     # The smallest ones, side by side; never farther apart than the recipe has it.
-    apart = min(1.75, preset.objects.diagonal[0] + preset.placement.gap)
+    apart = min(PlacesConfig().place_distance, preset.objects.diagonal[0] + preset.placement.gap)
     return (
         f"model.num_slots={max(6, slots)}",
         f"model.place_distance={apart:g}",

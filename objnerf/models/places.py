@@ -850,8 +850,6 @@ class Places(SceneModel):
             likely = F.avg_pool2d(code.told.detach().sigmoid(), 2).flatten(1).gather(1, tokens)
             there = torch.lerp(there, _ramp(likely, TOLD_RANGE), trust)
         objectness = F.binary_cross_entropy_with_logits(code.objectness.gather(1, tokens), there)
-        ramp = min(1.0, max(0.0, (int(self.calls) - config.sparsity_from) / max(config.sparsity_from, 1)))
-        late = min(1.0, max(0.0, (int(self.calls) - config.opaque_steps) / max(config.opaque_steps, 1)))
         along = opacity.sum(-1)
         undecided = (1 - along) * (along.detach() > config.opaque_from)
         return {
@@ -860,10 +858,14 @@ class Places(SceneModel):
             "token_depth": config.depth_weight * depth_error,
             "vote": config.vote_weight * vote_error,
             "radius": config.depth_weight * radius_error,
-            "sparsity": config.sparsity_weight * ramp * shown,
-            "opaque": config.opaque_weight * late * undecided.mean(),
+            "sparsity": config.sparsity_weight * self._grown_since(config.sparsity_from) * shown,
+            "opaque": config.opaque_weight * self._grown_since(config.opaque_steps) * undecided.mean(),
             "floor": config.floor_weight * F.relu(config.floor - shown) / config.floor,
         }
+
+    def _grown_since(self, step: int) -> float:
+        """Share of its weight that a loss has which begins at a step and grows for as many more."""
+        return min(1.0, max(0.0, (int(self.calls) - step) / max(step, 1)))
 
 
 def _ramp(values: Tensor, span: tuple[float, float]) -> Tensor:
