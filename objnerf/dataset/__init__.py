@@ -1,6 +1,6 @@
 """The on-disk dataset format: names, cameras, index, files and cards. Needs neither torch nor bpy."""
 
-from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO, Intrinsics
+from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO, Intrinsics, Pinhole
 from objnerf.dataset.card import DatasetCard, SceneCard, read_card, write_card
 from objnerf.dataset.index import Dataset, Scene, View, open_dataset, scan_dataset
 
@@ -9,6 +9,7 @@ __all__ = [
     "Dataset",
     "DatasetCard",
     "Intrinsics",
+    "Pinhole",
     "Scene",
     "SceneCard",
     "View",

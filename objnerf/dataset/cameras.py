@@ -6,10 +6,11 @@ Conventions, once and for all (see docs/format.md):
 - Camera: OpenCV axes, x right, y down, z forward.
 - A pose is a 4×4 matrix named for its frames: ``world_from_camera`` maps camera coordinates to world ones.
 - Pixel (column u, row v) has its centre at integer coordinates; the principal point is
-  ((W-1)/2, (H-1)/2).
+  ((W-1)/2, (H-1)/2), unless a view's own intrinsics say otherwise.
 - Depth is planar: the z coordinate in the camera frame, in world units, not the length of the ray.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,31 +23,113 @@ REFERENCE_FOCAL_RATIO = (350 / 320, 350 / 240)
 OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
+#: Relative to the focal length and to the picture's size: intrinsics that differ by less are the same. A text
+#: file's six decimals round by less.
+SAME_PINHOLE = 1e-5
+
+
+@dataclass(frozen=True)
+class Pinhole:
+    """Intrinsics as shares of the picture's size: the same at every resolution.
+
+    Attributes:
+        focal_ratio: (fx / width, fy / height).
+        principal_offset: how far the principal point lies right of and below the picture's middle, as shares
+            of width and height: ((cx - (width - 1) / 2) / width, (cy - (height - 1) / 2) / height).
+    """
+
+    focal_ratio: tuple[float, float] = REFERENCE_FOCAL_RATIO
+    principal_offset: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def centred(self) -> bool:
+        """Whether the principal point is the picture's middle."""
+        return max(map(abs, self.principal_offset)) <= SAME_PINHOLE
+
+    def same_as(self, other: "Pinhole") -> bool:
+        """Whether the two differ by no more than rounding (``SAME_PINHOLE``)."""
+        focal = np.isclose(self.focal_ratio, other.focal_ratio, rtol=SAME_PINHOLE, atol=0)
+        offset = np.isclose(self.principal_offset, other.principal_offset, rtol=0, atol=SAME_PINHOLE)
+        return bool(focal.all() and offset.all())
+
+    def at(self, width: int, height: int) -> "Intrinsics":
+        """In pixels, for a picture of ``width`` × ``height``."""
+        return Intrinsics.from_focal_ratio(self.focal_ratio, width, height, self.principal_offset)
+
+
+def common_pinhole(pinholes: Sequence[Pinhole]) -> Pinhole | None:
+    """The one that all are, up to rounding; None where two differ.
+
+    Raises:
+        ValueError: there is none at all.
+    """
+    if not pinholes:
+        raise ValueError("expected at least one pinhole, got none")
+    first = pinholes[0]
+    # Most views share one object, which is compared once.
+    return first if all(first.same_as(other) for other in set(pinholes)) else None
+
+
+def typical_pinhole(pinholes: Sequence[Pinhole]) -> Pinhole:
+    """A centred pinhole in the middle of all: the median of each focal ratio."""
+    x, y = np.median([pinhole.focal_ratio for pinhole in pinholes], axis=0).tolist()
+    return Pinhole((x, y))
+
+
 @dataclass(frozen=True)
 class Intrinsics:
-    """A pinhole camera: image size in pixels, focal lengths in pixels; one set for a dataset."""
+    """A pinhole camera in pixels.
+
+    Attributes:
+        width, height: of the picture.
+        fx, fy: focal lengths.
+        offset_x, offset_y: how far the principal point lies right of and below the picture's middle,
+            ((width - 1) / 2, (height - 1) / 2).
+    """
 
     width: int
     height: int
     fx: float
     fy: float
+    offset_x: float = 0.0
+    offset_y: float = 0.0
 
     @property
     def cx(self) -> float:
-        return (self.width - 1) / 2
+        """Column of the principal point; pixel centres are integers."""
+        return (self.width - 1) / 2 + self.offset_x
 
     @property
     def cy(self) -> float:
-        return (self.height - 1) / 2
+        """Row of the principal point; pixel centres are integers."""
+        return (self.height - 1) / 2 + self.offset_y
 
     @property
     def focal_ratio(self) -> tuple[float, float]:
         return self.fx / self.width, self.fy / self.height
 
+    @property
+    def pinhole(self) -> Pinhole:
+        """The same as shares of the picture's size."""
+        return Pinhole(self.focal_ratio, (self.offset_x / self.width, self.offset_y / self.height))
+
     @classmethod
-    def from_focal_ratio(cls, focal_ratio: tuple[float, float], width: int, height: int) -> "Intrinsics":
+    def from_focal_ratio(
+        cls,
+        focal_ratio: tuple[float, float],
+        width: int,
+        height: int,
+        principal_offset: tuple[float, float] = (0.0, 0.0),
+    ) -> "Intrinsics":
         """Intrinsics of a ``width`` × ``height`` image from (fx / width, fy / height)."""
-        return cls(width, height, focal_ratio[0] * width, focal_ratio[1] * height)
+        return cls(
+            width,
+            height,
+            focal_ratio[0] * width,
+            focal_ratio[1] * height,
+            principal_offset[0] * width,
+            principal_offset[1] * height,
+        )
 
 
 def invert(pose: Float[np.ndarray, "*batch 4 4"]) -> Float[np.ndarray, "*batch 4 4"]:

@@ -14,6 +14,8 @@ import numpy as np
 from jaxtyping import Float, Float32, Integer, UInt8
 from PIL import Image
 
+from objnerf.dataset import names
+from objnerf.dataset.cameras import Pinhole
 from objnerf.errors import InputError
 
 #: Mask colours: the background, then the objects in order; all differ in luminance (see ``grey_levels``).
@@ -101,12 +103,20 @@ def read_matrix(
     Raises:
         InputError: the file is missing, is no text, holds a word that is no number or another shape.
     """
-    path = Path(path)
+    values = _read_rows(Path(path), f"a {shape[0]}×{shape[1]} matrix")
+    if len(values) != shape[0] or any(len(row) != shape[1] for row in values):
+        raise InputError(
+            f"{path}: expected {shape[0]} rows of {shape[1]} numbers, found {_describe_rows(values)}"
+        )
+    return np.array(values, dtype=np.float64)
+
+
+def _read_rows(path: Path, expected: str) -> list[list[float]]:
+    """The numbers of a text file, line by line."""
     try:
         if path.stat().st_size > _MAX_MATRIX_BYTES:
             raise InputError(
-                f"{path}: expected a {shape[0]}×{shape[1]} matrix as text, found a file of "
-                f"{path.stat().st_size} bytes"
+                f"{path}: expected {expected} as text, found a file of {path.stat().st_size} bytes"
             )
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -115,13 +125,13 @@ def read_matrix(
         raise InputError(f"{path}: expected a matrix as text, found bytes that are no text") from error
     rows = [line.replace(",", " ").split() for line in text.splitlines() if line.strip()]
     try:
-        values = [[float(word) for word in row] for row in rows]
+        return [[float(word) for word in row] for row in rows]
     except ValueError as error:
         raise InputError(f"{path}: expected a matrix of numbers, {error}") from error
-    if len(values) != shape[0] or any(len(row) != shape[1] for row in values):
-        found = f"{len(values)} rows of {sorted({len(row) for row in values})} numbers"
-        raise InputError(f"{path}: expected {shape[0]} rows of {shape[1]} numbers, found {found}")
-    return np.array(values, dtype=np.float64)
+
+
+def _describe_rows(rows: list[list[float]]) -> str:
+    return f"{len(rows)} rows of {sorted({len(row) for row in rows})} numbers"
 
 
 def write_matrix(path: str | os.PathLike[str], matrix: Float[np.ndarray, "rows columns"]) -> None:
@@ -129,6 +139,92 @@ def write_matrix(path: str | os.PathLike[str], matrix: Float[np.ndarray, "rows c
     # + 0.0 turns -0.0 into 0.0.
     rows = [" ".join(repr(float(value) + 0.0) for value in row) for row in matrix]
     write_text(path, "\n".join(rows) + "\n")
+
+
+#: A focal length of this many picture widths sees less than three degrees: a number beyond it is in pixels.
+_PIXELS_FROM = 20.0
+
+#: A principal point that is no further from the middle than this, in pixels, is the middle: half a pixel is
+#: the difference between the two customs of where a pixel's centre lies.
+_HALF_PIXEL = 0.5 + 1e-6
+
+
+def read_pinhole(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> Pinhole:
+    """Read a view's ``_intrinsics.txt``: a matrix of 3×3, 3×4 or 4×4 numbers.
+
+    uOCF and SlotLifter have fx / width and fy / height on its diagonal, and in the third column how far the
+    principal point lies from the picture's middle, in half widths and half heights. Where both focal lengths
+    are too large to be shares (over 20), the matrix is one in pixels, as ScanNet and many others have it: fx,
+    fy on the diagonal and cx, cy in the third column.
+
+    Args:
+        path: the file.
+        size: width and height of the picture; only needed for a matrix in pixels, and then read from the
+            picture beside the file when it is not given.
+    Raises:
+        InputError: the file is missing or no such matrix: not finite, focal lengths that are not positive,
+            skewed pixels, rows that are no pinhole's.
+    """
+    path = Path(path)
+    matrix = _read_intrinsics_matrix(path)
+    fx, fy, x, y = (float(value) for value in (matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]))
+    if not (fx > 0 and fy > 0):
+        raise InputError(
+            f"{path}: expected the positive focal lengths fx / width and fy / height on the diagonal, found "
+            f"{fx:g} and {fy:g}"
+        )
+    if max(abs(float(matrix[0, 1])), abs(float(matrix[1, 0]))) > 1e-6 * max(fx, fy):
+        raise InputError(f"{path}: expected pixels without skew, found {matrix[0, 1]:g} beside the diagonal")
+    if np.abs(matrix[2, :3] - [0, 0, 1]).max() > 1e-6:
+        raise InputError(
+            f"{path}: expected 0 0 1 as third row, found {' '.join(f'{v:g}' for v in matrix[2, :3])}"
+        )
+    if min(fx, fy) <= _PIXELS_FROM:
+        if max(fx, fy) > _PIXELS_FROM or max(abs(x), abs(y)) > 1:
+            raise InputError(
+                f"{path}: expected fx / width, fy / height and a principal point within the picture, or all "
+                f"four in pixels; found {fx:g}, {fy:g} and {x:g}, {y:g}"
+            )
+        return Pinhole((fx, fy), (x / 2 + 0.0, y / 2 + 0.0))
+    if size is None:
+        size = image_size(path.with_name(path.name.removesuffix(names.INTRINSICS_SUFFIX) + ".png"))
+    width, height = size
+    offset = x - (width - 1) / 2, y - (height - 1) / 2
+    if abs(offset[0]) > width / 2 or abs(offset[1]) > height / 2:
+        raise InputError(
+            f"{path}: expected a principal point within the picture of {width} x {height} pixels, found "
+            f"{x:g}, {y:g}"
+        )
+    if max(map(abs, offset)) <= _HALF_PIXEL:
+        offset = 0.0, 0.0
+    return Pinhole((fx / width, fy / height), (offset[0] / width, offset[1] / height))
+
+
+def _read_intrinsics_matrix(path: Path) -> Float[np.ndarray, "rows columns"]:
+    rows = _read_rows(path, "a 3×3 or 4×4 matrix")
+    shape = (len(rows), *{len(row) for row in rows})
+    if shape not in ((3, 3), (3, 4), (4, 4)):
+        raise InputError(f"{path}: expected a 3×3 or 4×4 matrix, found {_describe_rows(rows)}")
+    matrix = np.array(rows, dtype=np.float64)
+    if not np.isfinite(matrix).all():
+        raise InputError(f"{path}: expected finite numbers, found nan or inf")
+    return matrix
+
+
+def write_pinhole(path: str | os.PathLike[str], pinhole: Pinhole) -> None:
+    """Write a view's ``_intrinsics.txt`` as uOCF and SlotLifter read it: 3×3, shares of the size."""
+    (fx, fy), (x, y) = pinhole.focal_ratio, pinhole.principal_offset
+    write_matrix(path, np.array([[fx, 0, 2 * x], [0, fy, 2 * y], [0, 0, 1]], dtype=np.float64))
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height of a picture in pixels, from its header.
+
+    Raises:
+        InputError: the file is missing or no image.
+    """
+    with _image_errors(path), Image.open(path) as image:
+        return image.size
 
 
 def grey_levels(
@@ -220,10 +316,16 @@ def write_depth(path: str | os.PathLike[str], depth: Float[np.ndarray, "height w
 @contextmanager
 def _opened_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     """Open and decode an image; every failure becomes an InputError that names the file."""
+    with _image_errors(path), Image.open(path) as image:
+        image.load()
+        yield image
+
+
+@contextmanager
+def _image_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn every failure to open or decode an image into an InputError that names the file."""
     try:
-        with Image.open(path) as image:
-            image.load()
-            yield image
+        yield
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:

@@ -13,7 +13,14 @@ import numpy as np
 from jaxtyping import Float, Float32, Integer, UInt8
 
 from objnerf.dataset import files, names
-from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO, Intrinsics, world_from_azimuth
+from objnerf.dataset.cameras import (
+    REFERENCE_FOCAL_RATIO,
+    Intrinsics,
+    Pinhole,
+    common_pinhole,
+    typical_pinhole,
+    world_from_azimuth,
+)
 from objnerf.dataset.card import CARD_NAME, SCENE_FOLDER, DatasetCard, read_card
 from objnerf.errors import InputError
 
@@ -58,6 +65,10 @@ class View:
     def depth_path(self) -> Path | None:
         return self.companion(names.DEPTH_SUFFIX)
 
+    @property
+    def intrinsics_path(self) -> Path | None:
+        return self.companion(names.INTRINSICS_SUFFIX)
+
     def image(self) -> UInt8[np.ndarray, "height width 3"]:
         """The picture as 8-bit RGB."""
         return files.read_image(self.image_path)
@@ -72,6 +83,15 @@ class View:
         """Rotation from the view's azimuth frame to the world; from the pose when no file holds it."""
         path = self.azimuth_path
         return world_from_azimuth(self.pose()) if path is None else files.read_matrix(path, (3, 3))
+
+    def pinhole(self) -> Pinhole | None:
+        """The view's own intrinsics, from ``_intrinsics.txt``; None where the dataset's serve it.
+
+        Raises:
+            InputError: the file is there and cannot be used.
+        """
+        path = self.intrinsics_path
+        return None if path is None else files.read_pinhole(path)
 
     def mask(self) -> UInt8[np.ndarray, "height width 3"]:
         """The instance mask's flat colours."""
@@ -139,13 +159,39 @@ class Dataset:
         """``dataset.yaml``, read now; None when there is none."""
         return read_card(self.root)
 
-    def intrinsics(self, width: int, height: int) -> Intrinsics:
-        """Intrinsics at an image size: from ``dataset.yaml``, else the reference's 35 mm lens."""
+    def default_pinhole(self) -> Pinhole:
+        """For views without intrinsics of their own: ``dataset.yaml``'s, else the reference's 35 mm lens."""
         card = self.card()
-        ratio = (
+        return Pinhole(
             card.focal_ratio if card is not None and card.focal_ratio is not None else REFERENCE_FOCAL_RATIO
         )
-        return Intrinsics.from_focal_ratio(ratio, width, height)
+
+    def pinholes(self) -> list[Pinhole]:
+        """The intrinsics of all views, in the order of ``views``: a view's own file before ``dataset.yaml``.
+
+        Raises:
+            InputError: a file that is there cannot be used.
+        """
+        default = self.default_pinhole()
+        return [own if (own := view.pinhole()) is not None else default for view in self.views()]
+
+    def common_pinhole(self) -> Pinhole | None:
+        """The intrinsics of all views, where they are the same up to rounding; None where cameras differ."""
+        if not self.has_own_intrinsics:
+            return self.default_pinhole()
+        return common_pinhole(self.pinholes())
+
+    @property
+    def has_own_intrinsics(self) -> bool:
+        """Whether any view has an ``_intrinsics.txt``."""
+        return any(names.INTRINSICS_SUFFIX in view.companions for view in self.views())
+
+    def intrinsics(self, width: int, height: int) -> Intrinsics:
+        """Intrinsics at an image size: those of all views, or where cameras differ their centred median."""
+        if not self.has_own_intrinsics:
+            return self.default_pinhole().at(width, height)
+        pinholes = self.pinholes()
+        return (common_pinhole(pinholes) or typical_pinhole(pinholes)).at(width, height)
 
 
 def open_dataset(root: str | os.PathLike[str]) -> Dataset:

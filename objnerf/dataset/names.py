@@ -11,6 +11,7 @@ POSE_SUFFIX = "_RT.txt"
 AZIMUTH_SUFFIX = "_azi_rot.txt"
 MASK_SUFFIX = "_mask.png"
 DEPTH_SUFFIX = "_depth.npy"
+INTRINSICS_SUFFIX = "_intrinsics.txt"
 
 #: The files of the scene-manipulation test, beside the view that they belong to.
 EDIT_SUFFIXES = (
@@ -25,7 +26,11 @@ EDIT_SUFFIXES = (
 #: Everything that may stand beside ``{stem}.png``. Longest first, since ``_mask_for_providing_bg.png`` also
 #: ends with ``_providing_bg.png``.
 COMPANION_SUFFIXES = tuple(
-    sorted((POSE_SUFFIX, AZIMUTH_SUFFIX, MASK_SUFFIX, DEPTH_SUFFIX, *EDIT_SUFFIXES), key=len, reverse=True)
+    sorted(
+        (POSE_SUFFIX, AZIMUTH_SUFFIX, MASK_SUFFIX, DEPTH_SUFFIX, INTRINSICS_SUFFIX, *EDIT_SUFFIXES),
+        key=len,
+        reverse=True,
+    )
 )
 
 MIN_DIGITS = 4

@@ -48,14 +48,14 @@ def cameras_figure(rig: Rig, *, height: int | None = None) -> "go.Figure":
         outline: list[Strokes] = []
         for camera in cameras:
             outline += camera_strokes(
-                rig.intrinsics, camera.world_from_camera, rig.frustum_depth, camera.colour
+                rig.intrinsics_of(camera), camera.world_from_camera, rig.frustum_depth, camera.colour
             )[:1]
         figure.add_trace(_line_trace(outline, name, 3, group=name))
         figure.add_trace(_position_trace(cameras, name))
     shown_axes: dict[str, list[Strokes]] = {}
     for camera in rig.cameras:
         for strokes in camera_strokes(
-            rig.intrinsics, camera.world_from_camera, rig.frustum_depth, camera.colour
+            rig.intrinsics_of(camera), camera.world_from_camera, rig.frustum_depth, camera.colour
         )[1:]:
             shown_axes.setdefault(strokes.part, []).append(strokes)
     for number, (_, of_axis) in enumerate(shown_axes.items()):
@@ -233,7 +233,9 @@ def _pictures_trace(rig: Rig) -> "go.Mesh3d | None":
     vertices, faces, colours, count = [], [], [], 0
     for camera in shown:
         assert camera.thumbnail is not None
-        quads = _picture_mesh(rig.intrinsics, camera.world_from_camera, camera.thumbnail, rig.frustum_depth)
+        quads = _picture_mesh(
+            rig.intrinsics_of(camera), camera.world_from_camera, camera.thumbnail, rig.frustum_depth
+        )
         if count + len(quads[0]) > _MAX_PICTURE_VERTICES:
             break
         vertices.append(quads[0])

@@ -51,6 +51,7 @@ class RigCamera:
         group: what it is listed and coloured with: its scene, a run of scenes, or itself.
         colour: RGB, one a group.
         thumbnail: what the camera saw, scaled down, or None.
+        intrinsics: its own, where the rig's are not its.
     """
 
     stem: str
@@ -60,6 +61,7 @@ class RigCamera:
     group: str
     colour: Colour
     thumbnail: UInt8[np.ndarray, "height width 3"] | None = None
+    intrinsics: Intrinsics | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Rig:
     Attributes:
         name: for the title.
         cameras: those that are drawn, in the order of the dataset.
-        intrinsics: of all cameras; only the shape of the frusta depends on them.
+        intrinsics: of the cameras that have none of their own; only the shape of the frusta depends on them.
         obj_scale: half side of the locality box, world units.
         skipped: views whose pose could not be read, with the reason.
         left_out: how many views ``max_views`` kept out.
@@ -81,6 +83,10 @@ class Rig:
     obj_scale: float
     skipped: tuple[tuple[str, str], ...] = ()
     left_out: int = 0
+
+    def intrinsics_of(self, camera: RigCamera) -> Intrinsics:
+        """A camera's own intrinsics, else those of all."""
+        return camera.intrinsics or self.intrinsics
 
     @property
     def scenes(self) -> list[int]:
@@ -172,6 +178,7 @@ def read_rig(
         obj_scale = card.obj_scale if card is not None and card.obj_scale is not None else DEFAULT_OBJ_SCALE
     groups = _groups([view for view, _, _ in poses])
     number_of_group = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    size = _image_size(dataset, poses[0][0])
     cameras = []
     for (view, order, pose), group in zip(poses, groups, strict=True):
         number = number_of_group[group]
@@ -184,12 +191,13 @@ def read_rig(
                 group=group,
                 colour=CAMERA_COLOURS[number % len(CAMERA_COLOURS)],
                 thumbnail=_thumbnail(view, thumbnails, skip_broken) if thumbnails else None,
+                intrinsics=_own_intrinsics(view, size, skip_broken),
             )
         )
     return Rig(
         name=dataset.root.resolve().name,
         cameras=tuple(cameras),
-        intrinsics=dataset.intrinsics(*_image_size(dataset, poses[0][0])),
+        intrinsics=dataset.default_pinhole().at(*size),
         obj_scale=float(obj_scale),
         skipped=tuple(skipped),
         left_out=sum(len(s.views) for s in scenes) - len(shown),
@@ -258,7 +266,9 @@ def rig_strokes(rig: Rig) -> list[Strokes]:
     strokes = [ground_strokes(rig.ground_half), plumb_strokes(rig), box_strokes(rig.obj_scale)]
     strokes += world_axes_strokes(rig.obj_scale / 2)
     for camera in rig.cameras:
-        strokes += camera_strokes(rig.intrinsics, camera.world_from_camera, rig.frustum_depth, camera.colour)
+        strokes += camera_strokes(
+            rig.intrinsics_of(camera), camera.world_from_camera, rig.frustum_depth, camera.colour
+        )
     return strokes
 
 
@@ -316,6 +326,16 @@ def _image_size(dataset: Dataset, view: View) -> tuple[int, int]:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         card = dataset.card()
         return card.image_size if card is not None and card.image_size is not None else (4, 3)
+
+
+def _own_intrinsics(view: View, size: tuple[int, int], skip_broken: bool) -> Intrinsics | None:
+    try:
+        pinhole = view.pinhole()
+    except InputError:
+        if skip_broken:
+            return None
+        raise
+    return None if pinhole is None else pinhole.at(*size)
 
 
 def _thumbnail(view: View, width: int, skip_broken: bool) -> UInt8[np.ndarray, "height width 3"] | None:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from objnerf.dataset.cameras import frustum_corners
+from objnerf.dataset.cameras import Intrinsics, frustum_corners
 from objnerf.dataset.files import atomic_path
 from objnerf.pictures.rig import (
     Rig,
@@ -89,17 +89,20 @@ def _scene(rig: Rig) -> "trimesh.Scene":
         scene.add_geometry(
             _tubes(strokes, thickness), geom_name=name, node_name=name, parent_node_name=WORLD_NODE
         )
-    bodies: dict[Colour, str] = {}
+    bodies: dict[tuple[Colour, Intrinsics], str] = {}
     for camera in rig.cameras:
-        if camera.colour not in bodies:
-            outline = camera_strokes(rig.intrinsics, np.eye(4), rig.frustum_depth, camera.colour)
-            bodies[camera.colour] = "camera_{:02x}{:02x}{:02x}".format(*camera.colour)
-            scene.geometry[bodies[camera.colour]] = _tubes(outline, radius)
+        look = camera.colour, rig.intrinsics_of(camera)
+        if look not in bodies:
+            outline = camera_strokes(look[1], np.eye(4), rig.frustum_depth, camera.colour)
+            name = "camera_{:02x}{:02x}{:02x}".format(*camera.colour)
+            # Cameras of one colour may have different lenses.
+            bodies[look] = name if name not in scene.geometry else f"{name}_{len(bodies)}"
+            scene.geometry[bodies[look]] = _tubes(outline, radius)
         scene.graph.update(
             frame_to=camera.stem,
             frame_from=WORLD_NODE,
             matrix=camera.world_from_camera,
-            geometry=bodies[camera.colour],
+            geometry=bodies[look],
             metadata={
                 "scene": camera.scene,
                 "position": camera.world_from_camera[:3, 3].tolist(),
@@ -116,7 +119,7 @@ def _add_picture(scene: "trimesh.Scene", rig: Rig, camera: RigCamera) -> None:
     import trimesh
 
     # Pulled a little towards the camera, so that it does not flicker against the frame around it.
-    corners = frustum_corners(rig.intrinsics, np.eye(4), 0.995 * rig.frustum_depth)
+    corners = frustum_corners(rig.intrinsics_of(camera), np.eye(4), 0.995 * rig.frustum_depth)
     assert camera.thumbnail is not None
     material = trimesh.visual.material.PBRMaterial(
         baseColorTexture=Image.fromarray(camera.thumbnail),

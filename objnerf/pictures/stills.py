@@ -114,7 +114,7 @@ def _image_planes(rig: Rig) -> list[tuple[Float[np.ndarray, "4 3"], Colour, bool
     """Corners (world units), colour and whether it is an input view, for each camera's image plane."""
     return [
         (
-            frustum_corners(rig.intrinsics, camera.world_from_camera, rig.frustum_depth),
+            frustum_corners(rig.intrinsics_of(camera), camera.world_from_camera, rig.frustum_depth),
             camera.colour,
             camera.order == 0,
         )

@@ -56,7 +56,8 @@ def scene_points(dataset: Dataset, scene: Scene, max_points: int = _MAX_POINTS) 
         for what, shape in (("depth", depth.shape), ("mask", number.shape if number is not None else None)):
             if shape is not None and shape != image.shape[:2]:
                 raise InputError(f"{view.image_path}: its {what} has the shape {shape}, it {image.shape[:2]}")
-        intrinsics = dataset.intrinsics(image.shape[1], image.shape[0])
+        pinhole = view.pinhole() or dataset.default_pinhole()
+        intrinsics = pinhole.at(image.shape[1], image.shape[0])
         points = unproject(depth.astype(np.float64), intrinsics, view.pose())[::step, ::step]
         # Sky and other pixels without a surface have no place.
         usable = (
@@ -177,7 +178,7 @@ class DatasetViewer:
                 self.server,
                 f"/cameras/{camera.stem}",
                 camera.world_from_camera,
-                rig.intrinsics,
+                rig.intrinsics_of(camera),
                 0.6 * rig.frustum_depth,
                 colour,
                 camera.thumbnail,

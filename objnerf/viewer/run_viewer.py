@@ -419,7 +419,7 @@ class RunViewer:
                 self.server,
                 f"/cameras/{camera.stem}",
                 camera.world_from_camera,
-                rig.intrinsics,
+                rig.intrinsics_of(camera),
                 0.6 * rig.frustum_depth,
                 colour,
                 camera.thumbnail,

@@ -45,19 +45,26 @@ def read(folder: Path) -> PosedScenes:
             f"{folder}: expected scene ids from 0 without holes, found {len(ids)} scenes without {missing}; "
             "`objnerf validate --fix` renumbers them"
         )
+    common = dataset.common_pinhole()
+    if common is None or not common.centred:
+        raise InputError(
+            f"{folder}: its views have different or off-centre cameras (…{names.INTRINSICS_SUFFIX}), and the "
+            "other formats are written with one centred camera for a whole dataset"
+        )
     scenes = []
     for id_, scene in dataset.scenes.items():
         views = []
         for view in scene.views:
             companions: dict[str, Companion] = {
-                suffix: Blob(view.root / f"{view.stem}{suffix}") for suffix in sorted(view.companions)
+                suffix: Blob(view.root / f"{view.stem}{suffix}")
+                for suffix in sorted(view.companions - {names.INTRINSICS_SUFFIX})
             }
             pose = checked_pose(view.pose(), str(view.pose_path))
             views.append(PosedView(view.stem, Blob(view.image_path), pose, companions))
         scenes.append(PosedScene(f"sc{id_:04d}", tuple(views)))
     card = dataset.card()
     notes = []
-    if card is None or card.focal_ratio is None:
+    if (card is None or card.focal_ratio is None) and not dataset.has_own_intrinsics:
         notes.append(
             "the source says no focal ratio: a 35 mm lens on a 32 mm wide sensor, at 4:3, was assumed"
         )

@@ -43,7 +43,7 @@ def left_out(posed: PosedScenes, carried: set[str]) -> list[str]:
         carried: the companions' suffixes that it does carry.
     """
     present = {suffix for scene in posed.scenes for view in scene.views for suffix in view.companions}
-    missing = sorted(present - carried - {"_RT.txt", "_azi_rot.txt"})
+    missing = sorted(present - carried - {"_RT.txt", "_azi_rot.txt", "_intrinsics.txt"})
     notes = [f"the files …{suffix}" for suffix in missing]
     if posed.movements:
         notes.append("the movements of the manipulation test")

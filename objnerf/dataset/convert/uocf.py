@@ -6,10 +6,10 @@ point's offset from the centre in half widths and half heights), ``…_mask.png`
 depth maps are another network's guesses in no unit, and are not read.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
 
 from objnerf.dataset import names
 from objnerf.dataset.cameras import Intrinsics
@@ -35,22 +35,26 @@ from objnerf.dataset.files import (
     OBJECT_COLOURS,
     grey_levels,
     read_mask,
-    read_matrix,
+    read_pinhole,
     write_matrix,
+    write_pinhole,
 )
 from objnerf.dataset.index import View, scan_dataset
 from objnerf.errors import InputError
 
-_INTRINSICS = "_intrinsics.txt"
+#: What tells its views from those of our own format, which may have intrinsics beside them as well.
+_STEM = re.compile(r".*_sc\d{4}_az\d{2}(_dist\d)?")
+
 _DEPTHS = ("_depth.pfm", "_depth.png")
 _CARRIED = {names.MASK_SUFFIX, names.DEPTH_SUFFIX, names.AZIMUTH_SUFFIX, names.POSE_SUFFIX}
 
 
 def recognise(folder: Path) -> bool:
     """Whether views with intrinsics beside them lie in the folder."""
-    dataset = scan_dataset(folder)
-    others = set(dataset.others)
-    return any(f"{view.stem}{_INTRINSICS}" in others for view in dataset.views())
+    return any(
+        view.intrinsics_path is not None and _STEM.fullmatch(view.stem) is not None
+        for view in scan_dataset(folder).views()
+    )
 
 
 def read(folder: Path) -> PosedScenes:
@@ -71,7 +75,7 @@ def read(folder: Path) -> PosedScenes:
         views = []
         for view in members:
             size = one_size([PosedView(view.stem, Blob(view.image_path), np.eye(4))])
-            found.append((view.stem, _intrinsics(folder / f"{view.stem}{_INTRINSICS}", size)))
+            found.append((view.stem, _intrinsics(view, size)))
             companions: dict[str, Companion] = {
                 suffix: Blob(view.root / f"{view.stem}{suffix}")
                 for suffix in sorted(view.companions & _CARRIED)
@@ -107,14 +111,13 @@ def write(posed: PosedScenes, folder: Path, progress: Progress) -> list[str]:
             "uOCF's names have four digits for the scene and two for the view, which this dataset of "
             f"{len(posed.scenes)} scenes needs more of; convert it in parts"
         )
-    intrinsics = np.diag([*posed.intrinsics.focal_ratio, 1.0])
     black: dict[str, Companion] = {}
     for index, scene, number, view in counted(posed, progress):
         stem = f"{index:05d}_sc{scene:04d}_az{number:02d}"
         if number == 0:
             black = _black_masks(posed.scenes[scene])
         put_png(view.image, folder / f"{stem}.png")
-        write_matrix(folder / f"{stem}{_INTRINSICS}", intrinsics)
+        write_pinhole(folder / f"{stem}{names.INTRINSICS_SUFFIX}", posed.intrinsics.pinhole)
         if names.POSE_SUFFIX not in view.companions:
             write_matrix(folder / f"{stem}{names.POSE_SUFFIX}", view.world_from_camera)
         for suffix in sorted(_CARRIED & view.companions.keys()):
@@ -124,28 +127,14 @@ def write(posed: PosedScenes, folder: Path, progress: Progress) -> list[str]:
     return left_out(posed, _CARRIED)
 
 
-def _intrinsics(path: Path, size: tuple[int, int]) -> Intrinsics:
+def _intrinsics(view: View, size: tuple[int, int]) -> Intrinsics:
     """The camera of one view."""
+    path = view.root / f"{view.stem}{names.INTRINSICS_SUFFIX}"
     if not path.is_file():
         raise InputError(f"{path}: expected the view's intrinsics, found no such file")
-    matrix: Float[np.ndarray, "rows columns"] | None = None
-    for shape in ((3, 3), (4, 4), (3, 4)):
-        try:
-            matrix = read_matrix(path, shape)
-            break
-        except InputError:
-            continue
-    if matrix is None or not np.isfinite(matrix).all():
-        raise InputError(f"{path}: expected a 3x3 or 4x4 matrix of finite numbers, found something else")
-    width, height = size
-    if not (matrix[0, 0] > 0 and matrix[1, 1] > 0):
-        raise InputError(
-            f"{path}: expected fx / width and fy / height on the diagonal, found {np.diag(matrix)}"
-        )
-    if abs(matrix[0, 1]) > 1e-6 or abs(matrix[1, 0]) > 1e-6:
-        raise InputError(f"{path}: skewed pixels have no place in our format")
-    check_centre(matrix[0, 2] * width / 2, matrix[1, 2] * height / 2, str(path))
-    return Intrinsics.from_focal_ratio((float(matrix[0, 0]), float(matrix[1, 1])), width, height)
+    intrinsics = read_pinhole(path, size).at(*size)
+    check_centre(intrinsics.offset_x, intrinsics.offset_y, str(path))
+    return Intrinsics(*size, intrinsics.fx, intrinsics.fy)
 
 
 def _palette_masks(views: list[View]) -> dict[str, Companion]:

@@ -1,13 +1,14 @@
 """uOCF's folders: intrinsics beside each view, masks on black."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from objnerf.dataset import open_dataset
-from objnerf.dataset.convert import convert
-from objnerf.dataset.files import read_image, read_matrix, write_image, write_matrix
+from objnerf.dataset import Pinhole, open_dataset
+from objnerf.dataset.convert import convert, recognise
+from objnerf.dataset.files import read_image, read_matrix, write_image, write_matrix, write_pinhole
 from objnerf.errors import InputError
 
 
@@ -65,9 +66,9 @@ def test_what_we_write_is_named_and_coloured_as_they_expect(data: Path, tmp_path
     ("matrix", "message"),
     [
         ([[1.5, 0, 0.3], [0, 1.8, 0], [0, 0, 1]], "1.800, .0.000 pixels off"),  # 0.3 · 12 / 2
-        ([[1.5, 0.1, 0], [0, 1.8, 0], [0, 0, 1]], "skewed"),
+        ([[1.5, 0.1, 0], [0, 1.8, 0], [0, 0, 1]], "without skew"),
         ([[-1.5, 0, 0], [0, 1.8, 0], [0, 0, 1]], "diagonal"),
-        ([[1.5, 0], [0, 1.8]], "3x3 or 4x4"),
+        ([[1.5, 0], [0, 1.8]], "3×3 or 4×4"),
         ([[1.6, 0, 0], [0, 1.8, 0], [0, 0, 1]], "one camera for a whole dataset"),
     ],
 )
@@ -95,3 +96,25 @@ def test_smoothed_masks_are_refused(theirs: Path, tmp_path: Path) -> None:
 def test_too_many_views_for_two_digits(make_dataset, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="two for the view"):
         convert(make_dataset(1, 101, size=(2, 2)), tmp_path / "there", target_format="uocf")
+
+
+def test_our_own_views_with_intrinsics_beside_them_are_not_taken_for_theirs(
+    data: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "ours"
+    shutil.copytree(data / "blocks", root)
+    for view in open_dataset(root).views():
+        write_pinhole(root / f"{view.stem}_intrinsics.txt", Pinhole((1.2, 1.6)))
+    assert recognise(root) == "objnerf"
+    convert(root, tmp_path / "theirs", target_format="uocf")
+    assert recognise(tmp_path / "theirs") == "uocf"
+    found = {view.pinhole() for view in open_dataset(tmp_path / "theirs").views()}
+    assert found == {Pinhole((1.2, 1.6))}
+
+
+def test_views_with_different_cameras_are_not_written_with_one(data: Path, tmp_path: Path) -> None:
+    root = tmp_path / "ours"
+    shutil.copytree(data / "blocks", root)
+    write_pinhole(root / "00000_sc0000_img0_intrinsics.txt", Pinhole((1.2, 1.6)))
+    with pytest.raises(InputError, match="different or off-centre cameras"):
+        convert(root, tmp_path / "there", target_format="colmap")
