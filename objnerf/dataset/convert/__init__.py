@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from objnerf.dataset.convert import colmap, native, obsurf, shards, transforms_json, uocf
-from objnerf.dataset.convert.posed import PosedScenes, Progress, atomic_folder, no_progress
+from objnerf.dataset.convert.matching import matched_pictures
+from objnerf.dataset.convert.posed import PosedScenes, Progress, atomic_folder, no_progress, settled
 from objnerf.errors import InputError
 
 #: How each source format is read. Two names of one reader are two flavours of writing.
@@ -36,10 +37,11 @@ _WRITERS: dict[str, Callable[[PosedScenes, Path, Progress], list[str]]] = {
 #: In this order a folder is asked what it is: what lies in the folder itself counts before sub-folders, and
 #: the rarer sign before the commoner one.
 _SIGNS: tuple[tuple[str, Callable[[Path], bool]], ...] = (
-    ("webdataset", shards.recognise),
     ("obsurf", obsurf.recognise),
     ("nerfstudio", transforms_json.recognise),
     ("colmap", colmap.recognise),
+    # After the others: people keep a tar of the pictures beside their description.
+    ("webdataset", shards.recognise),
     ("uocf", uocf.recognise),
     ("objnerf", native.recognise),
     ("nerfstudio", transforms_json.recognise_nested),
@@ -83,7 +85,11 @@ def recognise(source: str | os.PathLike[str]) -> str:
     if source.is_file():
         if shards.recognise(source):
             return "webdataset"
-        raise InputError(f"{source}: expected a folder (or a WebDataset shard, .tar), found a file")
+        if transforms_json.recognise(source):
+            return "nerfstudio"
+        raise InputError(
+            f"{source}: expected a folder, a transforms.json or a WebDataset shard (.tar), found another file"
+        )
     for name, sign in _SIGNS:
         if sign(source):
             return name
@@ -129,7 +135,7 @@ def convert(
     if destination.resolve() == source.resolve() or source.resolve() in destination.resolve().parents:
         raise InputError(f"{destination}: expected a place outside the source {source}")
     with atomic_folder(destination) as folder:
-        posed = _READERS[source_format](source)
+        posed = settled(matched_pictures(_READERS[source_format](source)))
         left_out = _WRITERS[target_format](posed, folder, progress)
     return Conversion(
         source_format, target_format, len(posed.scenes), posed.n_views, posed.notes, tuple(left_out)

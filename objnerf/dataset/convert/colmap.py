@@ -3,13 +3,13 @@
 One folder a scene: ``sc0000/sparse/0/{cameras,images,points3D}.{txt,bin}`` with the pictures in
 ``sc0000/images/``. COLMAP's cameras have OpenCV axes like ours; it stores world-to-camera as a quaternion
 (w, x, y, z) and a translation. A pixel's centre lies half a pixel from its corner there, so the principal
-point of a centred camera is (width / 2, height / 2). Its world stays what it was: nothing is turned or
-scaled. A quaternion holds exact rotations only; where a pose's text had too few digits to be one, its numbers
-travel in ``world_from_camera/`` as well, and come back as long as they still mean the model's pose.
+point of a centred camera is (width / 2, height / 2). A quaternion holds exact rotations only; where a pose's
+text had too few digits to be one, its numbers travel in ``world_from_camera/`` as well, and come back as long
+as they still mean the model's pose.
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from jaxtyping import Float
 
 from objnerf.dataset import names
 from objnerf.dataset.cameras import Intrinsics, invert
+from objnerf.dataset.convert.lenses import MODELS, Lens
 from objnerf.dataset.convert.posed import (
     Blob,
     Companion,
@@ -25,12 +26,10 @@ from objnerf.dataset.convert.posed import (
     PosedScenes,
     PosedView,
     Progress,
-    check_centre,
     checked_pose,
     counted,
     grouped_by_name,
-    one_intrinsics,
-    one_size,
+    natural_order,
     put,
     put_png,
     rigid,
@@ -42,25 +41,41 @@ from objnerf.dataset.convert.sidecars import left_out, read_sidecars, write_side
 from objnerf.dataset.files import read_matrix, write_matrix
 from objnerf.errors import InputError
 
-#: COLMAP's camera models: id, name, number of parameters, how many of the first are focal lengths.
-_MODELS = {
-    0: ("SIMPLE_PINHOLE", 3, 1),
-    1: ("PINHOLE", 4, 2),
-    2: ("SIMPLE_RADIAL", 4, 1),
-    3: ("RADIAL", 5, 1),
-    4: ("OPENCV", 8, 2),
-    5: ("OPENCV_FISHEYE", 8, 2),
-    6: ("FULL_OPENCV", 12, 2),
-    7: ("FOV", 5, 2),
-    8: ("SIMPLE_RADIAL_FISHEYE", 4, 1),
-    9: ("RADIAL_FISHEYE", 5, 1),
-    10: ("THIN_PRISM_FISHEYE", 12, 2),
-    11: ("RAD_TAN_THIN_PRISM_FISHEYE", 16, 2),
-}
-#: Those that are a pinhole when their other parameters are zero.
-_PINHOLES = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV")
-_MODEL_PLACES = ("", "sparse/0", "sparse")
-_ModelWriter = Callable[[Path, Intrinsics, "list[ColmapImage]"], None]
+#: COLMAP's camera models by their numbers (src/colmap/sensor/models.h).
+_MODEL_IDS = (
+    "SIMPLE_PINHOLE",
+    "PINHOLE",
+    "SIMPLE_RADIAL",
+    "RADIAL",
+    "OPENCV",
+    "OPENCV_FISHEYE",
+    "FULL_OPENCV",
+    "FOV",
+    "SIMPLE_RADIAL_FISHEYE",
+    "RADIAL_FISHEYE",
+    "THIN_PRISM_FISHEYE",
+    "RAD_TAN_THIN_PRISM_FISHEYE",
+    "SIMPLE_DIVISION",
+    "DIVISION",
+    "SIMPLE_FISHEYE",
+    "FISHEYE",
+    "EUCM",
+    "EQUIRECTANGULAR",
+)
+#: Those with one focal length instead of two.
+_ONE_FOCAL = frozenset(
+    {
+        *("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE"),
+        *("SIMPLE_DIVISION", "SIMPLE_FISHEYE"),
+    }
+)
+#: Where a scene's model lies; nerfstudio has it beside its transforms.json in ``colmap``. A number follows.
+_MODEL_PLACES = ("", "sparse", "colmap/sparse", "colmap")
+#: Where its pictures lie: 3D Gaussian splatting has the raw ones in ``input``.
+_IMAGE_PLACES = ("images", "input", "")
+#: How many folders above a model its pictures may lie: ``colmap/sparse/0`` has them three up.
+_UP_TO_IMAGES = 3
+_ModelWriter = Callable[[Path, "Sequence[Intrinsics]", "list[ColmapImage]"], None]
 _POSE_FOLDER = "world_from_camera"
 #: Two poses this near are one: what a quaternion there and back costs.
 _SAME_POSE = 1e-9
@@ -77,9 +92,46 @@ class ColmapImage:
     translation: Float[np.ndarray, "3"]
 
 
+@dataclass(frozen=True)
+class _Camera:
+    """A line of ``cameras``; looked at only when an image has it."""
+
+    model: str
+    width: int
+    height: int
+    parameters: tuple[float, ...]
+    where: str
+
+    def lens(self) -> Lens:
+        """The camera as a lens.
+
+        Raises:
+            InputError: parameters that the model cannot have, or a model that no pinhole can stand for.
+        """
+        where, parameters = self.where, self.parameters
+        if self.model == "EQUIRECTANGULAR":
+            raise InputError(
+                f"{where}: {self.model} pictures show all directions; cut pinhole views out of them first"
+            )
+        n_focal = 1 if self.model in _ONE_FOCAL else 2
+        count = n_focal + 2 + MODELS[self.model][1]
+        if len(parameters) != count:
+            raise InputError(f"{where}: {self.model} has {count} parameters, found {len(parameters)}")
+        if not np.isfinite(parameters).all():
+            raise InputError(
+                f"{where}: expected finite focal lengths, principal point and distortion, found {parameters}"
+            )
+        fx, fy = parameters[0], parameters[n_focal - 1]
+        if not (fx > 0 and fy > 0 and self.width > 0 and self.height > 0):
+            raise InputError(f"{where}: expected positive focal lengths and sizes, found {parameters}")
+        # COLMAP counts pixels from the corner of the first.
+        cx, cy = parameters[n_focal] - 0.5, parameters[n_focal + 1] - 0.5
+        return Lens(self.model, self.width, self.height, fx, fy, cx, cy, parameters[n_focal + 2 :])
+
+
 def recognise(folder: Path) -> bool:
-    """Whether the folder itself holds a model, at its root, in ``sparse`` or in ``sparse/0``."""
-    return _model_folder(folder) is not None
+    """Whether the folder holds a model: in itself, in ``sparse`` or in ``sparse/0`` (or another number)."""
+    return bool(_models(folder))
 
 
 def recognise_nested(folder: Path) -> bool:
@@ -91,13 +143,11 @@ def read(folder: Path) -> PosedScenes:
     """Read one model, or a folder of models (for which see ``scene_folders``), text or binary.
 
     Raises:
-        InputError: what is there is no model, or our format cannot hold it: several cameras, lens
-            distortion, a principal point off the centre.
+        InputError: what is there is no model, or a damaged one.
     """
-    found: list[tuple[str, Intrinsics]] = []
     notes: list[str] = []
     if recognise(folder):
-        scenes, keep = grouped_by_name(_read_scene(folder, found, notes), folder.name)
+        scenes, keep = grouped_by_name(_read_scene(folder, notes), folder.name)
         keep = keep and stems_fit(scenes)
     else:
         folders = scene_folders(folder, recognise)
@@ -106,13 +156,17 @@ def read(folder: Path) -> PosedScenes:
                 f"{folder}: expected a COLMAP model (cameras and images as .bin or .txt) in it, in sparse/0 "
                 "or in its sub-folders, found none"
             )
-        scenes = tuple(PosedScene(path.name, tuple(_read_scene(path, found, notes))) for path in folders)
+        scenes = tuple(PosedScene(path.name, tuple(_read_scene(path, notes))) for path in folders)
         keep = stems_fit(scenes)
-    intrinsics = one_intrinsics(found)
-    one_size([view for scene in scenes for view in scene.views], (intrinsics.width, intrinsics.height))
     card, scene_cards = read_sidecars(folder)
     return PosedScenes(
-        scenes, intrinsics, card=card, scene_cards=scene_cards, keep_stems=keep, notes=tuple(notes)
+        scenes,
+        card=card,
+        scene_cards=scene_cards,
+        keep_stems=keep,
+        notes=tuple(notes),
+        # Beside a model that we wrote lies our dataset.yaml; reconstructions stand in any world.
+        world="free" if card is None else "stated",
     )
 
 
@@ -161,6 +215,8 @@ def quaternion_from_rotation(rotation: Float[np.ndarray, "3 3"]) -> Float[np.nda
 def _write(posed: PosedScenes, folder: Path, progress: Progress, write_model: _ModelWriter) -> list[str]:
     n_scenes = len(posed.scenes)
     images: list[list[ColmapImage]] = [[] for _ in posed.scenes]
+    # Cameras by their ids, which begin with 1.
+    cameras: list[dict[Intrinsics, int]] = [{} for _ in posed.scenes]
     for index, scene, number, view in counted(posed, progress):
         stem = view.stem if posed.keep_stems else names.make_view_stem(index, scene, number, n_scenes)
         scene_folder = folder / scene_folder_name(scene, n_scenes)
@@ -178,7 +234,7 @@ def _write(posed: PosedScenes, folder: Path, progress: Progress, write_model: _M
         images[scene].append(
             ColmapImage(
                 f"{stem}.png",
-                1,
+                cameras[scene].setdefault(posed.intrinsics_of(view), len(cameras[scene]) + 1),
                 quaternion_from_rotation(camera_from_world[:3, :3]),
                 camera_from_world[:3, 3],
             )
@@ -186,15 +242,15 @@ def _write(posed: PosedScenes, folder: Path, progress: Progress, write_model: _M
     for scene, of_scene in enumerate(images):
         model = folder / scene_folder_name(scene, n_scenes) / "sparse" / "0"
         model.mkdir(parents=True)
-        write_model(model, posed.intrinsics, of_scene)
+        write_model(model, list(cameras[scene]), of_scene)
     write_sidecars(posed, folder)
     return left_out(posed, set(_COMPANION_FOLDERS))
 
 
-def _write_text(model: Path, camera: Intrinsics, images: list[ColmapImage]) -> None:
-    parameters = (camera.fx, camera.fy, camera.width / 2, camera.height / 2)
+def _write_text(model: Path, cameras: Sequence[Intrinsics], images: list[ColmapImage]) -> None:
     lines = ["# CAMERA_ID MODEL WIDTH HEIGHT PARAMS[]"]
-    lines.append(f"1 PINHOLE {camera.width} {camera.height} {_words(parameters)}")
+    for id_, camera in enumerate(cameras, start=1):
+        lines.append(f"{id_} PINHOLE {camera.width} {camera.height} {_words(_parameters(camera))}")
     (model / "cameras.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     lines = ["# IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME", "# POINTS2D[] as X Y POINT3D_ID"]
     for number, image in enumerate(images, start=1):
@@ -207,13 +263,13 @@ def _write_text(model: Path, camera: Intrinsics, images: list[ColmapImage]) -> N
     )
 
 
-def _write_binary(model: Path, camera: Intrinsics, images: list[ColmapImage]) -> None:
-    pinhole = 1
-    (model / "cameras.bin").write_bytes(
-        struct.pack("<Q", 1)
-        + struct.pack("<iiQQ", 1, pinhole, camera.width, camera.height)
-        + struct.pack("<4d", camera.fx, camera.fy, camera.width / 2, camera.height / 2)
-    )
+def _write_binary(model: Path, cameras: Sequence[Intrinsics], images: list[ColmapImage]) -> None:
+    pinhole = _MODEL_IDS.index("PINHOLE")
+    parts = [struct.pack("<Q", len(cameras))]
+    for id_, camera in enumerate(cameras, start=1):
+        parts.append(struct.pack("<iiQQ", id_, pinhole, camera.width, camera.height))
+        parts.append(struct.pack("<4d", *_parameters(camera)))
+    (model / "cameras.bin").write_bytes(b"".join(parts))
     parts = [struct.pack("<Q", len(images))]
     for number, image in enumerate(images, start=1):
         parts.append(struct.pack("<i7di", number, *image.quaternion, *image.translation, image.camera))
@@ -222,60 +278,110 @@ def _write_binary(model: Path, camera: Intrinsics, images: list[ColmapImage]) ->
     (model / "points3D.bin").write_bytes(struct.pack("<Q", 0))
 
 
+def _parameters(camera: Intrinsics) -> tuple[float, float, float, float]:
+    """fx, fy, cx and cy as COLMAP counts them, from the corner of the first pixel."""
+    centre = camera.width / 2 + camera.offset_x, camera.height / 2 + camera.offset_y
+    return (camera.fx, camera.fy, *centre)
+
+
 def _words(values: tuple[float, ...]) -> str:
     """Numbers with every digit that a float64 needs to come back equal."""
     return " ".join(repr(float(value)) for value in values)
 
 
-def _model_folder(folder: Path) -> Path | None:
-    """Where a scene's model lies."""
+def _models(folder: Path) -> list[Path]:
+    """The folders of a scene's models by number: a reconstruction may fall into several."""
     for place in _MODEL_PLACES:
-        model = folder / place
-        for suffix in (".bin", ".txt"):
-            if (model / f"cameras{suffix}").is_file() and (model / f"images{suffix}").is_file():
-                return model
-    return None
+        root = folder / place
+        if not root.is_dir():
+            continue
+        numbered = sorted((path for path in root.iterdir() if path.name.isdecimal()), key=natural_order)
+        found = [path for path in (root, *numbered) if _has_model(path)]
+        if found:
+            return found
+    return []
 
 
-def _read_scene(folder: Path, found: list[tuple[str, Intrinsics]], notes: list[str]) -> list[PosedView]:
-    """The views of one model, by name; appends each one's camera to ``found``."""
-    model = _model_folder(folder)
-    assert model is not None
-    others = sorted(path.name for path in model.parent.iterdir() if path.name.isdecimal() and path != model)
-    if model.parent.name == "sparse" and others:
+def _has_model(folder: Path) -> bool:
+    return any(
+        (folder / f"cameras{suffix}").is_file() and (folder / f"images{suffix}").is_file()
+        for suffix in (".bin", ".txt")
+    )
+
+
+def _read_model(model: Path) -> tuple[dict[int, _Camera], list[ColmapImage]]:
+    """Cameras by id and images of one model."""
+    if (model / "cameras.bin").is_file() and (model / "images.bin").is_file():
+        return _read_binary_cameras(model), list(_read_binary_images(model))
+    return _read_text_cameras(model), list(_read_text_images(model))
+
+
+def _read_scene(folder: Path, notes: list[str]) -> list[PosedView]:
+    """The views of one scene's largest model, by name; adds to the notes what the user should know."""
+    candidates = [(path, *_read_model(path)) for path in _models(folder)]
+    # The first of those with the most images.
+    model, cameras, images = max(candidates, key=lambda candidate: len(candidate[2]))
+    numbered = [path.name for path in model.parent.iterdir() if path.name.isdecimal() and path != model]
+    if numbered and model.name.isdecimal():
         notes.append(
-            f"{model.parent}: only model 0 was read; the models {', '.join(others)} lie in other worlds"
+            f"{model.parent}: only model {model.name} was read, of {len(images)} images; the models "
+            f"{', '.join(sorted(numbered))} lie in other worlds"
         )
-    binary = (model / "cameras.bin").is_file() and (model / "images.bin").is_file()
-    cameras = _read_binary_cameras(model) if binary else _read_text_cameras(model)
-    images = list(_read_binary_images(model) if binary else _read_text_images(model))
     if not images:
         raise InputError(f"{model}: expected at least one image with a pose, found none")
-    image_folder = folder / "images" if (folder / "images").is_dir() else folder
-    views = []
+    image_folder = _image_folder(folder, model, images)
+    views, missing = [], []
     for image in sorted(images, key=lambda image: image.name):
-        where = f"{model}, image {image.name}"
-        if image.camera not in cameras:
-            raise InputError(f"{where}: its camera {image.camera} is not in the model")
-        found.append((where, cameras[image.camera]))
-        length = float(np.linalg.norm(image.quaternion))
-        if not np.isfinite(length) or length < 1e-9:
-            raise InputError(f"{where}: expected a rotation as quaternion, found {image.quaternion.tolist()}")
-        camera_from_world = np.eye(4)
-        camera_from_world[:3, :3] = rotation_from_quaternion(image.quaternion)
-        camera_from_world[:3, 3] = image.translation
-        stem = Path(image.name).stem
-        companions: dict[str, Companion] = {
-            suffix: Blob(path)
-            for suffix, name in _COMPANION_FOLDERS.items()
-            if (path := folder / name / f"{stem}{Path(suffix).suffix}").is_file()
-        }
-        pose = checked_pose(invert(camera_from_world), where)
-        rounded = folder / _POSE_FOLDER / f"{stem}.txt"
-        if rounded.is_file():
-            pose = _rounded_pose(rounded, pose)
-        views.append(PosedView(stem, Blob(image_folder / image.name), pose, companions))
+        if not (image_folder / image.name).is_file():
+            missing.append(image.name)
+            continue
+        views.append(_view(folder, model, image_folder, cameras, image))
+    if not views:
+        raise InputError(
+            f"{image_folder / missing[0]}: no such file, and the model {model} names it as its picture; "
+            "expected the pictures in images/ or input/ beside the model's folder or above it"
+        )
+    if missing:
+        notes.append(
+            f"{len(missing)} of {len(images)} images have no picture in {image_folder} and were left out; "
+            f"the first: {missing[0]}"
+        )
     return views
+
+
+def _image_folder(folder: Path, model: Path, images: Sequence[ColmapImage]) -> Path:
+    """Where the pictures lie: the place beside or above the model that holds most of them."""
+    roots = [folder, model, *list(model.absolute().parents)[:_UP_TO_IMAGES]]
+    places = list(dict.fromkeys(root / place for root in roots for place in _IMAGE_PLACES))
+    return max(places, key=lambda place: sum((place / image.name).is_file() for image in images))
+
+
+def _view(
+    folder: Path, model: Path, image_folder: Path, cameras: dict[int, _Camera], image: ColmapImage
+) -> PosedView:
+    """One image of a model as a view."""
+    where = f"{model}, image {image.name}"
+    if image.camera not in cameras:
+        raise InputError(f"{where}: its camera {image.camera} is not in the model")
+    length = float(np.linalg.norm(image.quaternion))
+    if not np.isfinite(length) or length < 1e-9:
+        raise InputError(f"{where}: expected a rotation as quaternion, found {image.quaternion.tolist()}")
+    camera_from_world = np.eye(4)
+    camera_from_world[:3, :3] = rotation_from_quaternion(image.quaternion)
+    camera_from_world[:3, 3] = image.translation
+    stem = Path(image.name).stem
+    companions: dict[str, Companion] = {
+        suffix: Blob(path)
+        for suffix, name in _COMPANION_FOLDERS.items()
+        if (path := folder / name / f"{stem}{Path(suffix).suffix}").is_file()
+    }
+    pose = checked_pose(invert(camera_from_world), where)
+    rounded = folder / _POSE_FOLDER / f"{stem}.txt"
+    if rounded.is_file():
+        pose = _rounded_pose(rounded, pose)
+    return PosedView(
+        stem, Blob(image_folder / image.name), pose, companions, cameras[image.camera].lens(), where
+    )
 
 
 def _rounded_pose(path: Path, pose: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:
@@ -284,29 +390,7 @@ def _rounded_pose(path: Path, pose: Float[np.ndarray, "4 4"]) -> Float[np.ndarra
     return rounded if np.abs(rigid(rounded, str(path), "COLMAP") - pose).max() <= _SAME_POSE else pose
 
 
-def _pinhole(model: str, width: int, height: int, parameters: tuple[float, ...], where: str) -> Intrinsics:
-    """A COLMAP camera as ours.
-
-    Raises:
-        InputError: it is no centred pinhole.
-    """
-    _, count, n_focal = next(entry for entry in _MODELS.values() if entry[0] == model)
-    if len(parameters) != count:
-        raise InputError(f"{where}: {model} has {count} parameters, found {len(parameters)}")
-    distortion = parameters[n_focal + 2 :]
-    if model not in _PINHOLES or any(abs(value) > 1e-12 for value in distortion):
-        raise InputError(
-            f"{where}: the lens distortion of {model} ({', '.join(f'{value:g}' for value in distortion)}) "
-            "has no place in our format; undistort the pictures first (COLMAP's image_undistorter does it)"
-        )
-    fx, fy = parameters[0], parameters[n_focal - 1]
-    if not (fx > 0 and fy > 0 and width > 0 and height > 0):
-        raise InputError(f"{where}: expected positive focal lengths and sizes, found {parameters}")
-    check_centre(parameters[n_focal] - width / 2, parameters[n_focal + 1] - height / 2, where)
-    return Intrinsics(width, height, fx, fy)
-
-
-def _read_text_cameras(model: Path) -> dict[int, Intrinsics]:
+def _read_text_cameras(model: Path) -> dict[int, _Camera]:
     path = model / "cameras.txt"
     cameras = {}
     for number, line in enumerate(_lines(path), start=1):
@@ -315,49 +399,73 @@ def _read_text_cameras(model: Path) -> dict[int, Intrinsics]:
         where = f"{path}, line {number}"
         words = line.split()
         try:
-            id_, name, width, height = int(words[0]), words[1], int(words[2]), int(words[3])
+            id_, name, width, height = int(words[0]), words[1], _whole(words[2]), _whole(words[3])
             parameters = tuple(float(word) for word in words[4:])
         except (ValueError, IndexError) as error:
             raise InputError(f"{where}: expected an id, model, width, height and parameters") from error
-        if name not in {entry[0] for entry in _MODELS.values()}:
+        if name not in _MODEL_IDS:
             raise InputError(f"{where}: {name!r} is no camera model of COLMAP that we know")
-        cameras[id_] = _pinhole(name, width, height, parameters, where)
+        cameras[id_] = _Camera(name, width, height, parameters, where)
     return cameras
+
+
+def _whole(word: str) -> int:
+    """A whole number, which some programs write with a point (320.0)."""
+    if not float(word).is_integer():
+        raise ValueError(f"{word} is not whole")
+    return int(float(word))
 
 
 def _read_text_images(model: Path) -> Iterator[ColmapImage]:
     path = model / "images.txt"
-    is_points = False
+    image = None
     for number, line in enumerate(_lines(path), start=1):
         if line.startswith("#"):
             continue
-        # Every second line holds points and may be empty.
-        if is_points:
-            is_points = False
+        # Every second line holds an image's points and may be empty.
+        if image is not None:
+            _check_points(line.split(), f"{path}, line {number}", image)
+            image = None
             continue
         if not line.strip():
             continue
         words = line.split(maxsplit=9)
         try:
             pose = np.array([float(word) for word in words[1:8]])
-            yield ColmapImage(words[9].strip(), int(words[8]), pose[:4], pose[4:])
+            image = ColmapImage(words[9].strip(), int(words[8]), pose[:4], pose[4:])
         except (ValueError, IndexError) as error:
             raise InputError(
                 f"{path}, line {number}: expected an id, quaternion, translation, camera id and name"
             ) from error
-        is_points = True
+        yield image
 
 
-def _read_binary_cameras(model: Path) -> dict[int, Intrinsics]:
+def _check_points(words: list[str], where: str, image: ColmapImage) -> None:
+    """Refuse a line that holds something else than points, in most cases the next image."""
+    try:
+        # The ends are enough to tell an image by its count and its name; there can be thousands of points.
+        points = len(words) % 3 == 0 and all(np.isfinite(float(word)) for word in (*words[:3], *words[-3:]))
+        points = points and (not words or float(words[-1]).is_integer())
+    except ValueError:
+        points = False
+    if not points:
+        raise InputError(
+            f"{where}: expected the points of the image {image.name} as X Y POINT3D_ID, or an empty line for "
+            "none; it looks like another image. Every image has two lines in this file"
+        )
+
+
+def _read_binary_cameras(model: Path) -> dict[int, _Camera]:
     reader = _Reader(model / "cameras.bin")
     cameras = {}
     for _ in range(reader.take("<Q")[0]):
         id_, model_id, width, height = reader.take("<iiQQ")
         where = f"{reader.path}, camera {id_}"
-        if model_id not in _MODELS:
+        if not 0 <= model_id < len(_MODEL_IDS):
             raise InputError(f"{where}: {model_id} is no camera model of COLMAP that we know")
-        name, count, _ = _MODELS[model_id]
-        cameras[id_] = _pinhole(name, width, height, reader.take(f"<{count}d"), where)
+        name = _MODEL_IDS[model_id]
+        count = 2 if name == "EQUIRECTANGULAR" else (3 if name in _ONE_FOCAL else 4) + MODELS[name][1]
+        cameras[id_] = _Camera(name, width, height, reader.take(f"<{count}d"), where)
     return cameras
 
 

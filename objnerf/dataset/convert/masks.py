@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 from PIL import Image
 
-from objnerf.dataset.convert.posed import Blob, Companion, PosedView
-from objnerf.dataset.files import BACKGROUND_COLOUR, OBJECT_COLOURS, grey_levels, labels_from_mask, read_mask
+from objnerf.dataset.convert.posed import Companion, PosedView, pixels
+from objnerf.dataset.files import BACKGROUND_COLOUR, OBJECT_COLOURS, grey_levels, labels_from_mask
 from objnerf.dataset.names import MASK_SUFFIX
 from objnerf.errors import InputError
 
@@ -18,10 +18,20 @@ Colour = tuple[int, int, int]
 def mask_of(view: PosedView) -> UInt8[np.ndarray, "height width 3"] | None:
     """A view's mask in colours; None when it has none."""
     companion = view.companions.get(MASK_SUFFIX)
-    if not isinstance(companion, Blob):
-        return None
-    with companion.as_file() as path:
-        return read_mask(path)
+    return None if companion is None else pixels(companion)
+
+
+def first_in_every_view(colours: Sequence[Colour], seen: Sequence[set[Colour]]) -> list[Colour]:
+    """The objects' colours of a scene in the order of their numbers.
+
+    uORF's code takes the second lowest grey level of a picture for its background, so that the first object,
+    the blue one, must be visible in every view: one that is goes first, if there is one.
+
+    Args:
+        colours: of the objects, in an order that is kept otherwise.
+        seen: the colours of each view.
+    """
+    return sorted(colours, key=lambda colour: not all(colour in view for view in seen))
 
 
 def object_numbers(

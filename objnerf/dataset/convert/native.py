@@ -7,6 +7,7 @@ import numpy as np
 from objnerf.dataset import names
 from objnerf.dataset.cameras import world_from_azimuth
 from objnerf.dataset.card import SCENE_FOLDER, read_scene_card, write_card
+from objnerf.dataset.convert.lenses import Lens
 from objnerf.dataset.convert.posed import (
     Blob,
     Companion,
@@ -16,12 +17,13 @@ from objnerf.dataset.convert.posed import (
     Progress,
     checked_pose,
     counted,
+    image_size,
     one_size,
     put,
     put_png,
 )
 from objnerf.dataset.convert.sidecars import card_of
-from objnerf.dataset.files import write_matrix
+from objnerf.dataset.files import write_matrix, write_pinhole
 from objnerf.dataset.index import open_dataset, scan_dataset
 from objnerf.errors import InputError
 
@@ -45,12 +47,8 @@ def read(folder: Path) -> PosedScenes:
             f"{folder}: expected scene ids from 0 without holes, found {len(ids)} scenes without {missing}; "
             "`objnerf validate --fix` renumbers them"
         )
-    common = dataset.common_pinhole()
-    if common is None or not common.centred:
-        raise InputError(
-            f"{folder}: its views have different or off-centre cameras (…{names.INTRINSICS_SUFFIX}), and the "
-            "other formats are written with one centred camera for a whole dataset"
-        )
+    own_cameras = dataset.has_own_intrinsics
+    default = dataset.default_pinhole()
     scenes = []
     for id_, scene in dataset.scenes.items():
         views = []
@@ -60,11 +58,15 @@ def read(folder: Path) -> PosedScenes:
                 for suffix in sorted(view.companions - {names.INTRINSICS_SUFFIX})
             }
             pose = checked_pose(view.pose(), str(view.pose_path))
-            views.append(PosedView(view.stem, Blob(view.image_path), pose, companions))
+            image = Blob(view.image_path)
+            lens = None
+            if own_cameras:
+                lens = Lens.pinhole((view.pinhole() or default).at(*image_size(image)))
+            views.append(PosedView(view.stem, image, pose, companions, lens, str(view.image_path)))
         scenes.append(PosedScene(f"sc{id_:04d}", tuple(views)))
     card = dataset.card()
     notes = []
-    if (card is None or card.focal_ratio is None) and not dataset.has_own_intrinsics:
+    if (card is None or card.focal_ratio is None) and not own_cameras:
         notes.append(
             "the source says no focal ratio: a 35 mm lens on a 32 mm wide sensor, at 4:3, was assumed"
         )
@@ -74,7 +76,7 @@ def read(folder: Path) -> PosedScenes:
         notes.append(f"not part of the format, and not taken over: {named}")
     return PosedScenes(
         scenes=tuple(scenes),
-        intrinsics=dataset.intrinsics(*one_size([view for scene in scenes for view in scene.views])),
+        intrinsics=default.at(*one_size([view for scene in scenes for view in scene.views])),
         card=card,
         scene_cards={name: folder / SCENE_FOLDER / name for name in dataset.scene_cards},
         movements=dataset.movements,
@@ -95,6 +97,8 @@ def write(posed: PosedScenes, folder: Path, progress: Progress) -> list[str]:
             put(companion, folder / f"{stem}{suffix}")
         if names.POSE_SUFFIX not in view.companions:
             write_matrix(folder / f"{stem}{names.POSE_SUFFIX}", view.world_from_camera)
+        if view.lens is not None:
+            write_pinhole(folder / f"{stem}{names.INTRINSICS_SUFFIX}", view.lens.intrinsics().pinhole)
         if names.AZIMUTH_SUFFIX not in view.companions and np.hypot(*view.world_from_camera[:2, 2]) > 1e-9:
             azimuth = world_from_azimuth(view.world_from_camera)
             write_matrix(folder / f"{stem}{names.AZIMUTH_SUFFIX}", azimuth)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 from PIL import Image
 
 from objnerf.dataset import names
@@ -25,15 +25,17 @@ from objnerf.dataset.convert.posed import (
     PosedScenes,
     PosedView,
     Progress,
+    check_one_camera,
     checked_pose,
     counted,
+    depth_map,
     one_size,
     put,
     put_png,
     rigid,
 )
 from objnerf.dataset.convert.sidecars import left_out, read_sidecars, write_sidecars
-from objnerf.dataset.files import read_depth, write_depth
+from objnerf.dataset.files import write_depth
 from objnerf.errors import InputError
 
 #: Focal length over the sensor's width.
@@ -106,7 +108,8 @@ def write(posed: PosedScenes, folder: Path, progress: Progress) -> list[str]:
         InputError: cameras that do not look at the origin with z up, another lens, or scenes with different
             numbers of views.
     """
-    camera = posed.intrinsics
+    check_one_camera(posed, "ObSuRF")
+    camera = posed.camera
     if not np.allclose([camera.fx, camera.fy], _FOCAL_OVER_WIDTH * camera.width, rtol=1e-4, atol=0):
         raise InputError(
             f"ObSuRF's cameras all have a 35 mm lens on a 32 mm wide sensor and square pixels, here a focal "
@@ -232,21 +235,10 @@ def _depth_reader(source: Path, intrinsics: Intrinsics, planar: bool) -> Callabl
 
 def _write_depth(view: PosedView, target: Path, intrinsics: Intrinsics) -> None:
     companion = view.companions[names.DEPTH_SUFFIX]
-    depth = _depth(companion, target) * _ray_lengths(intrinsics)
+    depth = depth_map(companion) * _ray_lengths(intrinsics)
     # What is farther than 16 bits reach (40 world units) becomes the farthest.
     steps = np.clip(np.rint(np.nan_to_num(depth, posinf=1e9) * _DEPTH_STEPS), 0, 65535)
     put(png_writer(steps.astype(np.uint16)), target)
-
-
-def _depth(companion: Companion, target: Path) -> Float32[np.ndarray, "height width"]:
-    if isinstance(companion, Blob):
-        with companion.as_file() as path:
-            return read_depth(path)
-    intermediate = target.with_suffix(".npy")
-    put(companion, intermediate)
-    depth = read_depth(intermediate)
-    intermediate.unlink()
-    return depth
 
 
 def _write_masks(scene: PosedScene, folder: Path, id_: int) -> int:

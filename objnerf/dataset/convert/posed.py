@@ -1,7 +1,9 @@
 """What all formats have in common: scenes of pictures with cameras, and where their bytes lie.
 
 Poses are ``world_from_camera`` with OpenCV axes (x right, y down, z forward), in the source's own world
-units: a conversion changes how a pose is written down, never the world it stands in.
+units. A reader says how a source is to be understood and judges nothing: it gives every view the lens that
+the source states, and ``fitting.py``, ``undistortion.py`` and ``settled`` bring that into what a target
+can hold.
 """
 
 import io
@@ -9,18 +11,23 @@ import os
 import re
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32, UInt8
 from PIL import Image
 
 from objnerf.dataset import names
-from objnerf.dataset.cameras import Intrinsics
+from objnerf.dataset.cameras import Intrinsics, typical_pinhole
 from objnerf.dataset.card import DatasetCard
+from objnerf.dataset.convert.lenses import Lens
+from objnerf.dataset.files import read_depth, read_image, write_depth, write_image
 from objnerf.errors import InputError
 
 #: Called with how many views are done and how many there are.
@@ -38,11 +45,18 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class Blob:
-    """The bytes of one file: a file of its own, or a slice of an archive."""
+    """The bytes of one file: a file of its own, a slice of an archive, or what was made of either.
+
+    Attributes:
+        path: the file, also for messages.
+        offset, size: the slice, where it is one.
+        content: the bytes themselves, where they were made already.
+    """
 
     path: Path
     offset: int = 0
     size: int | None = None
+    content: bytes | None = field(default=None, repr=False)
 
     def read(self) -> bytes:
         """All bytes.
@@ -50,6 +64,8 @@ class Blob:
         Raises:
             InputError: the file is not there or cannot be read.
         """
+        if self.content is not None:
+            return self.content
         try:
             with self.path.open("rb") as file:
                 file.seek(self.offset)
@@ -59,7 +75,7 @@ class Blob:
 
     def copy_to(self, target: Path) -> None:
         """Write the same bytes to another file."""
-        if self.size is None:
+        if self.size is None and self.content is None:
             try:
                 shutil.copyfile(self.path, target)
             except OSError as error:
@@ -70,16 +86,46 @@ class Blob:
     @contextmanager
     def as_file(self) -> Iterator[Path]:
         """A path where the bytes lie as a file, for as long as the context lasts."""
-        if self.size is None:
+        if self.size is None and self.content is None:
             yield self.path
             return
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "slice"
+            path = Path(folder) / self.path.name
             path.write_bytes(self.read())
             yield path
 
 
-#: A companion of a view: bytes to copy, or a function that writes the file.
+@dataclass(frozen=True)
+class Computed:
+    """A file that is computed when it is written: a picture, a mask or a depth map.
+
+    Attributes:
+        path: the file that it is made of, for messages.
+        array: makes the content: uint8 (height, width, 3) becomes a PNG, floats (height, width) a depth map.
+        size: width and height in pixels, where they are known beforehand.
+    """
+
+    path: Path
+    array: Callable[[], np.ndarray]
+    size: tuple[int, int] | None = None
+
+    def __call__(self, target: Path) -> None:
+        """Write the file."""
+        content = self.array()
+        if content.dtype == np.uint8:
+            write_image(target, content)
+        else:
+            write_depth(target, content)
+
+    def encoded(self) -> Blob:
+        """The file's bytes, computed now."""
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder) / "file"
+            self(target)
+            return Blob(self.path, content=target.read_bytes())
+
+
+#: A companion of a view: bytes to copy, or a function that writes the file (``Computed`` is one).
 Companion = Blob | Callable[[Path], None]
 
 
@@ -92,12 +138,16 @@ class PosedView:
         image: its bytes.
         world_from_camera: camera-to-world pose, OpenCV axes, world units.
         companions: what stands beside it, by the suffix that it has in our format (``_mask.png``, …).
+        lens: its camera, where the source has lenses of any kind; None: the dataset's one camera.
+        where: the place in the source that describes it, for messages.
     """
 
     stem: str
-    image: Blob
+    image: Blob | Computed
     world_from_camera: Float[np.ndarray, "4 4"]
     companions: dict[str, Companion] = field(default_factory=dict)
+    lens: Lens | None = None
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,35 +164,84 @@ class PosedScenes:
 
     Attributes:
         scenes: in the order of their ids, which are 0 … n-1.
-        intrinsics: of all views.
+        intrinsics: of all views that have no lens of their own. A reader may leave it out and give every view
+            its lens; ``settled`` then finds out whether they are one.
         card: what ``dataset.yaml`` said, if there was one.
         scene_cards: files for ``scenes/``, by name.
         movements: files of the manipulation test, by scene id.
         keep_stems: the views' stems are already names of our format, and stay.
         notes: what the user should know about how the source was read.
+        world: ``stated``: up, origin and unit are the source's own and mean something; ``free``: each scene
+            stands in a world of its own, as structure from motion and phones leave it.
     """
 
     scenes: tuple[PosedScene, ...]
-    intrinsics: Intrinsics
+    intrinsics: Intrinsics | None = None
     card: DatasetCard | None = None
     scene_cards: dict[str, Path] = field(default_factory=dict)
     movements: dict[int, Path] = field(default_factory=dict)
     keep_stems: bool = False
     notes: tuple[str, ...] = ()
+    world: Literal["stated", "free"] = "stated"
 
     @property
     def n_views(self) -> int:
         return sum(len(scene.views) for scene in self.scenes)
 
+    @property
+    def views(self) -> list[PosedView]:
+        """All views, scene by scene."""
+        return [view for scene in self.scenes for view in scene.views]
+
+    @property
+    def camera(self) -> Intrinsics:
+        """The camera of the views without a lens of their own; one in the middle, where each has one."""
+        assert self.intrinsics is not None
+        return self.intrinsics
+
+    def intrinsics_of(self, view: PosedView) -> Intrinsics:
+        """The camera of one view: its own, or that of all."""
+        return self.camera if view.lens is None else view.lens.intrinsics()
+
+    def with_views(self, change: Callable[[PosedView], PosedView]) -> "PosedScenes":
+        """The same scenes, each view changed."""
+        scenes = [replace(scene, views=tuple(map(change, scene.views))) for scene in self.scenes]
+        return replace(self, scenes=tuple(scenes))
+
 
 def counted(posed: PosedScenes, progress: Progress) -> Iterator[tuple[int, int, int, PosedView]]:
-    """All views as (running index, scene id, number in the scene, view), reporting after each."""
-    index = 0
-    for scene_id, scene in enumerate(posed.scenes):
-        for number, view in enumerate(scene.views):
-            yield index, scene_id, number, view
-            index += 1
-            progress(index, posed.n_views)
+    """All views as (running index, scene id, number in the scene, view), reporting after each.
+
+    What has to be decoded or computed is made ready in threads, a few views ahead: Pillow, zlib and OpenCV
+    work outside Python's lock.
+    """
+    places = [(id_, number) for id_, scene in enumerate(posed.scenes) for number in range(len(scene.views))]
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    waiting: deque[Future[PosedView]] = deque()
+    views = iter(posed.views)
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for index, (scene, number) in enumerate(places):
+            while len(waiting) < 2 * workers and (view := next(views, None)) is not None:
+                waiting.append(pool.submit(_ready, view))
+            yield index, scene, number, waiting.popleft().result()
+            progress(index + 1, len(places))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ready(view: PosedView) -> PosedView:
+    """The view with the bytes of its files made, where they have to be computed or encoded anew."""
+    companions: dict[str, Companion] = {
+        suffix: companion.encoded() if isinstance(companion, Computed) else companion
+        for suffix, companion in view.companions.items()
+    }
+    image = view.image
+    if isinstance(image, Blob) and not _is_png(image):
+        image = Computed(image.path, lambda: pixels(view.image))
+    if isinstance(image, Computed):
+        image = image.encoded()
+    return replace(view, image=image, companions=companions)
 
 
 def put(companion: Companion, target: Path) -> None:
@@ -153,36 +252,111 @@ def put(companion: Companion, target: Path) -> None:
         companion(target)
 
 
-def put_png(image: Blob, target: Path) -> None:
+def put_png(image: Blob | Computed, target: Path) -> None:
     """Write a picture as PNG: the same bytes when it is one already, else the same pixels.
+
+    Transparency is flattened on white and 16 bits are scaled to 8, as everywhere that this package reads
+    pictures.
 
     Raises:
         InputError: the bytes are no picture.
     """
-    content = image.read()
-    if content.startswith(_PNG_SIGNATURE):
-        target.write_bytes(content)
-        return
-    with _decoded(image, content) as picture:
-        picture.convert("RGB").save(target, format="PNG")
+    if isinstance(image, Blob) and _is_png(image):
+        image.copy_to(target)
+    else:
+        write_image(target, pixels(image))
 
 
-def image_size(image: Blob) -> tuple[int, int]:
+def pixels(image: Companion) -> UInt8[np.ndarray, "height width 3"]:
+    """A picture or mask as 8-bit RGB.
+
+    Raises:
+        InputError: the bytes are no picture.
+    """
+    if isinstance(image, Computed):
+        return image.array()
+    if not isinstance(image, Blob):
+        with tempfile.TemporaryDirectory() as folder:
+            image(Path(folder) / "file.png")
+            return read_image(Path(folder) / "file.png")
+    try:
+        with image.as_file() as path:
+            return read_image(path)
+    except InputError as error:
+        raise _no_image(image, error) from error
+
+
+def depth_map(companion: Companion) -> Float32[np.ndarray, "height width"]:
+    """A depth map: planar, in the source's world units.
+
+    Raises:
+        InputError: the file is no depth map.
+    """
+    if isinstance(companion, Computed):
+        return companion.array().astype(np.float32)
+    if isinstance(companion, Blob):
+        with companion.as_file() as path:
+            return read_depth(path)
+    with tempfile.TemporaryDirectory() as folder:
+        companion(Path(folder) / "depth.npy")
+        return read_depth(Path(folder) / "depth.npy")
+
+
+def image_size(image: Blob | Computed) -> tuple[int, int]:
     """Width and height of a picture, from its header.
 
     Raises:
         InputError: the bytes are no picture.
     """
+    if isinstance(image, Computed):
+        if image.size is not None:
+            return image.size
+        height, width = pixels(image).shape[:2]
+        return width, height
+    with opened(image) as picture:
+        return picture.size
+
+
+@contextmanager
+def opened(image: Blob) -> Iterator[Image.Image]:
+    """A picture of which only the header has been read yet.
+
+    Raises:
+        InputError: the bytes are no picture.
+    """
+    plain = image.size is None and image.content is None
     try:
-        if image.size is None:
-            with Image.open(image.path) as picture:
-                return picture.size
-        with Image.open(io.BytesIO(image.read())) as picture:
-            return picture.size
+        with Image.open(image.path if plain else io.BytesIO(image.read())) as picture:
+            yield picture
     except FileNotFoundError as error:
         raise InputError(f"{image.path}: no such file, and a camera names it as its picture") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{image.path}: expected an image, found a file that is none ({error})") from error
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise _no_image(image, error) from error
+
+
+def _no_image(image: Blob, reason: Exception) -> InputError:
+    """What to say about bytes that are no picture."""
+    try:
+        head = image.read()[:64]
+    except InputError as error:
+        return error
+    if head.startswith(b"version https://git-lfs"):
+        return InputError(
+            f"{image.path}: expected an image, found a Git LFS pointer that stands for it; fetch the files "
+            "themselves with `git lfs pull`"
+        )
+    if not head:
+        return InputError(f"{image.path}: expected an image, found an empty file")
+    return InputError(f"{image.path}: expected an image, found a file that is none ({reason})")
+
+
+def _is_png(image: Blob) -> bool:
+    """Whether the bytes begin as a PNG's do."""
+    if image.content is not None:
+        return image.content.startswith(_PNG_SIGNATURE)
+    size = len(_PNG_SIGNATURE)
+    head = replace(image, size=size if image.size is None else min(size, image.size))
+    return head.read() == _PNG_SIGNATURE
 
 
 def one_size(views: Sequence[PosedView], expected: tuple[int, int] | None = None) -> tuple[int, int]:
@@ -199,52 +373,63 @@ def one_size(views: Sequence[PosedView], expected: tuple[int, int] | None = None
         if size != expected:
             raise InputError(
                 f"{view.image.path}: the picture of {view.stem} is {size[0]} x {size[1]} pixels, expected "
-                f"{expected[0]} x {expected[1]}: this format has one camera for a whole dataset; "
-                "scale the pictures (and the source's intrinsics) to one size first"
+                f"{expected[0]} x {expected[1]}: this format has one size for a whole dataset; `objnerf "
+                "convert --undistort` resamples to one"
             )
     assert expected is not None
     return expected
 
 
-def one_intrinsics(found: Sequence[tuple[str, Intrinsics]]) -> Intrinsics:
-    """The one camera of a whole dataset.
+def settled(posed: PosedScenes) -> PosedScenes:
+    """The same scenes with cameras that our format can hold.
 
-    Args:
-        found: what each view's camera is, with a name for messages.
+    One centred pinhole for all views, where that is what they have; otherwise each view keeps its own
+    pinhole, and ``intrinsics`` is one in the middle of them.
+
     Raises:
-        InputError: two of them differ.
+        InputError: a view's lens bends, or pictures have different sizes.
     """
-    first_name, first = found[0]
-    for name, intrinsics in found:
-        same_focal = np.allclose(intrinsics.focal_ratio, first.focal_ratio, rtol=FOCAL_TOLERANCE, atol=0)
-        if not same_focal or (intrinsics.width, intrinsics.height) != (first.width, first.height):
+    lenses = [(view.where or view.stem, view.lens) for view in posed.views if view.lens is not None]
+    if not lenses:
+        return posed
+    for where, lens in lenses:
+        if not lens.straight:
             raise InputError(
-                f"{name}: its camera differs from that of {first_name}: {describe(intrinsics)} against "
-                f"{describe(first)}; this format has one camera for a whole dataset. Undistort and crop to "
-                "one camera first, or convert scene by scene"
+                f"{where}: the lens distortion of {lens.model} "
+                f"({', '.join(f'{value:g}' for value in lens.coefficients) or 'a fisheye'}) has no place "
+                "in our format; `objnerf convert --undistort` resamples the pictures without it"
             )
-    return first
+    one_size(posed.views)
+    found = [posed.intrinsics_of(view) for view in posed.views]
+    first = found[0]
+    alike = all(np.allclose((f.fx, f.fy), (first.fx, first.fy), rtol=FOCAL_TOLERANCE, atol=0) for f in found)
+    if alike and all(max(abs(f.offset_x), abs(f.offset_y)) <= CENTRE_TOLERANCE for f in found):
+        one = Intrinsics(first.width, first.height, first.fx, first.fy)
+        return replace(posed.with_views(lambda view: replace(view, lens=None)), intrinsics=one)
+    middle = typical_pinhole([one.pinhole for one in found]).at(first.width, first.height)
+    own = posed.with_views(lambda view: replace(view, lens=Lens.pinhole(posed.intrinsics_of(view))))
+    count = len({(f.fx, f.fy, f.offset_x, f.offset_y) for f in found})
+    note = (
+        f"{count} different or off-centre cameras: every view has its own …{names.INTRINSICS_SUFFIX}; "
+        "--undistort resamples all to one centred camera"
+    )
+    return replace(own, intrinsics=middle, notes=(*posed.notes, note))
 
 
-def describe(intrinsics: Intrinsics) -> str:
-    """Intrinsics in words."""
-    return f"{intrinsics.width} x {intrinsics.height} pixels, focal {intrinsics.fx:.6g}, {intrinsics.fy:.6g}"
-
-
-def check_centre(offset_x: float, offset_y: float, where: str) -> None:
-    """Refuse a principal point that is not the centre of the picture.
+def check_one_camera(posed: PosedScenes, target: str) -> None:
+    """Refuse cameras that differ or are off centre.
 
     Args:
-        offset_x: pixels right of the centre.
-        offset_y: pixels below it.
+        target: name of the format that holds one centred camera only, for the message.
     Raises:
-        InputError: it is off by more than half a pixel.
+        InputError: a view has a camera of its own.
     """
-    if not (abs(offset_x) <= CENTRE_TOLERANCE and abs(offset_y) <= CENTRE_TOLERANCE):
-        raise InputError(
-            f"{where}: the principal point is {offset_x:+.3f}, {offset_y:+.3f} pixels off the picture's "
-            "centre, and this format has no place for that; crop the pictures around the principal point"
-        )
+    for view in posed.views:
+        if view.lens is not None:
+            raise InputError(
+                f"{view.where or view.stem}: {target} has one centred camera for a whole dataset, and here "
+                "they differ or are off centre; `objnerf convert --undistort` resamples the pictures to one"
+            )
 
 
 def checked_pose(matrix: object, where: str) -> Float[np.ndarray, "4 4"]:
@@ -378,13 +563,3 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-
-
-@contextmanager
-def _decoded(image: Blob, content: bytes) -> Iterator[Image.Image]:
-    try:
-        with Image.open(io.BytesIO(content)) as picture:
-            picture.load()
-            yield picture
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise InputError(f"{image.path}: expected an image, found a file that is none ({error})") from error

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from objnerf.dataset import names
 from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO, Intrinsics
+from objnerf.dataset.convert.lenses import Lens
 from objnerf.dataset.convert.posed import (
     Blob,
     Companion,
@@ -20,14 +21,16 @@ from objnerf.dataset.convert.posed import (
     PosedView,
     Progress,
     checked_pose,
+    counted,
     grouped_by_name,
+    image_size,
     one_size,
     put,
     put_png,
     stems_fit,
 )
 from objnerf.dataset.convert.sidecars import read_sidecars, write_sidecars
-from objnerf.dataset.files import read_matrix, write_matrix
+from objnerf.dataset.files import read_matrix, read_pinhole, write_matrix, write_pinhole
 from objnerf.errors import InputError
 
 #: A shard is closed at the end of the scene that takes it over this size.
@@ -93,21 +96,24 @@ def write(
     Args:
         shard_bytes: a shard is closed at the end of the scene that takes it over this size.
     """
-    n_scenes, done, shard = len(posed.scenes), 0, 0
-    scene = 0
+    n_scenes, shard, scene = len(posed.scenes), 0, 0
+    views = counted(posed, progress)
     while scene < n_scenes:
         path = folder / f"shard-{shard:06d}.tar"
         with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
             while scene < n_scenes and archive.offset < shard_bytes:
-                for number, view in enumerate(posed.scenes[scene].views):
+                for _ in posed.scenes[scene].views:
+                    index, _, number, view = next(views)
                     stem = (
-                        view.stem if posed.keep_stems else names.make_view_stem(done, scene, number, n_scenes)
+                        view.stem
+                        if posed.keep_stems
+                        else names.make_view_stem(index, scene, number, n_scenes)
                     )
                     _add_sample(archive, stem, view)
-                    done += 1
-                    progress(done, posed.n_views)
                 scene += 1
         shard += 1
+    # Past the last view, so that it is counted as well.
+    next(views, None)
     write_sidecars(posed, folder)
     for id_, movement in posed.movements.items():
         Blob(movement).copy_to(folder / names.movement_name(id_))
@@ -128,6 +134,9 @@ def _add_sample(archive: tarfile.TarFile, stem: str, view: PosedView) -> None:
         if names.POSE_SUFFIX not in view.companions:
             write_matrix(path, view.world_from_camera)
             contents[_EXTENSION_OF_SUFFIX[names.POSE_SUFFIX]] = path.read_bytes()
+        if view.lens is not None:
+            write_pinhole(path, view.lens.intrinsics().pinhole)
+            contents[_EXTENSION_OF_SUFFIX[names.INTRINSICS_SUFFIX]] = path.read_bytes()
     for extension in sorted(contents):
         member = tarfile.TarInfo(f"{stem}.{extension}")
         member.size = len(contents[extension])
@@ -176,9 +185,15 @@ def _view(shard: Path, stem: str, members: dict[str, Blob]) -> PosedView:
             world_from_camera = checked_pose(read_matrix(path), where)
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
+    own_camera = _EXTENSION_OF_SUFFIX[names.INTRINSICS_SUFFIX]
     companions: dict[str, Companion] = {
         _SUFFIX_OF_EXTENSION[extension]: blob
         for extension, blob in members.items()
-        if extension in _SUFFIX_OF_EXTENSION
+        if extension in _SUFFIX_OF_EXTENSION and extension != own_camera
     }
-    return PosedView(stem, image, world_from_camera, companions)
+    lens = None
+    if own_camera in members:
+        size = image_size(image)
+        with members[own_camera].as_file() as path:
+            lens = Lens.pinhole(read_pinhole(path, size).at(*size))
+    return PosedView(stem, image, world_from_camera, companions, lens, where)

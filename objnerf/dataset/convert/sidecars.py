@@ -19,8 +19,8 @@ def card_of(posed: PosedScenes) -> DatasetCard:
     """``dataset.yaml`` for what was written: what the source said, corrected by what is there."""
     counts = {len(scene.views) for scene in posed.scenes}
     facts = {
-        "image_size": (posed.intrinsics.width, posed.intrinsics.height),
-        "focal_ratio": posed.intrinsics.focal_ratio,
+        "image_size": (posed.camera.width, posed.camera.height),
+        "focal_ratio": posed.camera.focal_ratio,
         "scenes": len(posed.scenes),
         "views_per_scene": counts.pop() if len(counts) == 1 else None,
         "conventions": CONVENTIONS,

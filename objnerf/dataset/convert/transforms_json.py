@@ -8,6 +8,8 @@ the principal point of a centred camera is (width / 2, height / 2).
 
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import numpy as np
 
 from objnerf.dataset import names
 from objnerf.dataset.cameras import OPENCV_FROM_OPENGL, Intrinsics
+from objnerf.dataset.convert import extras
+from objnerf.dataset.convert.lenses import Lens
 from objnerf.dataset.convert.posed import (
     Blob,
     Companion,
@@ -22,13 +26,10 @@ from objnerf.dataset.convert.posed import (
     PosedScenes,
     PosedView,
     Progress,
-    check_centre,
     checked_pose,
     counted,
     grouped_by_name,
     image_size,
-    one_intrinsics,
-    one_size,
     put,
     put_png,
     scene_folder_name,
@@ -36,23 +37,25 @@ from objnerf.dataset.convert.posed import (
     stems_fit,
 )
 from objnerf.dataset.convert.sidecars import left_out, read_sidecars, write_sidecars
+from objnerf.dataset.convert.transforms_lens import lens_of
 from objnerf.dataset.files import write_text
 from objnerf.errors import InputError
 
 _FILE = "transforms.json"
 #: The splits of datasets in the manner of NeRF's own synthetic scenes, which make up one scene.
 _SPLITS = ("transforms_train.json", "transforms_val.json", "transforms_test.json")
-_DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
-_PINHOLE_MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE")
 #: Keys of a frame that hold the path of a companion of ours. nerfstudio's own ``mask_path`` means something
 #: else (which pixels to train on), so that instance masks need a name of their own.
 _COMPANION_KEYS = {names.MASK_SUFFIX: "instance_mask_path", names.DEPTH_SUFFIX: "depth_file_path"}
 _COMPANION_FOLDERS = {names.MASK_SUFFIX: "instance_masks", names.DEPTH_SUFFIX: "depths"}
+#: What a picture may be, where the path has no suffix (NeRF's own scenes leave it out).
+_PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+_DEPTH_KEYS = ("depth_file_path", "depth_path")
 
 
-def recognise(folder: Path) -> bool:
-    """Whether the folder itself holds a scene's ``transforms.json``."""
-    return bool(_files(folder))
+def recognise(source: Path) -> bool:
+    """Whether a folder itself holds a scene's ``transforms.json``, or the path is such a file."""
+    return bool(_files(source))
 
 
 def recognise_nested(folder: Path) -> bool:
@@ -60,30 +63,35 @@ def recognise_nested(folder: Path) -> bool:
     return bool(scene_folders(folder, recognise))
 
 
-def read(folder: Path) -> PosedScenes:
+def read(source: Path) -> PosedScenes:
     """Read one scene, or a folder of scenes (for which see ``scene_folders``).
 
+    Args:
+        source: the folder, or the JSON file itself.
     Raises:
-        InputError: what is there is no such dataset, or our format cannot hold it: several cameras, lens
-            distortion, a principal point off the centre.
+        InputError: what is there is no such dataset.
     """
-    found: list[tuple[str, Intrinsics]] = []
+    folder = source if source.is_dir() else source.parent
     notes: list[str] = []
-    if recognise(folder):
-        views = _read_scene(folder, found)
+    if recognise(source):
+        views = _read_scene(source, notes)
         scenes, keep = grouped_by_name(views, folder.name)
         keep = keep and stems_fit(scenes)
     else:
         folders = scene_folders(folder, recognise)
         if not folders:
-            raise InputError(f"{folder}: expected {_FILE} in it or in its sub-folders, found none")
-        scenes = tuple(PosedScene(path.name, tuple(_read_scene(path, found))) for path in folders)
+            raise InputError(f"{source}: expected {_FILE} in it or in its sub-folders, found none")
+        scenes = tuple(PosedScene(path.name, tuple(_read_scene(path, notes))) for path in folders)
         keep = stems_fit(scenes)
-    intrinsics = one_intrinsics(found)
-    one_size([view for scene in scenes for view in scene.views], (intrinsics.width, intrinsics.height))
     card, scene_cards = read_sidecars(folder)
     return PosedScenes(
-        scenes, intrinsics, card=card, scene_cards=scene_cards, keep_stems=keep, notes=tuple(notes)
+        scenes,
+        card=card,
+        scene_cards=scene_cards,
+        keep_stems=keep,
+        notes=tuple(notes),
+        # What we wrote stands in our world; anybody else's file does not say.
+        world="free" if card is None else "stated",
     )
 
 
@@ -94,7 +102,7 @@ def write_nerfstudio(posed: PosedScenes, folder: Path, progress: Progress) -> li
 
 def write_instant_ngp(posed: PosedScenes, folder: Path, progress: Progress) -> list[str]:
     """Write a folder a scene, with the keys that instant-ngp reads; returns what had to be left out."""
-    camera = posed.intrinsics
+    camera = posed.camera
     header = {
         "camera_angle_x": 2 * math.atan(camera.width / (2 * camera.fx)),
         "camera_angle_y": 2 * math.atan(camera.height / (2 * camera.fy)),
@@ -115,24 +123,21 @@ def _aabb_scale(posed: PosedScenes) -> int:
 
 
 def _write(posed: PosedScenes, folder: Path, progress: Progress, header: dict[str, Any]) -> list[str]:
-    camera = posed.intrinsics
+    camera = posed.camera
     n_scenes = len(posed.scenes)
-    header = header | {
-        "fl_x": camera.fx,
-        "fl_y": camera.fy,
-        "cx": camera.width / 2,
-        "cy": camera.height / 2,
-        "w": camera.width,
-        "h": camera.height,
-        **dict.fromkeys(("k1", "k2", "p1", "p2"), 0.0),
-    }
+    header = header | _camera_keys(camera)
+    header |= {**dict.fromkeys(("k1", "k2", "p1", "p2"), 0.0), "depth_unit_scale_factor": 1.0}
+    if any(view.lens is not None for view in posed.views):
+        # nerfstudio looks into the frames only where the file says nothing.
+        header = {key: value for key, value in header.items() if key not in _camera_keys(camera)}
     frames: list[list[dict[str, Any]]] = [[] for _ in posed.scenes]
     for index, scene, number, view in counted(posed, progress):
         stem = view.stem if posed.keep_stems else names.make_view_stem(index, scene, number, n_scenes)
         scene_folder = folder / scene_folder_name(scene, n_scenes)
         (scene_folder / "images").mkdir(parents=True, exist_ok=True)
         put_png(view.image, scene_folder / "images" / f"{stem}.png")
-        frame: dict[str, Any] = {
+        own = {} if view.lens is None else _camera_keys(view.lens.intrinsics())
+        frame: dict[str, Any] = own | {
             "file_path": f"images/{stem}.png",
             "transform_matrix": (view.world_from_camera @ OPENCV_FROM_OPENGL).tolist(),
         }
@@ -150,33 +155,126 @@ def _write(posed: PosedScenes, folder: Path, progress: Progress, header: dict[st
     return left_out(posed, set(_COMPANION_KEYS))
 
 
-def _files(folder: Path) -> list[Path]:
-    """The JSON files that describe the scene in a folder: one, or its splits."""
-    if (folder / _FILE).is_file():
-        return [folder / _FILE]
-    return [folder / name for name in _SPLITS if (folder / name).is_file()]
+def _camera_keys(camera: Intrinsics) -> dict[str, float]:
+    """A camera's numbers under nerfstudio's keys; pixels are counted from the corner of the first."""
+    return {
+        "fl_x": camera.fx,
+        "fl_y": camera.fy,
+        "cx": camera.width / 2 + camera.offset_x,
+        "cy": camera.height / 2 + camera.offset_y,
+        "w": camera.width,
+        "h": camera.height,
+    }
 
 
-def _read_scene(folder: Path, found: list[tuple[str, Intrinsics]]) -> list[PosedView]:
-    """The views of one scene; appends each one's camera to ``found``."""
-    views = []
-    for path in _files(folder):
+def _files(source: Path) -> list[Path]:
+    """The JSON files that describe the scene in a folder: one, or its splits; or the file that was named."""
+    if source.is_file():
+        return [source] if source.suffix.lower() == ".json" else []
+    if (source / _FILE).is_file():
+        return [source / _FILE]
+    return [source / name for name in _SPLITS if (source / name).is_file()]
+
+
+@dataclass
+class _Files:
+    """Finds the files that frames name, and remembers what had to be done for it.
+
+    Attributes:
+        folder: where the JSON lies.
+        listed: names in the folders that were looked into, by their lower case.
+        elsewhere: the first path that was found by leaving out its beginning, with where it was found.
+    """
+
+    folder: Path
+    listed: dict[Path, dict[str, str]] = field(default_factory=dict)
+    elsewhere: tuple[str, Path] | None = None
+
+    def find(self, name: str, suffixes: Sequence[str] = ()) -> Path | None:
+        """Where a file lies; None when it is nowhere.
+
+        Paths may be Windows', relative to where a program was run instead of to the JSON (then their first
+        folders are left out), or without a suffix.
+        """
+        parts = Path(name.replace("\\", "/")).parts
+        for start in range(max(1, len(parts))):
+            path = self.folder.joinpath(*parts[start:])
+            for suffix in ("", *suffixes):
+                found = self._same(path.with_name(path.name + suffix))
+                if found is not None:
+                    if start and self.elsewhere is None:
+                        self.elsewhere = (name, found)
+                    return found
+        return None
+
+    def _same(self, path: Path) -> Path | None:
+        """The file of this name, or of one that differs in upper and lower case."""
+        if path.is_file():
+            return path
+        if path.parent not in self.listed:
+            found = path.parent.iterdir() if path.parent.is_dir() else ()
+            self.listed[path.parent] = {entry.name.lower(): entry.name for entry in found}
+        other = self.listed[path.parent].get(path.name.lower())
+        return path.with_name(other) if other is not None and path.with_name(other).is_file() else None
+
+
+def _read_scene(source: Path, notes: list[str]) -> list[PosedView]:
+    """The views of one scene; adds to the notes what the user should know."""
+    views: list[PosedView] = []
+    missing: list[str] = []
+    times: set[Any] = set()
+    carried = extras.Extras()
+    for path in _files(source):
+        files = _Files(path.parent)
         content = _parsed(path)
         frames = content.get("frames")
         if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
             raise InputError(f"{path}: expected a list of frames under the key 'frames'")
-        size: tuple[int, int] | None = None
         for number, frame in enumerate(frames):
             where = f"{path}, frame {number}"
-            image = _image_path(folder, frame, where)
-            # One header is enough here; that all pictures have this size is checked once they are known.
-            size = size or image_size(Blob(image))
-            found.append((where, _intrinsics(content | frame, size, where)))
+            name = frame.get("file_path")
+            if not isinstance(name, str) or not name:
+                raise InputError(
+                    f"{where}: expected the picture's path under the key 'file_path', found {name!r}"
+                )
+            image = files.find(name, _PICTURE_SUFFIXES)
+            if image is None:
+                missing.append(f"{where}: its picture {path.parent / name} is not there")
+                continue
+            times.add(str(frame.get("time")))
             pose = checked_pose(frame.get("transform_matrix"), where) @ OPENCV_FROM_OPENGL
-            views.append(PosedView(image.stem, Blob(image), pose, _companions(folder, frame)))
+            view = PosedView(
+                image.stem, Blob(image), pose, lens=_lens(content | frame, image, where), where=where
+            )
+            views.append(_with_companions(view, files, content | frame, carried))
+        if files.elsewhere is not None:
+            name, found = files.elsewhere
+            notes.append(
+                f"{path}: {name} is not there; paths were taken to begin at another folder, so it was read "
+                f"from {found}"
+            )
     if not views:
-        raise InputError(f"{_files(folder)[0]}: expected at least one frame, found none")
-    return views
+        raise InputError(
+            missing[0] if missing else f"{_files(source)[0]}: expected at least one frame, found none"
+        )
+    if missing:
+        notes.append(
+            f"{len(missing)} of {len(missing) + len(views)} frames have no picture and were left out; the "
+            f"first: {missing[0]}"
+        )
+    if len(times) > 1:
+        notes.append(
+            f"{source}: the frames were taken at {len(times)} different times (key 'time'), which has no "
+            "place in our format: a scene that moves becomes a static one, and its views contradict each "
+            "other"
+        )
+    return carried.settled(views, notes, str(source))
+
+
+def _lens(content: dict[str, Any], image: Path, where: str) -> Lens:
+    """The lens of a frame; the picture's header is read only where the keys don't tell its size."""
+    size = (1, 1) if "w" in content and "h" in content else image_size(Blob(image))
+    return lens_of(content, size, where)
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -191,76 +289,26 @@ def _parsed(path: Path) -> dict[str, Any]:
     return content
 
 
-def _image_path(folder: Path, frame: dict[str, Any], where: str) -> Path:
-    """Where a frame's picture lies; NeRF's own scenes leave the suffix out."""
-    name = frame.get("file_path")
-    if not isinstance(name, str) or not name:
-        raise InputError(f"{where}: expected the picture's path under the key 'file_path', found {name!r}")
-    path = folder / name
-    for candidate in (path, *(path.with_name(path.name + suffix) for suffix in (".png", ".jpg", ".jpeg"))):
-        if candidate.is_file():
-            return candidate
-    raise InputError(f"{where}: its picture {path} is not there")
+def _with_companions(
+    view: PosedView, files: _Files, content: dict[str, Any], carried: extras.Extras
+) -> PosedView:
+    """The view with its instance mask; masks and depth maps of other programs are put down in ``carried``."""
 
+    def found(key: str) -> Path | None:
+        name = content.get(key)
+        if not isinstance(name, str):
+            return None
+        path = files.find(name)
+        if path is None:
+            carried.missing.append(f"{view.where}: its {key} {name}")
+        return path
 
-def _companions(folder: Path, frame: dict[str, Any]) -> dict[str, Companion]:
     companions: dict[str, Companion] = {}
-    for suffix, key in _COMPANION_KEYS.items():
-        name = frame.get(key)
-        # Depth in another file format is in units that the JSON does not tell.
-        if isinstance(name, str) and name.endswith(Path(suffix).suffix) and (folder / name).is_file():
-            companions[suffix] = Blob(folder / name)
-    return companions
-
-
-def _intrinsics(content: dict[str, Any], size: tuple[int, int], where: str) -> Intrinsics:
-    """The camera of a frame, from its own keys or the file's."""
-    width, height = _integer(content, "w", size[0], where), _integer(content, "h", size[1], where)
-    model = content.get("camera_model", "PINHOLE")
-    if model not in _PINHOLE_MODELS or content.get("is_fisheye"):
-        raise InputError(
-            f"{where}: expected a pinhole camera, found camera_model {model!r}; undistort it first"
-        )
-    for key in _DISTORTION:
-        if abs(_number(content, key, 0.0, where)) > 1e-12:
-            raise InputError(
-                f"{where}: the lens distortion {key} = {content[key]} has no place in our format; undistort "
-                "the pictures first (COLMAP's image_undistorter does it)"
-            )
-    fx = _focal(content, "fl_x", "camera_angle_x", width, where)
-    if fx is None:
-        raise InputError(f"{where}: expected a focal length under 'fl_x' or 'camera_angle_x', found neither")
-    # Square pixels where nothing is said about the vertical.
-    fy = _focal(content, "fl_y", "camera_angle_y", height, where) or fx
-    centre_x = _number(content, "cx", width / 2, where)
-    centre_y = _number(content, "cy", height / 2, where)
-    check_centre(centre_x - width / 2, centre_y - height / 2, where)
-    return Intrinsics(width, height, fx, fy)
-
-
-def _focal(content: dict[str, Any], key: str, angle_key: str, side: int, where: str) -> float | None:
-    """A focal length in pixels, said directly or as the field of view in radians."""
-    if key in content:
-        focal = _number(content, key, 0.0, where)
-    elif angle_key in content:
-        angle = _number(content, angle_key, 0.0, where)
-        focal = side / (2 * math.tan(angle / 2)) if 0 < angle < math.pi else 0.0
-    else:
-        return None
-    if not focal > 0:
-        raise InputError(f"{where}: expected a positive focal length, found {focal}")
-    return focal
-
-
-def _number(content: dict[str, Any], key: str, default: float, where: str) -> float:
-    value = content.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"{where}: expected a number under {key!r}, found {value!r}")
-    return float(value)
-
-
-def _integer(content: dict[str, Any], key: str, default: int, where: str) -> int:
-    value = _number(content, key, float(default), where)
-    if value < 1 or value != int(value):
-        raise InputError(f"{where}: expected a whole number of pixels under {key!r}, found {value!r}")
-    return int(value)
+    if (mask := found(_COMPANION_KEYS[names.MASK_SUFFIX])) is not None:
+        companions[names.MASK_SUFFIX] = Blob(mask)
+    elif (mask := found("mask_path")) is not None:
+        carried.masks[view.where] = mask
+    key = next((key for key in _DEPTH_KEYS if isinstance(content.get(key), str)), None)
+    if key is not None and (depth := found(key)) is not None:
+        carried.depths[view.where] = (depth, extras.depth_unit(content, depth, view.where))
+    return PosedView(view.stem, view.image, view.world_from_camera, companions, view.lens, view.where)

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from objnerf.dataset import names
-from objnerf.dataset.cameras import Intrinsics
-from objnerf.dataset.convert.masks import colours_of, mask_of, object_numbers, png_writer
+from objnerf.dataset.convert.lenses import Lens
+from objnerf.dataset.convert.masks import colours_of, first_in_every_view, mask_of, object_numbers, png_writer
 from objnerf.dataset.convert.posed import (
     Blob,
     Companion,
@@ -21,11 +21,9 @@ from objnerf.dataset.convert.posed import (
     PosedScenes,
     PosedView,
     Progress,
-    check_centre,
     checked_pose,
     counted,
-    one_intrinsics,
-    one_size,
+    image_size,
     put,
     put_png,
 )
@@ -61,11 +59,10 @@ def read(folder: Path) -> PosedScenes:
     """Read such a folder; the scenes are told apart by the ids in the names, and numbered from 0.
 
     Raises:
-        InputError: a view without pose or intrinsics, several cameras, or a principal point off the centre.
+        InputError: a view without usable pose or intrinsics.
     """
     dataset = scan_dataset(folder)
     notes = []
-    found: list[tuple[str, Intrinsics]] = []
     scenes = []
     strays_as_depth = {f"{view.stem}{suffix}" for view in dataset.views() for suffix in _DEPTHS}
     for scene in dataset.scenes.values():
@@ -74,8 +71,7 @@ def read(folder: Path) -> PosedScenes:
         masks = _palette_masks(members)
         views = []
         for view in members:
-            size = one_size([PosedView(view.stem, Blob(view.image_path), np.eye(4))])
-            found.append((view.stem, _intrinsics(view, size)))
+            lens = _lens(view)
             companions: dict[str, Companion] = {
                 suffix: Blob(view.root / f"{view.stem}{suffix}")
                 for suffix in sorted(view.companions & _CARRIED)
@@ -83,9 +79,10 @@ def read(folder: Path) -> PosedScenes:
             if view.stem in masks:
                 companions[names.MASK_SUFFIX] = masks[view.stem]
             pose = checked_pose(view.pose(), str(view.pose_path))
-            views.append(PosedView(view.stem, Blob(view.image_path), pose, companions))
+            where = str(view.image_path)
+            views.append(PosedView(view.stem, Blob(view.image_path), pose, companions, lens, where))
         scenes.append(PosedScene(f"sc{scene.id:04d}", tuple(views)))
-    if not found:
+    if not any(scene.views for scene in scenes):
         raise InputError(f"{folder}: expected views named like 00000_sc0000_az00.png, found none")
     ids = list(dataset.scenes)
     if ids != list(range(len(ids))):
@@ -94,10 +91,8 @@ def read(folder: Path) -> PosedScenes:
         f"{view.stem}.png" in strays_as_depth for view in dataset.views()
     ):
         notes.append("depth as .pfm or .png was left out: its unit is not known")
-    intrinsics = one_intrinsics(found)
-    one_size([view for scene in scenes for view in scene.views], (intrinsics.width, intrinsics.height))
     card, scene_cards = read_sidecars(folder)
-    return PosedScenes(tuple(scenes), intrinsics, card=card, scene_cards=scene_cards, notes=tuple(notes))
+    return PosedScenes(tuple(scenes), card=card, scene_cards=scene_cards, notes=tuple(notes))
 
 
 def write(posed: PosedScenes, folder: Path, progress: Progress) -> list[str]:
@@ -117,7 +112,7 @@ def write(posed: PosedScenes, folder: Path, progress: Progress) -> list[str]:
         if number == 0:
             black = _black_masks(posed.scenes[scene])
         put_png(view.image, folder / f"{stem}.png")
-        write_pinhole(folder / f"{stem}{names.INTRINSICS_SUFFIX}", posed.intrinsics.pinhole)
+        write_pinhole(folder / f"{stem}{names.INTRINSICS_SUFFIX}", posed.intrinsics_of(view).pinhole)
         if names.POSE_SUFFIX not in view.companions:
             write_matrix(folder / f"{stem}{names.POSE_SUFFIX}", view.world_from_camera)
         for suffix in sorted(_CARRIED & view.companions.keys()):
@@ -127,42 +122,40 @@ def write(posed: PosedScenes, folder: Path, progress: Progress) -> list[str]:
     return left_out(posed, _CARRIED)
 
 
-def _intrinsics(view: View, size: tuple[int, int]) -> Intrinsics:
+def _lens(view: View) -> Lens:
     """The camera of one view."""
     path = view.root / f"{view.stem}{names.INTRINSICS_SUFFIX}"
     if not path.is_file():
         raise InputError(f"{path}: expected the view's intrinsics, found no such file")
-    intrinsics = read_pinhole(path, size).at(*size)
-    check_centre(intrinsics.offset_x, intrinsics.offset_y, str(path))
-    return Intrinsics(*size, intrinsics.fx, intrinsics.fy)
+    size = image_size(Blob(view.image_path))
+    return Lens.pinhole(read_pinhole(path, size).at(*size))
 
 
 def _palette_masks(views: list[View]) -> dict[str, Companion]:
     """The masks of a scene in our colours, by stem: uOCF's background is the darkest colour.
 
-    Colours of our own palette stay as they are.
+    Colours of our own palette stay as they are when the first, blue, is among them; otherwise the objects are
+    numbered from it by their grey levels.
     """
     masks = {view.stem: read_mask(view.mask_path) for view in views if view.mask_path is not None}
     if not masks:
         return {}
-    colours = np.unique(
-        np.concatenate([np.unique(mask.reshape(-1, 3), axis=0) for mask in masks.values()]), axis=0
-    )
-    colours = colours[np.argsort(grey_levels(colours), kind="stable")]
-    if len(colours) > len(OBJECT_COLOURS) + 1:
+    seen = [{tuple(c) for c in np.unique(mask.reshape(-1, 3), axis=0).tolist()} for mask in masks.values()]
+    _, *objects = sorted(set().union(*seen), key=lambda c: int(grey_levels(np.array(c, np.uint8))))
+    if len(objects) > len(OBJECT_COLOURS):
         raise InputError(
             f"{views[0].mask_path}: expected masks of at most {len(OBJECT_COLOURS)} flat colours on black, "
-            f"found {len(colours)}; are their edges smoothed?"
+            f"found {len(objects) + 1}; are their edges smoothed?"
         )
-    darkest, objects = colours[0], [tuple(colour) for colour in colours[1:].tolist()]
-    ours = set(objects) <= set(OBJECT_COLOURS)
+    if set(objects) <= set(OBJECT_COLOURS) and OBJECT_COLOURS[0] in objects:
+        places = {colour: OBJECT_COLOURS.index(colour) + 1 for colour in objects}
+    else:
+        places = {colour: n for n, colour in enumerate(first_in_every_view(objects, seen), start=1)}
     recoloured: dict[str, Companion] = {}
     for stem, mask in masks.items():
         numbers = np.zeros(mask.shape[:2], dtype=np.int64)
-        for number, colour in enumerate(objects, start=1):
-            place = OBJECT_COLOURS.index(colour) + 1 if ours else number
+        for colour, place in places.items():
             numbers[(mask == np.array(colour, np.uint8)).all(axis=-1)] = place
-        numbers[(mask == darkest).all(axis=-1)] = 0
         recoloured[stem] = png_writer(colours_of(numbers, stem))
     return recoloured
 

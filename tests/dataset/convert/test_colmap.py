@@ -166,14 +166,14 @@ def test_further_models_of_a_reconstruction_are_mentioned(model: Path, tmp_path:
     [
         ("1 SIMPLE_RADIAL 8 6 10 4 3 0.1", "lens distortion of SIMPLE_RADIAL"),
         ("1 OPENCV_FISHEYE 8 6 10 10 4 3 0 0 0 0", "lens distortion of OPENCV_FISHEYE"),
-        ("1 PINHOLE 8 6 10 10 5.2 3", "1.200, .0.000 pixels off"),
         ("1 PINHOLE 8 6 10 10 4", "4 parameters, found 3"),
         ("1 PINHOLE 8 6 -10 10 4 3", "positive"),
         ("1 MAGIC 8 6 10 4 3", "'MAGIC' is no camera model"),
         ("1 PINHOLE eight 6 10 10 4 3", "expected an id, model, width"),
-        ("1 PINHOLE 16 12 20 20 8 6", "8 x 6 pixels, expected 16 x 12"),
+        ("1 PINHOLE 16 16 20 20 8 8", "8 x 6 pixels, expected 16 x 16"),
+        ("1 EQUIRECTANGULAR 8 6 8 6", "show all directions"),
         ("2 PINHOLE 8 6 10 10 4 3", "its camera 1 is not in the model"),
-        ("1 PINHOLE 8 6 10 10 nan 3", "principal point"),
+        ("1 PINHOLE 8 6 10 10 nan 3", "finite"),
     ],
 )
 def test_cameras_that_we_cannot_hold_are_refused(
@@ -191,12 +191,24 @@ def test_radial_cameras_without_distortion_are_pinholes(model: Path, tmp_path: P
     assert open_dataset(tmp_path / "ours").intrinsics(8, 6) == Intrinsics(8, 6, 10.0, 11.0)
 
 
-def test_two_cameras_are_refused(model: Path, tmp_path: Path) -> None:
-    (model / "sparse/0/cameras.txt").write_text("1 PINHOLE 8 6 10 10 4 3\n2 PINHOLE 8 6 12 12 4 3\n")
+def test_cameras_that_differ_are_every_views_own(model: Path, tmp_path: Path, pycolmap) -> None:
+    """COLMAP counts pixels from a corner: cx = 5.2 of 8 pixels is 1.2 right of the middle."""
+    (model / "sparse/0/cameras.txt").write_text("1 PINHOLE 8 6 10 10 4 3\n2 PINHOLE 8 6 12 13 5.2 3\n")
     images = model / "sparse/0/images.txt"
     images.write_text(images.read_text().replace(" 3 1 a.png", " 3 2 a.png"))
-    with pytest.raises(InputError, match="one camera for a whole dataset"):
-        convert(model, tmp_path / "ours")
+    done = convert(model, tmp_path / "ours")
+    assert any("2 different or off-centre cameras" in note for note in done.notes)
+    first, second = open_dataset(tmp_path / "ours").views()
+    own = first.pinhole()
+    assert own is not None
+    pixels = own.at(8, 6)
+    assert (pixels.fx, pixels.fy, pixels.offset_x, pixels.offset_y) == pytest.approx((12, 13, 1.2, 0))
+    assert second.pinhole().at(8, 6) == Intrinsics(8, 6, 10.0, 10.0)
+    for target in ("colmap", "colmap-binary"):
+        convert(tmp_path / "ours", tmp_path / target, target_format=target)
+        read = pycolmap.Reconstruction(str(tmp_path / target / "sc0000" / "sparse" / "0"))
+        camera = read.find_image_with_name(f"{first.stem}.png").camera
+        np.testing.assert_allclose(camera.params, [12, 13, 5.2, 3], rtol=1e-12)
 
 
 @pytest.mark.parametrize(

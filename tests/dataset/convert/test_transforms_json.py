@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from objnerf.dataset import open_dataset
+from objnerf.dataset import Intrinsics, open_dataset
 from objnerf.dataset.convert import convert
 from objnerf.dataset.files import write_image
 from objnerf.errors import InputError
@@ -138,15 +138,14 @@ def test_one_file_of_several_scenes_is_told_apart_by_our_names(make_scene, tmp_p
 @pytest.mark.parametrize(
     ("header", "frame", "message"),
     [
-        ({"fl_x": 10, "k1": 0.01}, {}, "lens distortion k1 = 0.01"),
-        ({"fl_x": 10}, {"p2": 0.5}, "lens distortion p2"),
+        ({"fl_x": 10, "k1": 0.01}, {}, r"lens distortion of OPENCV \(0.01, 0, 0, 0\)"),
+        ({"fl_x": 10}, {"p2": 0.5}, r"lens distortion of OPENCV \(0, 0, 0, 0.5\)"),
         ({"fl_x": 10, "camera_model": "OPENCV_FISHEYE"}, {}, "OPENCV_FISHEYE"),
         ({"fl_x": 10, "is_fisheye": True}, {}, "undistort"),
-        ({"fl_x": 10, "cx": 6}, {}, "2.000, .0.000 pixels off"),
-        ({}, {}, "'fl_x' or 'camera_angle_x', found neither"),
+        ({}, {}, "expected a focal length under 'fl_x' or 'camera_angle_x' .*found neither"),
         ({"fl_x": 0}, {}, "positive focal length"),
         ({"fl_x": "ten"}, {}, "expected a number under 'fl_x', found 'ten'"),
-        ({"fl_x": 10, "w": 16, "h": 12}, {}, "8 x 6 pixels, expected 16 x 12"),
+        ({"fl_x": 10, "w": 16, "h": 16}, {}, "8 x 6 pixels, expected 16 x 16"),
         ({"fl_x": 10, "w": 8.5}, {}, "whole number of pixels"),
         ({"fl_x": 10}, {"transform_matrix": [[1, 0], [0, 1]]}, r"found the shape \(2, 2\)"),
         ({"fl_x": 10}, {"transform_matrix": [[math.nan] * 4] * 4}, "nan or inf"),
@@ -164,11 +163,21 @@ def test_what_we_cannot_hold_is_refused(
     assert not (tmp_path / "ours").exists()
 
 
-def test_two_cameras_are_refused(make_scene, tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["nerfstudio", "webdataset", "uocf", "colmap"])
+def test_cameras_that_differ_are_every_views_own(make_scene, tmp_path: Path, target: str) -> None:
     frames = [{"file_path": f"{name}.png", "transform_matrix": OPENGL} for name in "ab"]
-    scene = make_scene({"fl_x": 10}, [frames[0], frames[1] | {"fl_x": 11}])
-    with pytest.raises(InputError, match=r"frame 1: its camera differs from that of .*frame 0"):
-        convert(scene, tmp_path / "ours")
+    scene = make_scene({"fl_x": 10, "cx": 4, "cy": 3}, [frames[0], frames[1] | {"fl_x": 11, "cx": 6}])
+    convert(scene, tmp_path / "first")
+    convert(tmp_path / "first", tmp_path / "there", target_format=target)
+    convert(tmp_path / "there", tmp_path / "ours")
+    first, second = (view.pinhole() for view in open_dataset(tmp_path / "ours").views())
+    assert first is not None
+    assert second is not None
+    assert first.at(8, 6) == Intrinsics(8, 6, 10.0, 10.0)
+    found = second.at(8, 6)
+    assert (found.fx, found.fy, found.offset_x, found.offset_y) == pytest.approx((11, 11, 2, 0))
+    with pytest.raises(InputError, match="ObSuRF has one centred camera"):
+        convert(tmp_path / "ours", tmp_path / "obsurf", target_format="obsurf")
 
 
 @pytest.mark.parametrize(
