@@ -532,6 +532,7 @@ def train(
     from the reference. Under torchrun several processes share the work.
     """
     from objnerf.console import format_seconds, progress_bar
+    from objnerf.dataset import open_dataset
     from objnerf.training.recipe import dump_yaml, resolve_recipe
 
     recipe, out = resolve_recipe(dataset, source, out, options, assignments, resume=resume)
@@ -539,7 +540,10 @@ def train(
         click.echo(dump_yaml(recipe), nl=False)
         return
     if checks and os.environ.get("RANK", "0") == "0":
-        _refuse_unsound(dataset, num_slots=recipe.model.num_slots, **recipe.scale.model_dump())
+        scale = recipe.scale.model_dump(exclude={"own_intrinsics"})
+        if recipe.scale.own_intrinsics and open_dataset(dataset).has_own_intrinsics:
+            del scale["focal_ratio"]  # said as an option, it would hold for views with their own as well
+        _refuse_unsound(dataset, num_slots=recipe.model.num_slots, **scale)
 
     from objnerf.training.loop import train as train_model
     from objnerf.training.processes import stopped_by_signal
@@ -677,6 +681,7 @@ def render(
             stage.poses,
             stage.settings,
             out,
+            pinholes=stage.pinholes,
             name=stage.name,
             slots=shown,
             progress=progress,
@@ -745,7 +750,14 @@ def edit(
         changed = changed.with_background(stage.encode(background_from))
     with progress_bar("rendering", "views") as progress:
         written = renders.write_edit(
-            stage.model, stage.code, changed, stage.poses, stage.settings, out, progress=progress
+            stage.model,
+            stage.code,
+            changed,
+            stage.poses,
+            stage.settings,
+            out,
+            pinholes=stage.pinholes,
+            progress=progress,
         )
     click.echo(renders.tell(written))
 

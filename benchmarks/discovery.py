@@ -29,7 +29,7 @@ from objnerf.dataset.files import atomic_path
 from objnerf.dataset.index import Dataset, Scene, open_dataset
 from objnerf.evaluation.evaluate import Evaluation, evaluate_run, open_run
 from objnerf.training.loop import train
-from objnerf.training.recipe import Recipe, Scale, load_recipe
+from objnerf.training.recipe import Recipe, load_recipe, scale_of
 
 FIGURES = ("fg_ari", "nv_ari", "ari", "psnr")
 
@@ -51,8 +51,7 @@ class Run:
 
 def contender_recipe(name: str, dataset: Dataset, assignments: Sequence[tuple[str, Any]] = ()) -> Recipe:
     """The recipe of a contender: one of the package, or ``uorf``, the faithful one at tiny's size."""
-    card = dataset.card()
-    scale = {} if card is None else {field: getattr(card, field) for field in Scale.model_fields}
+    scale = scale_of(dataset)
     if name != "uorf":
         return load_recipe(name, dataset_scale=scale, overrides=assignments)
     tiny = load_recipe("tiny", dataset_scale=scale)

@@ -30,7 +30,7 @@ from plotly.subplots import make_subplots
 from objnerf.dataset.files import atomic_path
 from objnerf.dataset.index import Dataset, open_dataset
 from objnerf.training.loop import train
-from objnerf.training.recipe import Recipe, Scale, load_recipe
+from objnerf.training.recipe import Recipe, load_recipe, scale_of
 
 _log = logging.getLogger("discovery_gpu")
 
@@ -51,15 +51,13 @@ class Throughput:
 
 def read_recipe(name: str, dataset: Dataset, held_out: int | None, assignments: Sequence[str]) -> Recipe:
     """A recipe with what the dataset says about its scale, scenes held out, and no files but the needed."""
-    card = dataset.card()
-    scale = {} if card is None else {field: getattr(card, field) for field in Scale.model_fields}
     overrides: list[tuple[str, Any]] = [("saving.tensorboard", False), ("evaluation.every", 0)]
     if held_out is not None:
         overrides.append(("held_out.scenes", held_out))
     for assignment in assignments:
         key, _, value = assignment.partition("=")
         overrides.append((key, json.loads(value)))
-    return load_recipe(name, dataset_scale=scale, overrides=overrides)
+    return load_recipe(name, dataset_scale=scale_of(dataset), overrides=overrides)
 
 
 def measure_throughput(recipe: Recipe, dataset: Dataset, out: Path, device: str, steps: int) -> Throughput:

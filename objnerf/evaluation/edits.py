@@ -16,7 +16,14 @@ from objnerf.dataset.files import grey_levels, read_image
 from objnerf.dataset.index import Dataset, Scene, View
 from objnerf.errors import InputError
 from objnerf.evaluation.metrics import MetricUnavailable
-from objnerf.evaluation.scenes import RenderSettings, as_float, encode_scene, finite_pose, render_view
+from objnerf.evaluation.scenes import (
+    RenderSettings,
+    as_float,
+    encode_scene,
+    finite_pose,
+    own_pinhole,
+    render_view,
+)
 from objnerf.evaluation.segmentation import best_slot, resize_mask
 from objnerf.models.scene import SceneCode, SceneModel
 from objnerf.training.data import resize_by_area
@@ -49,7 +56,10 @@ def score_edits(
 
     def measure(what: str, edited: SceneCode, suffix: str) -> None:
         pairs = [
-            (render_view(model, edited, pose, settings).rgb, _picture(view, suffix, settings.size))
+            (
+                render_view(model, edited, pose, settings, pinhole=own_pinhole(view, settings)).rgb,
+                _picture(view, suffix, settings.size),
+            )
             for view, pose in zip(scene.views, poses, strict=True)
         ]
         for name, score in scores.items():
@@ -102,7 +112,8 @@ def slots_to_move(
         world_from_camera: its pose, OpenCV axes.
     """
     wanted = moving_pixels(view, settings.size)
-    rendering = render_view(model, code, world_from_camera, settings, reference=True)
+    pinhole = own_pinhole(view, settings)
+    rendering = render_view(model, code, world_from_camera, settings, pinhole=pinhole, reference=True)
     assert rendering.reference_labels is not None
     count = code.slots.shape[1]
     return (

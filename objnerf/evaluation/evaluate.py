@@ -19,7 +19,6 @@ import torch
 
 from objnerf import __version__
 from objnerf.console import Progress, no_progress
-from objnerf.dataset.card import DatasetCard
 from objnerf.dataset.index import Dataset, Scene
 from objnerf.errors import InputError
 from objnerf.evaluation import metrics
@@ -39,7 +38,7 @@ from objnerf.models.reference_checkpoint import load_reference
 from objnerf.models.scene import SceneModel
 from objnerf.training.checkpoints import checkpoint_path, load_run, read_state, scene_geometry
 from objnerf.training.processes import choose_device
-from objnerf.training.recipe import DatasetFacts, Recipe, Scale, load_recipe, read_run_config
+from objnerf.training.recipe import DatasetFacts, Recipe, load_recipe, read_run_config, scale_of
 
 _log = logging.getLogger(__name__)
 
@@ -177,6 +176,7 @@ def render_settings(recipe: Recipe, *, seed: int = 0) -> RenderSettings:
         locality=recipe.locality.until is None,
         chunk_rays=recipe.sampling.chunk,
         seed=seed,
+        own_intrinsics=recipe.scale.own_intrinsics,
     )
 
 
@@ -249,15 +249,14 @@ def open_run(
     """
     where = choose_device(device)
     if recipe is not None:
-        return _open_reference(run, where, recipe, None if dataset is None else dataset.card())
+        return _open_reference(run, where, recipe, dataset)
     config = read_run_config(run)
     model, _ = load_run(run, where)
     return OpenedRun(run, model, config.recipe, config.dataset, read_state(checkpoint_path(run, "last")).step)
 
 
-def _open_reference(run: Path, device: torch.device, source: str, card: DatasetCard | None) -> OpenedRun:
-    scale = {} if card is None else {name: getattr(card, name) for name in Scale.model_fields}
-    recipe = load_recipe(source, dataset_scale=scale)
+def _open_reference(run: Path, device: torch.device, source: str, dataset: Dataset | None) -> OpenedRun:
+    recipe = load_recipe(source, dataset_scale=None if dataset is None else scale_of(dataset))
     if not isinstance(recipe.model, UorfConfig):
         raise InputError(f"--recipe {source}: expected one of a uorf model, for it says what the weights are")
     model = load_reference(
@@ -378,8 +377,8 @@ def score_scene(
     images = read_scene(scene, settings)
     code = encode_images(model, images, settings)
     renderings = [
-        render_view(model, code, pose, settings, reference=mask is not None)
-        for pose, mask in zip(images.world_from_camera, images.masks, strict=True)
+        render_view(model, code, pose, settings, pinhole=pinhole, reference=mask is not None)
+        for pose, pinhole, mask in zip(images.world_from_camera, images.pinholes, images.masks, strict=True)
     ]
     return scores_of_renderings(images, renderings, lpips=lpips, no_lpips=no_lpips)
 

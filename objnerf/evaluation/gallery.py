@@ -17,6 +17,7 @@ from objnerf.evaluation.scenes import (
     finite_pose,
     on_paper,
     orbit_poses,
+    own_pinhole,
     read_scene,
     render_view,
     slot_alone,
@@ -79,7 +80,12 @@ def scene_gallery(
     code = encode_images(model, images, settings)
     count = len(images.stems)
     shown = [0, *range(max(1, count - novel), count)]
-    renderings = {view: render_view(model, code, images.world_from_camera[view], settings) for view in shown}
+    renderings = {
+        view: render_view(
+            model, code, images.world_from_camera[view], settings, pinhole=images.pinholes[view]
+        )
+        for view in shown
+    }
     truths = {
         view: true_labels(mask) for view in shown if (mask := images.masks[view]) is not None and mask.size
     }
@@ -102,7 +108,13 @@ def scene_gallery(
     for slot in range(code.slots.shape[1]):
         if not bool(code.present[0, slot]):
             continue
-        alone = render_view(model, slot_alone(code, slot), images.world_from_camera[0], settings)
+        alone = render_view(
+            model,
+            slot_alone(code, slot),
+            images.world_from_camera[0],
+            settings,
+            pinhole=images.pinholes[0],
+        )
         if slot == BACKGROUND or alone.opacity.max() >= FAINTEST_SLOT:
             colour = tuple(int(channel) for channel in colours[slot])
             slots.append(SlotPicture(slot, on_paper(alone), colour))  # type: ignore[arg-type]
@@ -131,7 +143,8 @@ def edit_pictures(
         InputError: a file that is missing or cannot be read.
     """
     code, pose = encode_scene(model, scene, settings), finite_pose(scene.views[0])
-    labels = render_view(model, code, pose, settings).labels
+    pinhole = own_pinhole(scene.views[0], settings)
+    labels = render_view(model, code, pose, settings, pinhole=pinhole).labels
     areas = np.bincount(labels.ravel(), minlength=code.slots.shape[1])[1:]
     if not areas.any():
         return None
@@ -147,7 +160,10 @@ def edit_pictures(
     )
     return EditPictures(
         scene.id,
-        tuple((name, render_view(model, version, pose, settings).picture) for name, version in versions),
+        tuple(
+            (name, render_view(model, version, pose, settings, pinhole=pinhole).picture)
+            for name, version in versions
+        ),
     )
 
 
@@ -158,7 +174,10 @@ def turntable(
     images = read_scene(scene, settings)
     start = images.world_from_camera[0]
     code = encode_images(model, images, settings)
-    views = [render_view(model, code, pose, settings) for pose in orbit_poses(start, frames)]
+    views = [
+        render_view(model, code, pose, settings, pinhole=images.pinholes[0])
+        for pose in orbit_poses(start, frames)
+    ]
     mask = images.masks[0]
     truth = None if mask is None else true_labels(mask)
     colours = slot_colours([(truth, views[0].labels)], code.slots.shape[1])

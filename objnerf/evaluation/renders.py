@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from objnerf.console import Progress, no_progress
+from objnerf.dataset.cameras import Pinhole
 from objnerf.dataset.files import atomic_path, write_image
 from objnerf.dataset.index import Dataset, Scene, open_dataset
 from objnerf.errors import InputError
@@ -25,6 +26,7 @@ from objnerf.evaluation.scenes import (
     finite_pose,
     on_paper,
     orbit_poses,
+    own_pinhole,
     render_view,
     slot_alone,
 )
@@ -72,6 +74,8 @@ class Stage:
     """``world_from_camera``, OpenCV axes."""
     name: str
     """What the cameras are: the scene's own views, or an orbit."""
+    pinholes: tuple[Pinhole | None, ...]
+    """Lens of each camera; None where the model's serves."""
 
     def encode(self, scene: int) -> SceneCode:
         """What the model makes of another scene's first view.
@@ -84,12 +88,13 @@ class Stage:
     def visible_slots(self) -> dict[int, float]:
         """Foreground slots that show anything alone, and the share of the input view that each one owns."""
         pose = finite_pose(self.scene.views[0])
-        labels = render_view(self.model, self.code, pose, self.settings).labels
+        pinhole = own_pinhole(self.scene.views[0], self.settings)
+        labels = render_view(self.model, self.code, pose, self.settings, pinhole=pinhole).labels
         found = {}
         for slot in range(1, self.code.slots.shape[1]):
             if not bool(self.code.present[0, slot]):
                 continue
-            alone = render_view(self.model, slot_alone(self.code, slot), pose, self.settings)
+            alone = render_view(self.model, slot_alone(self.code, slot), pose, self.settings, pinhole=pinhole)
             if alone.opacity.max() >= FAINTEST_SLOT:
                 found[slot] = float((labels == slot).mean())
         return found
@@ -145,6 +150,9 @@ def set_stage(
         if orbit is None
         else orbit_poses(start, orbit),
         name="view" if orbit is None else "orbit",
+        pinholes=tuple(own_pinhole(view, settings) for view in found.views)
+        if orbit is None
+        else (own_pinhole(found.views[0], settings),) * orbit,
     )
 
 
@@ -176,6 +184,7 @@ def write_renders(
     settings: RenderSettings,
     out: Path,
     *,
+    pinholes: Sequence[Pinhole | None] | None = None,
     name: str = "view",
     slots: Sequence[int] = (),
     fps: float = 15.0,
@@ -186,6 +195,7 @@ def write_renders(
     Args:
         poses: ``world_from_camera`` of each picture, OpenCV axes.
         out: see the module.
+        pinholes: lens of each camera; None for the model's.
         name: of the files in a folder: ``view_000.png``, with segments beside in ``view_000_slots.png``.
         slots: also show these by themselves: ``view_000_slot_1.png``, or beside the whole.
         fps: frames a second of an animation.
@@ -194,9 +204,12 @@ def write_renders(
     """
     rows: list[list[np.ndarray]] = []
     headings = ["scene", "slots", *("background" if slot == BACKGROUND else f"slot {slot}" for slot in slots)]
-    for number, pose in enumerate(poses):
-        whole = render_view(model, code, pose, settings)
-        alone = [on_paper(render_view(model, slot_alone(code, slot), pose, settings)) for slot in slots]
+    for number, (pose, pinhole) in enumerate(zip(poses, pinholes or [None] * len(poses), strict=True)):
+        whole = render_view(model, code, pose, settings, pinhole=pinhole)
+        alone = [
+            on_paper(render_view(model, slot_alone(code, slot), pose, settings, pinhole=pinhole))
+            for slot in slots
+        ]
         rows.append([whole.picture, _segments(whole, code), *alone])
         progress(number + 1, len(poses), "")
     suffix = out.suffix.lower()
@@ -225,6 +238,7 @@ def write_edit(
     settings: RenderSettings,
     out: Path,
     *,
+    pinholes: Sequence[Pinhole | None] | None = None,
     fps: float = 15.0,
     progress: Progress = no_progress,
 ) -> list[Path]:
@@ -233,12 +247,15 @@ def write_edit(
     Args:
         poses: ``world_from_camera`` of each picture, OpenCV axes.
         out: see the module; a folder gets ``before_000.png`` and ``after_000.png``, ….
+        pinholes: lens of each camera; None for the model's.
     Returns:
         The files written.
     """
     pairs = []
-    for number, pose in enumerate(poses):
-        pairs.append([render_view(model, code, pose, settings).picture for code in (before, after)])
+    for number, (pose, pinhole) in enumerate(zip(poses, pinholes or [None] * len(poses), strict=True)):
+        pairs.append(
+            [render_view(model, code, pose, settings, pinhole=pinhole).picture for code in (before, after)]
+        )
         progress(number + 1, len(poses), "")
     suffix = out.suffix.lower()
     if suffix in MOVING:

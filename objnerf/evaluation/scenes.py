@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Float, Float32, Int, UInt8
 from torch import Tensor
 
-from objnerf.dataset.cameras import look_at
+from objnerf.dataset.cameras import Pinhole, look_at
 from objnerf.dataset.files import read_image
 from objnerf.dataset.index import Scene, View
 from objnerf.errors import InputError
 from objnerf.evaluation.segmentation import labels_from_opacity, reference_labels, resize_mask
 from objnerf.models.scene import SceneCode, SceneModel
-from objnerf.rendering.rays import camera_directions, uniform_depths, world_rays
+from objnerf.rendering.rays import camera_directions, pinhole_tensor, uniform_depths, world_rays
 from objnerf.training.data import derive_seed, resize_by_area
 
 #: Stream of randomness that evaluation draws the slots' start from, apart from training's own streams.
@@ -40,6 +40,8 @@ class RenderSettings:
     """Rays in flight at once; changes no figure."""
     seed: int = 0
     """Of the slots' random start; every scene derives its own from it."""
+    own_intrinsics: bool = True
+    """See views that have intrinsics of their own through these; otherwise through the model's one lens."""
     stored_azimuth: bool = False
     """Take the input view's azimuth frame from ``_azi_rot.txt`` instead of the pose: for the reference's
     weights, which were trained on files whose zero direction may be another than ours."""
@@ -58,6 +60,8 @@ class SceneImages:
     """Flat colours of each view's instances; None where a view has no mask."""
     input_image: Float32[np.ndarray, "input_height input_width 3"]
     """The first view at the encoder's size, in [0, 1]."""
+    pinholes: tuple[Pinhole | None, ...]
+    """Of views that have a lens of their own; None where the model's serves."""
     world_from_azimuth: Float[np.ndarray, "3 3"] | None = None
     """The first view's azimuth frame, where the stored one is asked for."""
 
@@ -100,6 +104,7 @@ def read_scene(scene: Scene, settings: RenderSettings) -> SceneImages:
         images=np.stack(images),
         masks=tuple(masks),
         input_image=as_float(resize_by_area(first.image(), settings.input_size)),
+        pinholes=tuple(own_pinhole(view, settings) for view in scene.views),
         world_from_azimuth=first.azimuth() if settings.stored_azimuth else None,
     )
 
@@ -110,6 +115,7 @@ def encode_images(model: SceneModel, images: SceneImages, settings: RenderSettin
         model,
         images.input_image,
         images.world_from_camera[0],
+        pinhole=images.pinholes[0],
         world_from_azimuth=images.world_from_azimuth,
         seed=settings.seed,
         scene=images.id,
@@ -132,10 +138,20 @@ def encode_scene(
         model,
         as_float(resize_by_area(image, settings.input_size)),
         finite_pose(view),
+        pinhole=own_pinhole(view, settings),
         world_from_azimuth=view.azimuth() if settings.stored_azimuth else None,
         seed=settings.seed,
         scene=scene.id,
     )
+
+
+def own_pinhole(view: View, settings: RenderSettings) -> Pinhole | None:
+    """The view's own lens; None where it has none, or where the settings say to see it through the model's.
+
+    Raises:
+        InputError: its file is there and cannot be used.
+    """
+    return view.pinhole() if settings.own_intrinsics else None
 
 
 def finite_pose(view: View) -> Float[np.ndarray, "4 4"]:
@@ -155,6 +171,7 @@ def encode(
     image: Float32[np.ndarray, "height width 3"],
     world_from_camera: Float[np.ndarray, "4 4"],
     *,
+    pinhole: Pinhole | None = None,
     world_from_azimuth: Float[np.ndarray, "3 3"] | None = None,
     seed: int,
     scene: int,
@@ -165,6 +182,7 @@ def encode(
         model: in evaluation mode.
         image: in [0, 1], at the size that the encoder is to see.
         world_from_camera: the image's pose, OpenCV axes.
+        pinhole: its lens; the model's when None.
         world_from_azimuth: its azimuth frame; derived from the pose when None.
         seed: of the slots' random start.
         scene: the scene's id, so that each scene has its own start whatever was evaluated before it.
@@ -177,7 +195,13 @@ def encode(
     if world_from_azimuth is not None:
         azimuth = torch.tensor(world_from_azimuth, dtype=torch.float32, device=device)[None]
     with torch.no_grad():
-        return model.encode(images.contiguous(), pose, world_from_azimuth=azimuth, generator=generator)
+        return model.encode(
+            images.contiguous(),
+            pose,
+            pinholes=None if pinhole is None else pinhole_tensor([pinhole], device),
+            world_from_azimuth=azimuth,
+            generator=generator,
+        )
 
 
 def render_view(
@@ -186,6 +210,7 @@ def render_view(
     world_from_camera: Float[np.ndarray, "4 4"],
     settings: RenderSettings,
     *,
+    pinhole: Pinhole | None = None,
     reference: bool = False,
 ) -> ViewRendering:
     """Render one view of one scene.
@@ -195,12 +220,13 @@ def render_view(
         code: a single scene, perhaps edited.
         world_from_camera: of the view, OpenCV axes.
         settings: size, samples and locality.
+        pinhole: the view's lens; the model's when None.
         reference: also label the pixels by the reference's rule, which renders each slot alone.
     """
     device = next(model.parameters()).device
     width, height = settings.size
     geometry = model.geometry
-    directions = camera_directions(geometry.focal_ratio, width, height, device=device).flatten(0, 1)
+    directions = view_directions(model, width, height, pinhole)
     pose = torch.tensor(world_from_camera, dtype=torch.float32, device=device)[None]
     origins, directions = world_rays(directions[None], pose)
     depths = uniform_depths(geometry.near, geometry.far, settings.samples, device=device)
@@ -227,6 +253,20 @@ def render_view(
         if rendering.alone is not None
         else None,
     )
+
+
+def view_directions(
+    model: SceneModel, width: int, height: int, pinhole: Pinhole | None
+) -> Float[Tensor, "pixels 3"]:
+    """Row-major directions through a view's pixels, camera frame, z = 1, on the model's device.
+
+    Args:
+        pinhole: the view's lens; the model's when None.
+    """
+    device = next(model.parameters()).device
+    if pinhole is None:
+        return camera_directions(model.geometry.focal_ratio, width, height, device).flatten(0, 1)
+    return camera_directions(pinhole_tensor([pinhole], device)[0], width, height).flatten(0, 1)
 
 
 def slot_alone(code: SceneCode, slot: int) -> SceneCode:

@@ -33,7 +33,7 @@ from objnerf.errors import InputError
 from objnerf.models.config import PlacesConfig
 from objnerf.models.fields import fourier_features
 from objnerf.models.scene import SceneCode, SceneGeometry, SceneModel
-from objnerf.rendering.rays import azimuth_rotation, camera_directions, points_on_rays
+from objnerf.rendering.rays import azimuth_rotation, camera_directions, picture_coordinates, points_on_rays
 from objnerf.rendering.volume import (
     Rendering,
     SlotRendering,
@@ -93,6 +93,9 @@ class PlacesCode(SceneCode):
     background_camera_from_world: Float[Tensor, "scenes 4 4"]
     background_from_world: Float[Tensor, "scenes 4 4"]
     """Takes world points to the frame of the background's field."""
+    pinholes: Float[Tensor, "scenes 4"] | None = None
+    """The input views' lenses; None where all have the geometry's."""
+    background_pinholes: Float[Tensor, "scenes 4"] | None = None
 
     def select_scenes(self: Code, index: Int[Tensor, "chosen"]) -> Code:
         """See ``SceneCode.select_scenes``."""
@@ -119,6 +122,7 @@ class PlacesCode(SceneCode):
             colours=torch.cat([other.colours[:, :1], self.colours[:, 1:]], dim=1),
             background_map=other.background_map,
             background_camera_from_world=other.background_camera_from_world,
+            background_pinholes=other.background_pinholes,
             background_from_world=other.background_from_world,
         )
 
@@ -294,6 +298,7 @@ class Places(SceneModel):
         images: Float[Tensor, "scenes 3 height width"],
         world_from_camera: Float[Tensor, "scenes 4 4"],
         *,
+        pinholes: Float[Tensor, "scenes 4"] | None = None,
         world_from_azimuth: Float[Tensor, "scenes 3 3"] | None = None,
         generator: torch.Generator | None = None,
     ) -> PlacesCode:
@@ -311,7 +316,8 @@ class Places(SceneModel):
             )
         config = self.config
         field_from_world = self._field_from_world(world_from_camera, world_from_azimuth)
-        ground = self._ground_points(world_from_camera, field_from_world, width, height)
+        lens = self.geometry.focal_ratio if pinholes is None else pinholes
+        ground = self._ground_points(world_from_camera, field_from_world, width, height, pinholes)
         pixels = torch.cat([images, ground], dim=1)
         features = self.encoder(pixels)
         tokens = features.flatten(2).transpose(1, 2)
@@ -325,8 +331,10 @@ class Places(SceneModel):
         objectness = objectness[..., 0]
         near, far = self.geometry.near, self.geometry.far
         depth = near + (far - near) * depth_logit[..., 0].sigmoid()
-        directions = camera_directions(self.geometry.focal_ratio, width // 2, height // 2, images.device)
-        surface = self._surface(directions.flatten(0, 1), depth.detach(), world_from_camera, field_from_world)
+        directions = camera_directions(lens, width // 2, height // 2, images.device)
+        surface = self._surface(
+            directions.flatten(-3, -2), depth.detach(), world_from_camera, field_from_world
+        )
         votes = surface[..., :2] + config.vote_reach * vote.tanh()
         sizes = config.radius * torch.exp(size.clamp(-1, 1))
 
@@ -376,6 +384,8 @@ class Places(SceneModel):
             told=told[:, 0],
             background_camera_from_world=camera_from_world,
             background_from_world=field_from_world,
+            pinholes=pinholes,
+            background_pinholes=pinholes,
         )
 
     def _field_from_world(
@@ -398,11 +408,11 @@ class Places(SceneModel):
         field_from_world: Float[Tensor, "scenes 4 4"],
         width: int,
         height: int,
+        pinholes: Float[Tensor, "scenes 4"] | None = None,
     ) -> Float[Tensor, "scenes 2 height width"]:
         """Where each pixel's ray meets the ground, field frame, in network units; cut at near and far."""
-        directions = camera_directions(
-            self.geometry.focal_ratio, width, height, world_from_camera.device
-        ).flatten(0, 1)
+        lens = self.geometry.focal_ratio if pinholes is None else pinholes
+        directions = camera_directions(lens, width, height, world_from_camera.device).flatten(-3, -2)
         falling = (directions @ world_from_camera[:, :3, :3].transpose(1, 2))[..., 2].clamp(max=-1e-3)
         depth = (-world_from_camera[:, None, 2, 3] / falling).clamp(self.geometry.near, self.geometry.far)
         points = self._surface(directions, depth, world_from_camera, field_from_world)
@@ -410,7 +420,7 @@ class Places(SceneModel):
 
     @staticmethod
     def _surface(
-        directions: Float[Tensor, "rays 3"],
+        directions: Float[Tensor, "*#scenes rays 3"],
         depth: Float[Tensor, "scenes rays"],
         world_from_camera: Float[Tensor, "scenes 4 4"],
         field_from_world: Float[Tensor, "scenes 4 4"],
@@ -563,7 +573,9 @@ class Places(SceneModel):
         frame = code.background_from_world[scene]
         world = points[scene, index]
         in_field = (frame[:, :3, :3] @ world[..., None])[..., 0] + frame[:, :3, 3]
-        lifted = self._look_up(code.background_map, code.background_camera_from_world, scene, world)
+        lifted = self._look_up(
+            code.background_map, code.background_camera_from_world, scene, world, code.background_pinholes
+        )
         dense, seen = self.background(
             in_field / self.geometry.nss_scale, code.slots[:, 0], code.colours[:, 0], scene, lifted
         )
@@ -574,7 +586,7 @@ class Places(SceneModel):
         scene, slot, index = reach.nonzero(as_tuple=True)
         around = torch.cat([relative[scene, slot, index], local[scene, slot, index, 2:]], dim=-1)
         world = points[scene, index] - code.offsets[scene, slot]
-        looked = self._look_up(code.foreground_map, code.camera_from_world, scene, world)
+        looked = self._look_up(code.foreground_map, code.camera_from_world, scene, world, code.pinholes)
         lifted, outline = looked[:, :-1], looked[:, -1]
         # What projects to the ground in the input view is not there.
         through = 1 - lifted[:, -1] * (1 - outline.sigmoid())
@@ -628,6 +640,7 @@ class Places(SceneModel):
         camera_from_world: Float[Tensor, "scenes 4 4"],
         scene: Int[Tensor, "points"],
         world: Float[Tensor, "points 3"],
+        pinholes: Float[Tensor, "scenes 4"] | None = None,
     ) -> Float[Tensor, "points lifted"]:
         """Features that points of the given scenes project to; zero outside the picture.
 
@@ -635,11 +648,9 @@ class Places(SceneModel):
         """
         scenes, channels, height, width = maps.shape
         pose = camera_from_world[scene]
-        x, y, depth = ((pose[:, :3, :3] @ world[..., None])[..., 0] + pose[:, :3, 3]).unbind(-1)
-        depth = depth.clamp(min=0.1)
-        # From -1 at the picture's left or upper edge to 1 at the other; fx = focal ratio × width.
-        u = 2 * self.geometry.focal_ratio[0] * x / depth
-        v = 2 * self.geometry.focal_ratio[1] * y / depth
+        in_camera = (pose[:, :3, :3] @ world[..., None])[..., 0] + pose[:, :3, 3]
+        lens = self.geometry.focal_ratio if pinholes is None else pinholes[scene]
+        u, v = picture_coordinates(in_camera, lens, 0.1).unbind(-1)
         inside = (u.abs() <= 1) & (v.abs() <= 1)
         edge = 1 - 1 / height
         row = (v.clamp(-edge, edge) + 1) / 2 + scene

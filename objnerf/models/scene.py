@@ -127,6 +127,7 @@ class SceneModel(nn.Module):
         images: Float[Tensor, "scenes 3 height width"],
         world_from_camera: Float[Tensor, "scenes 4 4"],
         *,
+        pinholes: Float[Tensor, "scenes 4"] | None = None,
         world_from_azimuth: Float[Tensor, "scenes 3 3"] | None = None,
         generator: torch.Generator | None = None,
     ) -> SceneCode:
@@ -135,6 +136,8 @@ class SceneModel(nn.Module):
         Args:
             images: values in [-1, 1], of the size that the network is used at.
             world_from_camera: the images' poses, OpenCV axes.
+            pinholes: the images' lenses (``rays.pinhole_tensor``); when None all are centred and have the
+                geometry's focal ratio.
             world_from_azimuth: the images' azimuth frames; derived from the poses when None. Give the
                 dataset's own where its zero direction is another (the reference's published files).
             generator: source of what is random in it, on the images' device.
@@ -266,10 +269,14 @@ class UORF(SceneModel):
         images: Float[Tensor, "scenes 3 height width"],
         world_from_camera: Float[Tensor, "scenes 4 4"],
         *,
+        pinholes: Float[Tensor, "scenes 4"] | None = None,
         world_from_azimuth: Float[Tensor, "scenes 3 3"] | None = None,
         generator: torch.Generator | None = None,
     ) -> SceneCode:
-        """See ``SceneModel.encode``. The reference takes 64 × 64 images, or 128 × 128 with ``bottom``."""
+        """See ``SceneModel.encode``. The reference takes 64 × 64 images, or 128 × 128 with ``bottom``.
+
+        Its encoder knows nothing of the lens.
+        """
         features = self.encoder(images)
         slots, attention = self.slot_attention(features.flatten(2).transpose(1, 2), generator)
         return SceneCode(

@@ -5,35 +5,89 @@ camera z-component of 1, so the ray parameter ``t`` *is* the planar z-depth in w
 ``origin + t * direction``.
 """
 
+from collections.abc import Sequence
+
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from objnerf.dataset.cameras import Pinhole
 
 
 def camera_directions(
-    focal_ratio: tuple[float, float],
+    pinhole: tuple[float, float] | Float[Tensor, "*cameras 4"],
     width: int,
     height: int,
     device: torch.device | str | None = None,
-) -> Float[Tensor, "height width 3"]:
+) -> Float[Tensor, "*cameras height width 3"]:
     """Directions through the pixel centres, in the camera frame, with z = 1.
 
-    Pixel centres are integers and the principal point is ((width - 1) / 2, (height - 1) / 2).
+    Pixel centres are integers and the principal point is ((width - 1) / 2, (height - 1) / 2), unless the
+    pinhole says otherwise.
 
     Args:
-        focal_ratio: (fx / width, fy / height).
+        pinhole: (fx / width, fy / height) of one camera, or ``pinhole_tensor`` of several.
         width: image width in pixels.
         height: image height in pixels.
         device: where the tensor lives.
     Returns:
         Row-major directions: ``[v, u]`` is the ray of the pixel in row v, column u.
     """
+    if isinstance(pinhole, Tensor):
+        pixels = torch.arange(width * height, device=pinhole.device)
+        found = pixel_directions(pinhole[..., None, :], pixels, width, height)
+        return found.unflatten(-2, (height, width))
+    focal_ratio = pinhole
     columns = torch.arange(width, device=device, dtype=torch.float32)
     rows = torch.arange(height, device=device, dtype=torch.float32)
     x = (columns - (width - 1) / 2) / (focal_ratio[0] * width)
     y = (rows - (height - 1) / 2) / (focal_ratio[1] * height)
     y, x = torch.meshgrid(y, x, indexing="ij")
     return torch.stack([x, y, torch.ones_like(x)], dim=-1)
+
+
+def pinhole_tensor(pinholes: Sequence[Pinhole], device: torch.device | str | None = None) -> Tensor:
+    """Pinholes as numbers, (cameras, 4): fx / width, fy / height, and ``principal_offset`` of each."""
+    return torch.tensor(
+        [[*pinhole.focal_ratio, *pinhole.principal_offset] for pinhole in pinholes],
+        dtype=torch.float32,
+        device=device,
+    )
+
+
+def pixel_directions(
+    pinholes: Float[Tensor, "*#rays 4"], pixels: Int[Tensor, "*#rays"], width: int, height: int
+) -> Float[Tensor, "*rays 3"]:
+    """Directions through single pixels of cameras that differ, in each one's frame, with z = 1.
+
+    Args:
+        pinholes: each ray's camera, as ``pinhole_tensor`` has it.
+        pixels: row-major positions in pictures of ``width`` × ``height``.
+    """
+    fx, fy, offset_x, offset_y = pinholes.unbind(-1)
+    x = ((pixels % width - (width - 1) / 2) / width - offset_x) / fx
+    y = ((torch.div(pixels, width, rounding_mode="floor") - (height - 1) / 2) / height - offset_y) / fy
+    return torch.stack([x, y, torch.ones_like(x)], dim=-1)
+
+
+def picture_coordinates(
+    in_camera: Float[Tensor, "*points 3"],
+    pinhole: tuple[float, float] | Float[Tensor, "*#points 4"],
+    nearest: float,
+) -> Float[Tensor, "*points 2"]:
+    """Where points are seen, from -1 at a picture's left or upper edge to 1 at the other.
+
+    Args:
+        in_camera: camera frame, OpenCV axes.
+        pinhole: as for ``camera_directions``.
+        nearest: points that are nearer, or behind the camera, are taken to have this depth.
+    """
+    x, y, depth = in_camera.unbind(-1)
+    ahead = depth.clamp(min=nearest)
+    if not isinstance(pinhole, Tensor):
+        return torch.stack([2 * pinhole[0] * x / ahead, 2 * pinhole[1] * y / ahead], dim=-1)
+    fx, fy, offset_x, offset_y = pinhole.unbind(-1)
+    return torch.stack([2 * (fx * x / ahead + offset_x), 2 * (fy * y / ahead + offset_y)], dim=-1)
 
 
 def world_rays(

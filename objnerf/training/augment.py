@@ -61,13 +61,18 @@ def mirror(batch: Batch, mirrored: Tensor, token_columns: int) -> Batch:
     if shows is not None:
         flipped = shows.unflatten(1, batch.images.shape[-2:]).flip(2).flatten(1, 2)
         shows = torch.where(chosen, flipped, shows)
-    pose = batch.world_from_camera
+    pose, pinholes = batch.world_from_camera, batch.pinholes
+    if pinholes is not None:
+        # What lay right of the middle lies left of it.
+        turned = pinholes * pinholes.new_tensor([1.0, 1.0, -1.0, 1.0])
+        pinholes = torch.where(mirrored[:, None], turned, pinholes)
     return replace(
         batch,
         images=torch.where(chosen[..., None], batch.images.flip(-1), batch.images),
         world_from_camera=torch.where(chosen, flip4[:, None] * pose * flip4, pose),
         origins=torch.where(chosen, batch.origins * flip, batch.origins),
         directions=torch.where(chosen, batch.directions * flip, batch.directions),
+        pinholes=pinholes,
         tokens=tokens,
         input_evidence=shows,
     )

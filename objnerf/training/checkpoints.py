@@ -135,7 +135,7 @@ def checkpoint_path(run: Path, which: Which) -> Path:
 
 def scene_geometry(recipe: Recipe) -> SceneGeometry:
     """What a model needs to know of the space that it works in."""
-    return SceneGeometry(**recipe.scale.model_dump())
+    return SceneGeometry(**recipe.scale.model_dump(exclude={"own_intrinsics"}))
 
 
 def _read(path: Path, tensors: bool = True) -> tuple[RunState, dict[str, Tensor]]:

@@ -26,10 +26,17 @@ from PIL import Image
 from torch import Tensor
 
 from objnerf.console import Progress, no_progress
+from objnerf.dataset.cameras import Pinhole, common_pinhole
 from objnerf.dataset.files import atomic_path
 from objnerf.dataset.index import Dataset, View
 from objnerf.errors import InputError
-from objnerf.rendering.rays import camera_directions, uniform_depths, world_rays
+from objnerf.rendering.rays import (
+    camera_directions,
+    pinhole_tensor,
+    pixel_directions,
+    uniform_depths,
+    world_rays,
+)
 from objnerf.training.recipe import HeldOut, Recipe, Stage
 
 _log = logging.getLogger(__name__)
@@ -84,6 +91,8 @@ class Scenes:
     """Row-major pixels by (width, height)."""
     depths: dict[tuple[int, int], Float32[Tensor, "views _pixels"]] = field(default_factory=dict)
     """Planar depths, world units, by (width, height), where they were asked for."""
+    pinholes: Float[Tensor, "views 4"] | None = None
+    """Each view's lens (``rays.pinhole_tensor``), where cameras differ; None where one lens serves all."""
 
     @property
     def device(self) -> torch.device:
@@ -115,6 +124,7 @@ def load_scenes(
     *,
     min_views: int = 1,
     depth_sizes: Sequence[tuple[int, int]] = (),
+    focal_ratio: tuple[float, float] | None = None,
     cache: Path | None = None,
     progress: Progress = no_progress,
 ) -> Scenes:
@@ -127,6 +137,8 @@ def load_scenes(
         device: where to train.
         min_views: views that each scene must have.
         depth_sizes: sizes at which depth will be asked for.
+        focal_ratio: the lens that serves all views without being said; None takes it to serve views with
+            intrinsics of their own, too.
         cache: folder for decoded pictures of datasets with many views; None for the user's cache folder.
         progress: told about pictures as they are decoded.
     Raises:
@@ -174,7 +186,21 @@ def load_scenes(
         depths={
             size: torch.from_numpy(found).to(device) for size, found in _depths(views, depth_sizes).items()
         },
+        pinholes=None if focal_ratio is None else _differing_pinholes(dataset, views, focal_ratio, device),
     )
+
+
+def _differing_pinholes(
+    dataset: Dataset, views: Sequence[View], focal_ratio: tuple[float, float], device: torch.device
+) -> Float[Tensor, "views 4"] | None:
+    """The lens of each view; None where all are centred and have ``focal_ratio``."""
+    if all(view.intrinsics_path is None for view in views):
+        return None
+    default = dataset.default_pinhole()
+    found = [own if (own := view.pinhole()) is not None else default for view in views]
+    if common_pinhole([Pinhole(focal_ratio), *found]) is not None:
+        return None
+    return pinhole_tensor(found, device)
 
 
 def _depths(
@@ -341,6 +367,8 @@ class Batch:
     """(views, height, width) where the rays are whole pictures or crops; None for loose rays."""
     tokens: Int[Tensor, "scenes chosen"] | None
     """The first rays of each scene look through these tokens of the input view, if a model asks for it."""
+    pinholes: Float[Tensor, "scenes 4"] | None = None
+    """The input views' lenses, where cameras differ."""
     evidence: Float[Tensor, "scenes rays 2"] | None = None
     """In [0, 1], that a ray sees the ground, or something above it, if the recipe asks; see ``parallax``."""
     input_evidence: Float[Tensor, "scenes pixels 2"] | None = None
@@ -419,7 +447,10 @@ def draw_batch(
     view = torch.stack(rays_view).to(device)
     pixel = torch.stack(rays_pixel).to(device)
     poses = scenes.world_from_camera[view]
-    directions = camera_directions(recipe.scale.focal_ratio, width, height, device).flatten(0, 1)[pixel]
+    if scenes.pinholes is None:
+        directions = camera_directions(recipe.scale.focal_ratio, width, height, device).flatten(0, 1)[pixel]
+    else:
+        directions = pixel_directions(scenes.pinholes[view], pixel, width, height)
     origins, directions = world_rays(directions[..., None, :], poses)
     near, far, samples = recipe.scale.near, recipe.scale.far, recipe.sampling.samples
     if jitter:
@@ -430,6 +461,7 @@ def draw_batch(
     return Batch(
         images=scenes.images(recipe.input_size, inputs),
         world_from_camera=scenes.world_from_camera[inputs],
+        pinholes=None if scenes.pinholes is None else scenes.pinholes[inputs],
         origins=origins[..., 0, :],
         directions=directions[..., 0, :],
         depths=depths,

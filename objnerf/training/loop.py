@@ -112,6 +112,7 @@ def train(
             open_run(out, recipe, dataset, train_ids, held_out_ids, resume, command, processes)
         )
 
+        lens = recipe.scale.focal_ratio if recipe.scale.own_intrinsics else None
         sizes = [recipe.input_size, *(stage.size for stage in recipe.stages)]
         with bar("reading pictures", "views") as reading:
             scenes = data.load_scenes(
@@ -121,11 +122,16 @@ def train(
                 processes.device,
                 min_views=recipe.batch.views,
                 depth_sizes=[stage.size for stage in recipe.stages] if recipe.losses.depth > 0 else [],
+                focal_ratio=lens,
                 progress=reading,
             )
         shown_ids = (held_out_ids or train_ids)[: recipe.evaluation.scenes]
         shown = data.load_scenes(
-            dataset, shown_ids, [recipe.input_size, recipe.evaluation.size], processes.device
+            dataset,
+            shown_ids,
+            [recipe.input_size, recipe.evaluation.size],
+            processes.device,
+            focal_ratio=lens,
         )
         epoch_steps = schedule.steps_per_epoch(recipe, len(train_ids), processes.count)
         last_step = schedule.total_steps(recipe, epoch_steps)
@@ -256,7 +262,9 @@ class TrainingForward(nn.Module):
     ) -> tuple[SceneCode, Rendering]:
         """What the model knows of the input views, and what the batch's rays see of it."""
         with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self.bf16):
-            code = self.model.encode(batch.images, batch.world_from_camera, generator=noise)
+            code = self.model.encode(
+                batch.images, batch.world_from_camera, pinholes=batch.pinholes, generator=noise
+            )
             rendering = self.model.render(
                 code,
                 batch.origins,

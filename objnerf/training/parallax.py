@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from objnerf.rendering.rays import camera_directions, world_rays
+from objnerf.rendering.rays import camera_directions, picture_coordinates, world_rays
 from objnerf.training.data import Scenes
 from objnerf.training.recipe import Scale
 
@@ -98,10 +98,11 @@ class GroundEvidence:
         if scene not in self._known:
             first, count = self._scenes.first[scene], self._scenes.count[scene]
             index = torch.arange(first, first + count, device=self._scenes.device)
+            pinholes = self._scenes.pinholes
             found = ground_evidence(
                 self._scenes.images(self._size, index) / 2 + 0.5,
                 self._scenes.world_from_camera[index],
-                self._scale.focal_ratio,
+                self._scale.focal_ratio if pinholes is None else pinholes[index],
                 self._scale.obj_scale,
             )
             self._known[scene] = (found * 255).round().byte().flatten(1, 2)
@@ -112,7 +113,7 @@ class GroundEvidence:
 def ground_evidence(
     images: Float[Tensor, "views 3 height width"],
     world_from_camera: Float[Tensor, "views 4 4"],
-    focal_ratio: tuple[float, float],
+    pinhole: tuple[float, float] | Float[Tensor, "views 4"],
     half: float,
 ) -> Float[Tensor, "views height width 2"]:
     """Evidence in [0, 1], for each pixel, that it shows the ground z = 0, and that it shows something above.
@@ -124,7 +125,7 @@ def ground_evidence(
     Args:
         images: views of one scene, in [0, 1].
         world_from_camera: their poses, OpenCV axes, world units.
-        focal_ratio: (fx / width, fy / height).
+        pinhole: (fx / width, fy / height) of all views, or ``pinhole_tensor`` of each.
         half: half side of the box that objects are in, world units.
     Returns:
         (ground, raised), both small where nothing can be told. At first ground needs two other views that
@@ -132,7 +133,7 @@ def ground_evidence(
     """
     views, _, height, width = images.shape
     origins, directions = world_rays(
-        camera_directions(focal_ratio, width, height, images.device).flatten(0, 1), world_from_camera
+        camera_directions(pinhole, width, height, images.device).flatten(-3, -2), world_from_camera
     )
     falling = directions[..., 2].clamp(max=-1e-3)
     points = origins - directions * (origins[..., 2] / falling)[..., None]
@@ -146,7 +147,9 @@ def ground_evidence(
             # Evenly spread over the others, which often follow each other around the scene; not beginning
             # with the neighbour, which sees nearly the same of everything.
             other = (view + 1 + (2 * place + 1) * (views - 1) // (2 * count)) % views
-            seen, visible = _look_up(soft[other], points[view], camera_from_world[other], focal_ratio)
+            seen, visible = _look_up(
+                soft[other], points[view], camera_from_world[other], _of_view(pinhole, other)
+            )
             apart = (seen.unflatten(1, (height, width)) - soft[view]).abs().mean(0)
             # Over three by three pixels: a single colour agrees by chance too often.
             apart = F.avg_pool2d(apart[None], 3, 1, 1, count_include_pad=False)[0]
@@ -167,7 +170,7 @@ def ground_evidence(
     ground, raised = _neighbourhood(told, images).unbind(1)
     raised, ground = raised / (raised + ground + UNSURE), ground / (ground + WARY * raised + UNSURE)
     score = (raised - ground) / (raised + ground + 2 * UNSURE)
-    everywhere = _through_space(score, world_from_camera, focal_ratio, half)
+    everywhere = _through_space(score, world_from_camera, pinhole, half)
     score = _neighbourhood(((everywhere + OWN * score) / (1 + OWN))[:, None], images)[:, 0]
     likely = ((score - IS_RAISED) / SURELY).sigmoid()
     told = (score.abs() / TOLD).clamp(max=1)
@@ -207,7 +210,7 @@ def _neighbourhood(
 def _through_space(
     score: Float[Tensor, "views height width"],
     world_from_camera: Float[Tensor, "views 4 4"],
-    focal_ratio: tuple[float, float],
+    pinhole: tuple[float, float] | Float[Tensor, "views 4"],
     half: float,
 ) -> Float[Tensor, "views height width"]:
     """The best that can be said, by all views together, of any point above the ground that a pixel sees.
@@ -218,7 +221,7 @@ def _through_space(
     Args:
         score: in [-1, 1].
         world_from_camera: poses of the views.
-        focal_ratio: (fx / width, fy / height).
+        pinhole: (fx / width, fy / height) of all views, or ``pinhole_tensor`` of each.
         half: half side of the box over the ground that is looked at, world units.
     Returns:
         In [-1, 1]; -1 where a ray misses the box, 0 where too few views see what it passes.
@@ -233,14 +236,14 @@ def _through_space(
     total, seen_by = torch.zeros_like(points[..., 0]), torch.zeros_like(points[..., 0])
     for view in range(views):
         found, visible = _look_up(
-            score[view][None], points.flatten(0, 2), camera_from_world[view], focal_ratio
+            score[view][None], points.flatten(0, 2), camera_from_world[view], _of_view(pinhole, view)
         )
         total += (found[0] * visible).view_as(total)
         seen_by += visible.view_as(total)
     worth = torch.where(seen_by >= min(VIEWS, views), total / seen_by.clamp(min=1), 0.0)
 
     origins, directions = world_rays(
-        camera_directions(focal_ratio, width, height, device).flatten(0, 1), world_from_camera
+        camera_directions(pinhole, width, height, device).flatten(-3, -2), world_from_camera
     )
     falling = directions[..., 2:].clamp(max=-1e-3)
     # From where a ray comes under the top to where it meets the bottom.
@@ -271,12 +274,16 @@ def _look_up(
     image: Float[Tensor, "channels height width"],
     points: Float[Tensor, "points 3"],
     camera_from_world: Float[Tensor, "4 4"],
-    focal_ratio: tuple[float, float],
+    pinhole: tuple[float, float] | Float[Tensor, "4"],
 ) -> tuple[Float[Tensor, "channels points"], Bool[Tensor, "points"]]:
     """Colours that world points project to, and whether they lie in the picture."""
-    x, y, depth = (points @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]).unbind(-1)
-    ahead = depth.clamp(min=0.1)
-    # From -1 at the picture's left or upper edge to 1 at the other, which is what grid_sample expects.
-    grid = torch.stack([2 * focal_ratio[0] * x / ahead, 2 * focal_ratio[1] * y / ahead], dim=-1)
+    in_camera = points @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
+    grid = picture_coordinates(in_camera, pinhole, 0.1)
     found = F.grid_sample(image[None], grid[None, None], align_corners=False, padding_mode="border")
-    return found[0, :, 0], (grid.abs() < 1).all(-1) & (depth > 0.1)
+    return found[0, :, 0], (grid.abs() < 1).all(-1) & (in_camera[:, 2] > 0.1)
+
+
+def _of_view(
+    pinhole: tuple[float, float] | Float[Tensor, "views 4"], view: int
+) -> tuple[float, float] | Float[Tensor, "4"]:
+    return pinhole[view] if isinstance(pinhole, Tensor) else pinhole

@@ -41,7 +41,7 @@ def look(model: SceneModel, scenes: Scenes, recipe: Recipe, *, locality: bool) -
     model.eval()
     width, height = recipe.evaluation.size
     device = scenes.device
-    directions = camera_directions(recipe.scale.focal_ratio, width, height, device).flatten(0, 1)
+    shared = camera_directions(recipe.scale.focal_ratio, width, height, device).flatten(0, 1)
     depths = uniform_depths(recipe.scale.near, recipe.scale.far, recipe.evaluation.samples, device)
     rows, errors = [], []
     for first, count in zip(scenes.first, scenes.count, strict=True):
@@ -49,17 +49,23 @@ def look(model: SceneModel, scenes: Scenes, recipe: Recipe, *, locality: bool) -
         generator = torch.Generator(device).manual_seed(0)
         index = torch.tensor([first], device=device)
         code = model.encode(
-            scenes.images(recipe.input_size, index), scenes.world_from_camera[index], generator=generator
+            scenes.images(recipe.input_size, index),
+            scenes.world_from_camera[index],
+            pinholes=None if scenes.pinholes is None else scenes.pinholes[index],
+            generator=generator,
         )
         tiles = []
         for view in range(min(2, count)):
             index = torch.tensor([first + view], device=device)
+            directions = shared
+            if scenes.pinholes is not None:
+                directions = camera_directions(scenes.pinholes[index], width, height).flatten(1, 2)
             origins, rays = world_rays(directions, scenes.world_from_camera[index])
             rendering = model.render(
                 code,
                 origins,
                 rays,
-                depths.expand(1, len(directions), -1),
+                depths.expand(1, len(shared), -1),
                 locality=locality,
                 chunk_rays=recipe.sampling.chunk,
             )

@@ -32,7 +32,7 @@ from pydantic import (
 )
 
 from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO
-from objnerf.dataset.index import open_dataset
+from objnerf.dataset.index import Dataset, open_dataset
 from objnerf.errors import InputError
 from objnerf.models.config import ModelConfig, UorfConfig
 
@@ -50,7 +50,7 @@ class Section(BaseModel):
 
 
 class Scale(Section):
-    """How the dataset's world is measured. ``dataset.yaml`` is the default of all five."""
+    """How the dataset's world is measured. ``dataset.yaml`` is the default of all but the last."""
 
     near: PositiveFloat = Field(6.0, description="planar depth of the first sample, world units")
     far: PositiveFloat = Field(20.0, description="planar depth of the last sample, world units")
@@ -60,6 +60,11 @@ class Scale(Section):
     obj_scale: PositiveFloat = Field(4.5, description="half side of the locality box, world units")
     focal_ratio: tuple[PositiveFloat, PositiveFloat] = Field(
         REFERENCE_FOCAL_RATIO, description="(fx / width, fy / height) of the images"
+    )
+    own_intrinsics: bool = Field(
+        True,
+        description="see views that have intrinsics of their own (_intrinsics.txt) through these; "
+        "--focal-ratio turns it off",
     )
 
     @model_validator(mode="after")
@@ -432,15 +437,38 @@ def resolve_recipe(
     Raises:
         InputError: the dataset, the recipe or an option cannot be used.
     """
-    card = open_dataset(dataset_root).card()
+    dataset = open_dataset(dataset_root)
     named = source or DEFAULT_RECIPE
     out = out or Path("runs") / f"{dataset_root.resolve().name}-{Path(named).stem}"
     if resume and source is None and (out / "config.yaml").is_file():
         named = str(out / "config.yaml")
     overrides = [(OPTIONS[name], value) for name, value in options.items() if value is not None]
     overrides += [parse_assignment(text) for text in assignments]
-    scale = {} if card is None else {name: getattr(card, name) for name in Scale.model_fields}
-    return load_recipe(named, dataset_scale=scale, overrides=overrides), out
+    if dataset.has_own_intrinsics and _says_focal_ratio(named, overrides):
+        # What is asked for holds for all views; a later --set scale.own_intrinsics=true still wins.
+        overrides.insert(0, ("scale.own_intrinsics", False))
+    return load_recipe(named, dataset_scale=scale_of(dataset), overrides=overrides), out
+
+
+def scale_of(dataset: Dataset) -> dict[str, Any]:
+    """What a dataset says about ``scale``: its ``dataset.yaml``, and the lens in its views' own files.
+
+    Raises:
+        InputError: one of these cannot be used.
+    """
+    card = dataset.card()
+    scale = {} if card is None else {name: getattr(card, name, None) for name in Scale.model_fields}
+    if dataset.has_own_intrinsics:
+        scale["focal_ratio"] = dataset.intrinsics(1, 1).focal_ratio
+    return scale
+
+
+def _says_focal_ratio(source: str, overrides: Sequence[tuple[str, Any]]) -> bool:
+    """Whether a recipe, or what is laid on it, gives the lens and not whether views may have their own."""
+    scale = _read(source)[0].get("scale")
+    keys = {f"scale.{key}" for key in scale} if isinstance(scale, dict) else set()
+    keys |= {key for key, _ in overrides}
+    return "scale.focal_ratio" in keys and "scale.own_intrinsics" not in keys
 
 
 def parse_recipe(content: Mapping[str, Any], *, where: str) -> Recipe:

@@ -7,7 +7,7 @@ edited scene from where the user stands.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
 
-from objnerf.dataset.cameras import Intrinsics, unproject
+from objnerf.dataset.cameras import Pinhole, unproject
 from objnerf.dataset.index import Dataset, Scene
 from objnerf.errors import InputError
 from objnerf.evaluation.evaluate import OpenedRun
@@ -24,12 +24,14 @@ from objnerf.evaluation.scenes import (
     RenderSettings,
     encode_scene,
     finite_pose,
+    own_pinhole,
     render_view,
     to_uint8,
+    view_directions,
 )
 from objnerf.models.scene import SceneCode, SceneModel
 from objnerf.pictures.rig import CAMERA_COLOURS, read_rig
-from objnerf.rendering.rays import camera_directions, uniform_depths, world_rays
+from objnerf.rendering.rays import uniform_depths, world_rays
 from objnerf.viewer.dataset_viewer import object_colour
 from objnerf.viewer.stage import (
     Doors,
@@ -93,18 +95,22 @@ def slot_clouds(
     code: SceneCode,
     world_from_camera: Float[np.ndarray, "views 4 4"],
     settings: RenderSettings,
+    pinholes: Sequence[Pinhole | None] | None = None,
 ) -> dict[int, SlotCloud]:
     """Points of every slot that is to be seen, by slot; 0 is the background.
 
     Args:
         code: a single scene.
         world_from_camera: cameras to render from, OpenCV axes.
+        pinholes: lens of each; None for the model's.
     """
     width, height = settings.size
-    intrinsics = Intrinsics.from_focal_ratio(model.geometry.focal_ratio, width, height)
+    usual = Pinhole(model.geometry.focal_ratio)
     positions, colours, labels = [], [], []
-    for pose in world_from_camera:
-        view = render_view(model, code, pose, settings)
+    lenses = pinholes or [None] * len(world_from_camera)
+    for pose, pinhole in zip(world_from_camera, lenses, strict=True):
+        view = render_view(model, code, pose, settings, pinhole=pinhole)
+        intrinsics = (pinhole or usual).at(width, height)
         seen = view.opacity > 0.5
         positions.append(unproject(view.depth.astype(np.float64), intrinsics, pose)[seen])
         colours.append(view.picture[seen])
@@ -128,14 +134,16 @@ def draw(
     world_from_camera: Float[np.ndarray, "4 4"],
     settings: RenderSettings,
     usual_distance: float,
+    pinhole: Pinhole | None = None,
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """What the model sees from anywhere, through the dataset's lens.
+    """What the model sees from anywhere.
 
     Args:
         code: a single scene, perhaps edited.
         world_from_camera: OpenCV axes.
         usual_distance: of the dataset's cameras from the origin, world units. Nearer or farther cameras have
             near and far shifted by the difference, so that the scene stays between the two.
+        pinhole: the lens; the model's when None.
     """
     geometry = model.geometry
     device = next(model.parameters()).device
@@ -143,7 +151,7 @@ def draw(
     near = max(geometry.near + shift, 0.05 * geometry.near)
     far = max(geometry.far + shift, near + 0.1 * geometry.depth_range)
     width, height = settings.size
-    directions = camera_directions(geometry.focal_ratio, width, height, device=device).flatten(0, 1)
+    directions = view_directions(model, width, height, pinhole)
     pose = torch.tensor(world_from_camera, dtype=torch.float32, device=device)[None]
     origins, directions = world_rays(directions[None], pose)
     depths = uniform_depths(near, far, settings.samples, device=device)
@@ -239,6 +247,7 @@ class RunViewer:
         self._viewpoint: np.ndarray | None = None
         self._drawing = np.full((48, 64, 3), 235, np.uint8)
         self._usual_distance = 1.0
+        self._pinhole: Pinhole | None = None
         surroundings = add_surroundings(
             server, run.model.geometry.obj_scale, 1.5 * run.model.geometry.obj_scale
         )
@@ -374,7 +383,12 @@ class RunViewer:
         self._code = encode_scene(self.run.model, scene, self._settings)
         self._usual_distance = float(np.median(np.linalg.norm(poses[:, :3, 3], axis=1)))
         self._viewpoint = poses[0] if self._viewpoint is None else self._viewpoint
-        self.clouds = slot_clouds(self.run.model, self._code, poses[:_MAX_VIEWS], self._settings)
+        pinholes = [own_pinhole(view, self._settings) for view in scene.views]
+        # The user looks around through the input view's lens.
+        self._pinhole = pinholes[0]
+        self.clouds = slot_clouds(
+            self.run.model, self._code, poses[:_MAX_VIEWS], self._settings, pinholes[:_MAX_VIEWS]
+        )
 
     def _add_clouds(self) -> None:
         for slot, cloud in self.clouds.items():
@@ -453,7 +467,9 @@ class RunViewer:
         code, edits, pose, width, usual_distance = wish
         size = (width, max(1, round(width * self._settings.size[1] / self._settings.size[0])))
         settings = replace(self._settings, size=size)
-        self._drawing = draw(self.run.model, edits.applied_to(code), pose, settings, usual_distance)
+        self._drawing = draw(
+            self.run.model, edits.applied_to(code), pose, settings, usual_distance, self._pinhole
+        )
         # Enlarged by whole pixels: what is small is what the model was asked for, and looks it.
         factor = max(1, _PANEL_WIDTH // width)
         self._picture.image = self._drawing.repeat(factor, axis=0).repeat(factor, axis=1)

@@ -41,7 +41,7 @@ class Balls(SceneModel):
         self.floor_density = floor_density
         self.weight = torch.nn.Parameter(torch.zeros(1))
 
-    def encode(self, images, world_from_camera, *, world_from_azimuth=None, generator=None):
+    def encode(self, images, world_from_camera, *, pinholes=None, world_from_azimuth=None, generator=None):
         scenes, slots = len(images), len(self.balls) + 1
         contents = torch.zeros(scenes, slots, 3)
         contents[:, 0] = images[:, :, -1, 0] / 2 + 0.5

@@ -1,12 +1,14 @@
 """Rendering a scene through a model whose fields are known."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from objnerf.dataset import open_dataset
-from objnerf.dataset.cameras import distance_elevation
+from objnerf.dataset.cameras import Pinhole, distance_elevation
+from objnerf.dataset.files import write_pinhole
 from objnerf.errors import InputError
 from objnerf.evaluation.scenes import on_paper, orbit_poses, read_scene, render_view, slot_alone
 
@@ -25,6 +27,31 @@ def test_a_ball_is_where_the_camera_projects_it(world, settings) -> None:
     # Its front is the radius nearer than its centre, within a sample.
     middle = seen.depth[round(rows.mean()), round(columns.mean())]
     assert middle == pytest.approx(z - 1.0, abs=14 / 95)
+
+
+def test_a_longer_lens_shows_the_middle_of_a_wider_picture(world, model, settings) -> None:
+    """With twice the focal length, w × h pixels are the middle of 2 w × 2 h pixels; off centre, a corner."""
+    code, pose = world.code_of(model), world.camera(20.0)
+    width, height = settings.size
+    fx, fy = model.geometry.focal_ratio
+    wide = render_view(model, code, pose, replace(settings, size=(2 * width, 2 * height)))
+    near = render_view(model, code, pose, settings, pinhole=Pinhole((2 * fx, 2 * fy)))
+    rows, columns = slice(height // 2, height // 2 + height), slice(width // 2, width // 2 + width)
+    np.testing.assert_allclose(near.rgb, wide.rgb[rows, columns], atol=1e-4)
+    # The principal point half a picture right of and below the middle: the upper left quarter is seen.
+    corner = render_view(model, code, pose, settings, pinhole=Pinhole((2 * fx, 2 * fy), (0.5, 0.5)))
+    np.testing.assert_allclose(corner.rgb, wide.rgb[:height, :width], atol=1e-4)
+
+
+def test_a_views_own_lens_is_read_and_can_be_left_out(data, settings, tmp_path) -> None:
+    root = tmp_path / "own"
+    shutil.copytree(data / "blocks", root)
+    scene = open_dataset(root).scenes[0]
+    write_pinhole(root / f"{scene.views[1].stem}_intrinsics.txt", Pinhole((1.2, 1.6)))
+    scene = open_dataset(root).scenes[0]
+    own = read_scene(scene, settings).pinholes
+    assert own == (None, Pinhole((1.2, 1.6)), *[None] * (len(scene.views) - 2))
+    assert set(read_scene(scene, replace(settings, own_intrinsics=False)).pinholes) == {None}
 
 
 def test_chunks_change_nothing(world, model, settings) -> None:

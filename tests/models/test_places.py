@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from objnerf.dataset.cameras import Pinhole
 from objnerf.dataset.index import open_dataset
 from objnerf.errors import InputError
 from objnerf.models import PlacesConfig, SceneGeometry, build_model
 from objnerf.models.places import NOWHERE, Places, PlacesCode
-from objnerf.rendering.rays import camera_directions, uniform_depths, world_rays
+from objnerf.rendering.rays import camera_directions, pinhole_tensor, uniform_depths, world_rays
 from objnerf.training.augment import mirror
 from objnerf.training.data import Batch
 
@@ -365,6 +366,7 @@ def test_mirrored_scene_has_mirrored_ground(model: Places, poses: torch.Tensor) 
         grid=None,
         tokens=torch.tensor([[0, 17]]).expand(3, 2),
         input_evidence=torch.arange(3 * WIDTH * HEIGHT * 2.0).view(3, -1, 2),
+        pinholes=pinhole_tensor([Pinhole((1.0, 1.3), (0.1, -0.05)), Pinhole(FOCAL), Pinhole(FOCAL)]),
     )
     turned = mirror(batch, torch.tensor([True, True, False]), token_columns=16)
     assert torch.linalg.det(turned.world_from_camera[:, :3, :3]).tolist() == pytest.approx(
@@ -381,10 +383,34 @@ def test_mirrored_scene_has_mirrored_ground(model: Places, poses: torch.Tensor) 
 
     def ground(each: Batch) -> torch.Tensor:
         frame = model._field_from_world(each.world_from_camera, None)
-        return model._ground_points(each.world_from_camera, frame, WIDTH, HEIGHT)
+        return model._ground_points(each.world_from_camera, frame, WIDTH, HEIGHT, each.pinholes)
 
     before, after = ground(batch), ground(turned)
     torch.testing.assert_close(after[2], before[2])
     torch.testing.assert_close(after[:2, 0], -before[:2, 0].flip(-1), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(after[:2, 1], before[:2, 1].flip(-1), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(turned.images[:2], batch.images[:2].flip(-1))
+
+
+def test_each_scene_is_seen_through_its_own_lens(model: Places, poses: torch.Tensor) -> None:
+    """The dataset's lens, said for each view, changes nothing; a point is looked up where its lens has it."""
+    images = torch.rand(3, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    plain = model.encode(images, poses[:, 0])
+    said = model.encode(images, poses[:, 0], pinholes=pinhole_tensor([Pinhole(FOCAL)] * 3))
+    for name in ("slots", "token_depth", "votes", "foreground_map"):
+        torch.testing.assert_close(getattr(said, name), getattr(plain, name), atol=1e-4, rtol=1e-4)
+
+    lenses = [Pinhole((0.9, 1.2), (0.08, 0.02)), Pinhole(FOCAL), Pinhole((2.0, 2.6))]
+    code = model.encode(images, poses[:, 0], pinholes=pinhole_tensor(lenses))
+    # Maps that hold each pixel's own column and row, looked up at points on known pixels' rays.
+    rows, columns = torch.meshgrid(torch.arange(HEIGHT * 1.0), torch.arange(WIDTH * 1.0), indexing="ij")
+    maps = torch.stack([columns, rows]).expand(3, 2, HEIGHT, WIDTH)
+    chosen = torch.tensor([5 * WIDTH + 7, 20 * WIDTH + 30, 11 * WIDTH + 16])
+    directions = camera_directions(pinhole_tensor(lenses), WIDTH, HEIGHT).flatten(1, 2)
+    origins, directions = world_rays(directions[torch.arange(3), chosen][:, None], poses[:, 0])
+    points = (origins + 11.0 * directions)[:, 0]
+    found = model._look_up(maps, code.camera_from_world, torch.arange(3), points, code.pinholes)
+    expected = torch.stack([chosen % WIDTH, chosen // WIDTH], dim=-1).float()
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+    assert code.select_scenes(torch.tensor([2])).pinholes is not None
+    assert plain.pinholes is None

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from objnerf.dataset import cameras
 from objnerf.rendering import rays
@@ -35,6 +37,29 @@ def test_agrees_with_the_numpy_core(eye: tuple[float, float, float]):
     np.testing.assert_allclose(
         rays.azimuth_rotation(pose), cameras.world_from_azimuth(pose.numpy().astype(float)), atol=1e-6
     )
+
+
+pinholes = st.builds(
+    cameras.Pinhole,
+    st.tuples(st.floats(0.3, 4.0), st.floats(0.3, 4.0)),
+    st.tuples(st.floats(-0.4, 0.4), st.floats(-0.4, 0.4)),
+)
+
+
+@given(st.lists(pinholes, min_size=1, max_size=3), st.integers(2, 9), st.integers(2, 7))
+def test_lenses_of_several_cameras_agree_with_the_numpy_core(
+    lenses: list[cameras.Pinhole], width: int, height: int
+):
+    told = rays.pinhole_tensor(lenses)
+    directions = rays.camera_directions(told, width, height)
+    expected = np.stack([cameras.camera_rays(lens.at(width, height)) for lens in lenses])
+    np.testing.assert_allclose(directions, expected, atol=1e-5)
+    # What a ray meets is seen in its pixel: edges at -1 and 1, pixel u's centre at (2 u + 1) / width - 1.
+    seen = rays.picture_coordinates(5 * directions, told[:, None, None], 0.1)
+    columns = (2 * torch.arange(width) + 1) / width - 1
+    np.testing.assert_allclose(seen[..., 0], columns.expand(len(lenses), height, width), atol=1e-4)
+    rows = ((2 * torch.arange(height) + 1) / height - 1)[:, None]
+    np.testing.assert_allclose(seen[..., 1], rows.expand(len(lenses), height, width), atol=1e-4)
 
 
 def test_points_have_the_planar_depth_asked_for():

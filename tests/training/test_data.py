@@ -1,6 +1,7 @@
 """Pictures and rays: what is drawn belongs together, and depends on the seed and the step alone."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from objnerf.dataset.cameras import Intrinsics, project
-from objnerf.dataset.files import write_image
+from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO, Intrinsics, Pinhole, project
+from objnerf.dataset.files import write_image, write_pinhole
 from objnerf.dataset.index import open_dataset
 from objnerf.errors import InputError
 from objnerf.training import data
@@ -72,6 +73,56 @@ def test_a_ray_has_the_colour_of_the_pixel_that_it_passes(
             assert depth == pytest.approx(7.5, abs=1e-4)
     expected = {"rays": 16, "patches": 2 * 25, "images": 2 * 32 * 24}[supervision]
     assert codes.shape[:2] == (2, expected)
+
+
+def _lens_of(index: int) -> Pinhole:
+    """A different one for each view."""
+    return Pinhole((0.8 + 0.05 * index, 1.1 + 0.04 * index), (0.01 * index, -0.02))
+
+
+@pytest.mark.parametrize("supervision", ["rays", "images"])
+def test_a_ray_passes_its_pixel_through_its_own_views_lens(
+    supervision: str, coded: Path, small: dict[str, Any], tmp_path: Path
+):
+    root = tmp_path / "differing"
+    shutil.copytree(coded, root)
+    views = list(open_dataset(root).views())
+    for index, view in enumerate(views):
+        write_pinhole(root / f"{view.stem}_intrinsics.txt", _lens_of(index))
+    loaded = load_scenes(open_dataset(root), range(6), SIZES, CPU, focal_ratio=REFERENCE_FOCAL_RATIO)
+    small["stages"][0] |= {"supervision": supervision}
+    recipe = parse_recipe(small, where="x")
+    batch = draw_batch(loaded, recipe, recipe.stages[0], start=3)
+    codes = (batch.colours * 255).round().numpy()
+    points = batch.origins + 7.5 * batch.directions
+    for scene in range(2):
+        for ray in range(0, codes.shape[1], 5):
+            column, row, index = codes[scene, ray] / [7, 9, 10]
+            intrinsics = _lens_of(round(index)).at(32, 24)
+            pixel, depth = project(
+                points[scene, ray].double().numpy(), intrinsics, views[round(index)].pose()
+            )
+            assert pixel == pytest.approx([column, row], abs=1e-3)
+            assert depth == pytest.approx(7.5, abs=1e-4)
+    # The input view's lens goes along, for the encoder.
+    assert batch.pinholes is not None
+    for scene in range(2):
+        index = round(float((batch.images[scene, 2].mean() + 1) / 2 * 255)) // 10
+        lens = _lens_of(index)
+        assert batch.pinholes[scene].tolist() == pytest.approx([*lens.focal_ratio, *lens.principal_offset])
+
+
+def test_one_lens_in_every_views_file_is_one_lens(coded: Path, tmp_path: Path):
+    """Rays are the same to the last digit as those of a dataset whose dataset.yaml says it."""
+    root = tmp_path / "same"
+    shutil.copytree(coded, root)
+    for view in open_dataset(root).views():
+        write_pinhole(root / f"{view.stem}_intrinsics.txt", Pinhole((1.2, 1.6)))
+    assert load_scenes(open_dataset(root), [0], SIZES, CPU, focal_ratio=(1.2, 1.6)).pinholes is None
+    other = load_scenes(open_dataset(root), [0], SIZES, CPU, focal_ratio=(1.1, 1.6)).pinholes
+    assert other is not None
+    assert other[0].tolist() == pytest.approx([1.2, 1.6, 0, 0])
+    assert load_scenes(open_dataset(root), [0], SIZES, CPU, focal_ratio=None).pinholes is None
 
 
 def test_the_input_view_comes_with_its_own_pose_and_scene(scenes: Scenes, coded: Path, small_recipe: Recipe):

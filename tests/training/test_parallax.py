@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from objnerf.dataset.cameras import look_at
-from objnerf.rendering.rays import camera_directions, world_rays
+from objnerf.dataset.cameras import Pinhole, look_at
+from objnerf.rendering.rays import camera_directions, pinhole_tensor, world_rays
 from objnerf.training.data import Scenes
 from objnerf.training.parallax import GroundEvidence, _neighbourhood, _through_space, ground_evidence
 from objnerf.training.recipe import Scale
@@ -69,6 +69,18 @@ def test_a_board_above_the_floor_is_raised():
     # What is raised beside the board is a floor that it hides from all other views: little.
     assert raised[~board].mean() < 0.03
     assert ground[~board].mean() > 0.8
+
+
+def test_views_through_lenses_of_their_own():
+    """The lens of each view, said one by one, gives the same; a wrong one spoils the ground's agreement."""
+    images, _ = pictures(AROUND, 0.3, 1.5)
+    plain = ground_evidence(images, AROUND, SCALE.focal_ratio, EXTENT)
+    lens = Pinhole(SCALE.focal_ratio)
+    said = ground_evidence(images, AROUND, pinhole_tensor([lens] * 4), EXTENT)
+    torch.testing.assert_close(said, plain, atol=1e-3, rtol=0)
+    wrong = [lens, lens, Pinhole((1.5, 2.0)), Pinhole((0.8, 1.1), (0.2, 0.1))]
+    spoilt = ground_evidence(images, AROUND, pinhole_tensor(wrong), EXTENT)
+    assert spoilt[..., 0].mean() < 0.7 * plain[..., 0].mean()
 
 
 def test_an_even_floor_says_nothing():

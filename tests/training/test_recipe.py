@@ -36,6 +36,7 @@ def test_defaults_are_the_reference():
         "nss_scale": 7.0,
         "obj_scale": 4.5,
         "focal_ratio": (350 / 320, 350 / 240),
+        "own_intrinsics": True,
     }
     assert recipe.optimiser.lr == 3e-4
     assert (recipe.schedule.warmup_steps, recipe.schedule.attn_decay_steps) == (1000, 200_000)
@@ -71,6 +72,23 @@ def test_dataset_yaml_is_the_default_of_the_verb(coded: Path, tmp_path: Path):
     recipe, out = resolve_recipe(dataset, None, None, NOTHING | {"obj_scale": 4.0}, (), resume=False)
     assert (recipe.scale.near, recipe.scale.obj_scale, recipe.scale.focal_ratio) == (4.5, 4.0, (1.1, 1.2))
     assert out == Path("runs/with_card-tiny")
+
+
+def test_the_lens_in_the_views_own_files_is_the_default(data: Path, tmp_path: Path):
+    recipe, _ = resolve_recipe(data / "uocf_lens", None, None, NOTHING, (), resume=False)
+    assert recipe.scale.focal_ratio == (1.2, 1.6)
+    assert recipe.scale.own_intrinsics
+    # What the user says holds for all views, unless he also says that it does not.
+    options = NOTHING | {"focal_ratio": (1.1, 1.5)}
+    recipe, _ = resolve_recipe(data / "uocf_lens", None, None, options, (), resume=False)
+    assert (recipe.scale.focal_ratio, recipe.scale.own_intrinsics) == ((1.1, 1.5), False)
+    own = ("scale.own_intrinsics=true",)
+    recipe, _ = resolve_recipe(data / "uocf_lens", None, None, options, own, resume=False)
+    assert (recipe.scale.focal_ratio, recipe.scale.own_intrinsics) == ((1.1, 1.5), True)
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("scale: {focal_ratio: [1.1, 1.5]}\n")
+    recipe, _ = resolve_recipe(data / "uocf_lens", str(mine), None, NOTHING, (), resume=False)
+    assert (recipe.scale.focal_ratio, recipe.scale.own_intrinsics) == ((1.1, 1.5), False)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ def test_print_config_resolves_everything_and_trains_nothing(data: Path, tmp_pat
         "nss_scale": 7.0,
         "obj_scale": 4.5,
         "focal_ratio": [1.1, 1.2],
+        "own_intrinsics": True,
     }
     assert config["model"]["fixed_locality"] is True
     assert config["optimiser"]["lr"] == 0.01

@@ -32,7 +32,7 @@ class TwoBalls(SceneModel):
         )
         self.weight = torch.nn.Parameter(torch.zeros(1))
 
-    def encode(self, images, world_from_camera, *, world_from_azimuth=None, generator=None):
+    def encode(self, images, world_from_camera, *, pinholes=None, world_from_azimuth=None, generator=None):
         scenes = len(images)
         return SceneCode(
             slots=torch.tensor(COLOURS).expand(scenes, 4, 3).clone(),
