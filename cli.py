@@ -922,8 +922,26 @@ def _announce(step: int, text: str, left: str) -> None:
     metavar="FORMAT",
     help="Format of DESTINATION; our own when left out and SOURCE is in another one.",
 )
-def convert(source: Path, destination: Path, source_format: str | None, target_format: str | None) -> None:
+@click.option("--undistort", is_flag=True, help="Resample the pictures to one centred pinhole camera.")
+@click.option("--max-size", type=click.IntRange(8), help="Shrink pictures to this longer side, pixels.")
+@click.option("--level/--no-level", default=None, help="Turn the world so that the cameras' up is z.")
+@click.option("--centre/--no-centre", default=None, help="Move what the cameras look at to the origin.")
+@click.option("--scale/--no-scale", default=None, help="Scale the world so that the usual settings fit.")
+def convert(
+    source: Path,
+    destination: Path,
+    source_format: str | None,
+    target_format: str | None,
+    level: bool | None,
+    centre: bool | None,
+    scale: bool | None,
+    **pictures: Any,
+) -> None:
     """Convert SOURCE to the new folder DESTINATION, to or from other projects' formats.
+
+    The world of a capture (COLMAP, a phone's transforms.json) is levelled, centred and scaled as far as it
+    needs it; a world that means something stays as it is. The --no-… options leave a step out, the others
+    force it.
 
     FORMAT is one of objnerf (ours), nerfstudio, instant-ngp (transforms.json), colmap, colmap-binary,
     obsurf, uocf, webdataset.
@@ -937,6 +955,8 @@ def convert(source: Path, destination: Path, source_format: str | None, target_f
             destination,
             source_format=source_format,
             target_format=target_format,
+            world=None if level is centre is scale is None else conversion.WorldSteps(level, centre, scale),
+            **pictures,
             progress=lambda views, total: report(views, total, ""),
         )
     click.echo(

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from objnerf.dataset.convert import colmap, native, obsurf, shards, transforms_json, uocf
+from objnerf.dataset.convert.fitting import WorldSteps, fitted, with_settings
 from objnerf.dataset.convert.matching import matched_pictures
 from objnerf.dataset.convert.posed import PosedScenes, Progress, atomic_folder, no_progress, settled
+from objnerf.dataset.convert.undistortion import resized, undistorted
 from objnerf.errors import InputError
 
 #: How each source format is read. Two names of one reader are two flavours of writing.
@@ -105,6 +107,9 @@ def convert(
     *,
     source_format: str | None = None,
     target_format: str | None = None,
+    undistort: bool = False,
+    max_size: int | None = None,
+    world: WorldSteps | None = None,
     progress: Progress = no_progress,
 ) -> Conversion:
     """Convert a dataset; the destination appears only when it is complete.
@@ -114,6 +119,11 @@ def convert(
         destination: a new or empty folder.
         source_format: one of ``FORMATS``; recognised when left out.
         target_format: one of ``FORMATS``; from a foreign format it is ours when left out.
+        undistort: resample the pictures to one centred pinhole camera.
+        max_size: shrink pictures whose longer side is over so many pixels.
+        world: which steps bring a world into ours; by default those that a captured world needs, and none
+        where
+            the source's world means something (``PosedScenes.world``).
         progress: called after each view with how many are done and how many there are.
     Raises:
         InputError: the source cannot be read, or the target cannot represent it; nothing is left behind.
@@ -126,7 +136,7 @@ def convert(
         raise InputError(f"{source}: no such file or folder")
     source_format = source_format or recognise(source)
     if target_format is None:
-        if source_format == "objnerf":
+        if source_format == "objnerf" and max_size is None and world is None:
             others = ", ".join(name for name in FORMATS if name != "objnerf")
             raise InputError(
                 f"{source} is in our own format already; say with --to which of {others} is wanted"
@@ -135,11 +145,14 @@ def convert(
     if destination.resolve() == source.resolve() or source.resolve() in destination.resolve().parents:
         raise InputError(f"{destination}: expected a place outside the source {source}")
     with atomic_folder(destination) as folder:
-        posed = settled(matched_pictures(_READERS[source_format](source)))
+        posed = matched_pictures(_READERS[source_format](source))
+        posed = fitted(posed, world or WorldSteps())
+        posed = undistorted(posed, max_size) if undistort else settled(posed)
+        posed = with_settings(posed if max_size is None else resized(posed, max_size))
         left_out = _WRITERS[target_format](posed, folder, progress)
     return Conversion(
         source_format, target_format, len(posed.scenes), posed.n_views, posed.notes, tuple(left_out)
     )
 
 
-__all__ = ["FORMATS", "Conversion", "convert", "recognise"]
+__all__ = ["FORMATS", "Conversion", "WorldSteps", "convert", "recognise"]

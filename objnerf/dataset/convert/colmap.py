@@ -10,7 +10,8 @@ as they still mean the model's pose.
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,7 @@ _IMAGE_PLACES = ("images", "input", "")
 #: How many folders above a model its pictures may lie: ``colmap/sparse/0`` has them three up.
 _UP_TO_IMAGES = 3
 _ModelWriter = Callable[[Path, "Sequence[Intrinsics]", "list[ColmapImage]"], None]
+PointReader = Callable[[], Float[np.ndarray, "points 3"]]
 _POSE_FOLDER = "world_from_camera"
 #: Two poses this near are one: what a quaternion there and back costs.
 _SAME_POSE = 1e-9
@@ -147,7 +149,9 @@ def read(folder: Path) -> PosedScenes:
     """
     notes: list[str] = []
     if recognise(folder):
-        scenes, keep = grouped_by_name(_read_scene(folder, notes), folder.name)
+        views, points = _read_scene(folder, notes)
+        scenes, keep = grouped_by_name(views, folder.name)
+        scenes = tuple(replace(scene, points=points) for scene in scenes)
         keep = keep and stems_fit(scenes)
     else:
         folders = scene_folders(folder, recognise)
@@ -156,7 +160,8 @@ def read(folder: Path) -> PosedScenes:
                 f"{folder}: expected a COLMAP model (cameras and images as .bin or .txt) in it, in sparse/0 "
                 "or in its sub-folders, found none"
             )
-        scenes = tuple(PosedScene(path.name, tuple(_read_scene(path, notes))) for path in folders)
+        found = [(path.name, *_read_scene(path, notes)) for path in folders]
+        scenes = tuple(PosedScene(name, tuple(views), points) for name, views, points in found)
         keep = stems_fit(scenes)
     card, scene_cards = read_sidecars(folder)
     return PosedScenes(
@@ -316,8 +321,11 @@ def _read_model(model: Path) -> tuple[dict[int, _Camera], list[ColmapImage]]:
     return _read_text_cameras(model), list(_read_text_images(model))
 
 
-def _read_scene(folder: Path, notes: list[str]) -> list[PosedView]:
-    """The views of one scene's largest model, by name; adds to the notes what the user should know."""
+def _read_scene(folder: Path, notes: list[str]) -> tuple[list[PosedView], PointReader]:
+    """The views of one scene's largest model, by name, and what reads its points.
+
+    Adds to the notes what the user should know.
+    """
     candidates = [(path, *_read_model(path)) for path in _models(folder)]
     # The first of those with the most images.
     model, cameras, images = max(candidates, key=lambda candidate: len(candidate[2]))
@@ -346,7 +354,7 @@ def _read_scene(folder: Path, notes: list[str]) -> list[PosedView]:
             f"{len(missing)} of {len(images)} images have no picture in {image_folder} and were left out; "
             f"the first: {missing[0]}"
         )
-    return views
+    return views, partial(_read_points, model)
 
 
 def _image_folder(folder: Path, model: Path, images: Sequence[ColmapImage]) -> Path:
@@ -477,6 +485,30 @@ def _read_binary_images(model: Path) -> Iterator[ColmapImage]:
         (points,) = reader.take("<Q")
         reader.skip(points * struct.calcsize("<ddq"))
         yield ColmapImage(name, camera, np.array(pose[:4]), np.array(pose[4:]))
+
+
+def _read_points(model: Path) -> Float[np.ndarray, "points 3"]:
+    """The positions of a model's points; none where their file is damaged, since they are a help only."""
+    try:
+        if (model / "points3D.bin").is_file():
+            return _read_binary_points(model / "points3D.bin")
+        if (model / "points3D.txt").is_file():
+            lines = _lines(model / "points3D.txt")
+            rows = [line.split(maxsplit=4)[1:4] for line in lines if line[:1].isdigit()]
+            return np.array(rows, dtype=np.float64).reshape(-1, 3)
+    except (InputError, ValueError):
+        pass
+    return np.zeros((0, 3))
+
+
+def _read_binary_points(path: Path) -> Float[np.ndarray, "points 3"]:
+    reader = _Reader(path)
+    positions = []
+    for _ in range(reader.take("<Q")[0]):
+        _, *position, _, _, _, _, track = reader.take("<Q3d3BdQ")
+        reader.skip(track * struct.calcsize("<ii"))
+        positions.append(position)
+    return np.array(positions, dtype=np.float64).reshape(-1, 3)
 
 
 def _lines(path: Path) -> list[str]:

@@ -57,10 +57,14 @@ class Extras:
         recolour = _mask_rule(self.masks, notes, source)
         depths = {where: _depth(path, unit.factor) for where, (path, unit) in self.depths.items()}
         for unit in sorted({unit for _, unit in self.depths.values() if unit.assumed}):
-            words = "world units" if unit.factor == 1 else f"{unit.factor:g} world units (millimetres)"
+            words = "floats were taken as world units"
+            if unit.factor != 1:
+                words = (
+                    "whole numbers were taken as thousandths of a world unit (millimetres, as in nerfstudio)"
+                )
             notes.append(
-                f"{source}: nothing says the unit of its depth maps; a step was taken as {words}, as "
-                "nerfstudio does; the key 'depth_unit_scale_factor' says another one"
+                f"{source}: nothing says the unit of its depth maps: {words}; the key "
+                "'depth_unit_scale_factor' says otherwise"
             )
         return [self._view(view, recolour, depths.get(view.where)) for view in views]
 

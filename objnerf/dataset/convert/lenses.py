@@ -242,7 +242,9 @@ class Lens:
 
     def central_focal(self) -> float:
         """Pixels that a unit of normalised coordinates takes up at the optical axis, both axes' mean."""
-        step = 1e-4
+        if self.straight:
+            return float(np.sqrt(self.fx * self.fy))
+        step = 1e-5
         ends = self.project(step * np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]))
         columns, rows = (ends[0] - ends[1]) / (2 * step), (ends[2] - ends[3]) / (2 * step)
         return float(np.sqrt(abs(columns[0] * rows[1] - columns[1] * rows[0])))
@@ -250,7 +252,7 @@ class Lens:
 
 def _square(points: Coordinates) -> Float[np.ndarray, "*batch"]:
     """r² of each point."""
-    return np.einsum("...i,...i->...", points, points)
+    return np.asarray((points**2).sum(axis=-1))
 
 
 def _series(square: Float[np.ndarray, "*batch"], coefficients: Coefficients) -> Float[np.ndarray, "*batch"]:
@@ -258,7 +260,7 @@ def _series(square: Float[np.ndarray, "*batch"], coefficients: Coefficients) -> 
     total = np.zeros_like(square)
     for coefficient in reversed(coefficients):
         total = (total + coefficient) * square
-    return 1 + total
+    return np.asarray(1 + total)
 
 
 def _tangential(

@@ -152,10 +152,15 @@ class PosedView:
 
 @dataclass(frozen=True)
 class PosedScene:
-    """The views of one scene, in order; the first is the input view."""
+    """The views of one scene, in order; the first is the input view.
+
+    Attributes:
+        points: reads 3D points on the scene's surfaces in its world, where the source has some.
+    """
 
     name: str
     views: tuple[PosedView, ...]
+    points: Callable[[], Float[np.ndarray, "points 3"]] | None = None
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,7 @@ class PosedScenes:
         movements: files of the manipulation test, by scene id.
         keep_stems: the views' stems are already names of our format, and stay.
         notes: what the user should know about how the source was read.
+        world_words: what is known of the world, for the card; None: that it is as our format has it.
         world: ``stated``: up, origin and unit are the source's own and mean something; ``free``: each scene
             stands in a world of its own, as structure from motion and phones leave it.
     """
@@ -183,6 +189,7 @@ class PosedScenes:
     keep_stems: bool = False
     notes: tuple[str, ...] = ()
     world: Literal["stated", "free"] = "stated"
+    world_words: str | None = None
 
     @property
     def n_views(self) -> int:

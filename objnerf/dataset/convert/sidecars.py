@@ -23,7 +23,7 @@ def card_of(posed: PosedScenes) -> DatasetCard:
         "focal_ratio": posed.camera.focal_ratio,
         "scenes": len(posed.scenes),
         "views_per_scene": counts.pop() if len(counts) == 1 else None,
-        "conventions": CONVENTIONS,
+        "conventions": CONVENTIONS | ({} if posed.world_words is None else {"world": posed.world_words}),
     }
     return (posed.card or DatasetCard()).model_copy(update=facts)
 

@@ -8,12 +8,14 @@ the principal point of a centred camera is (width / 2, height / 2).
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from objnerf.dataset import names
 from objnerf.dataset.cameras import OPENCV_FROM_OPENGL, Intrinsics
@@ -76,12 +78,15 @@ def read(source: Path) -> PosedScenes:
     if recognise(source):
         views = _read_scene(source, notes)
         scenes, keep = grouped_by_name(views, folder.name)
+        scenes = tuple(replace(scene, points=_points(source)) for scene in scenes)
         keep = keep and stems_fit(scenes)
     else:
         folders = scene_folders(folder, recognise)
         if not folders:
             raise InputError(f"{source}: expected {_FILE} in it or in its sub-folders, found none")
-        scenes = tuple(PosedScene(path.name, tuple(_read_scene(path, notes))) for path in folders)
+        scenes = tuple(
+            PosedScene(path.name, tuple(_read_scene(path, notes)), _points(path)) for path in folders
+        )
         keep = stems_fit(scenes)
     card, scene_cards = read_sidecars(folder)
     return PosedScenes(
@@ -275,6 +280,28 @@ def _lens(content: dict[str, Any], image: Path, where: str) -> Lens:
     """The lens of a frame; the picture's header is read only where the keys don't tell its size."""
     size = (1, 1) if "w" in content and "h" in content else image_size(Blob(image))
     return lens_of(content, size, where)
+
+
+def _points(source: Path) -> Callable[[], Float[np.ndarray, "points 3"]] | None:
+    """What reads the points under nerfstudio's ``ply_file_path``; None where there are none."""
+    for path in _files(source):
+        name = _parsed(path).get("ply_file_path")
+        found = _Files(path.parent).find(name) if isinstance(name, str) else None
+        if found is not None:
+            return partial(_read_ply, found)
+    return None
+
+
+def _read_ply(path: Path) -> Float[np.ndarray, "points 3"]:
+    """The positions in a PLY file; none where it is damaged, since they are a help only."""
+    import trimesh
+
+    try:
+        cloud: Any = trimesh.load(path, process=False)
+        return np.asarray(cloud.vertices, dtype=np.float64).reshape(-1, 3)
+    except Exception:
+        # trimesh raises whatever its parsers meet in a damaged file.
+        return np.zeros((0, 3))
 
 
 def _parsed(path: Path) -> dict[str, Any]:

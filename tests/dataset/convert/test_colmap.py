@@ -157,7 +157,7 @@ def test_images_of_one_model_are_told_apart_by_our_names(make_dataset, tmp_path:
 
 def test_further_models_of_a_reconstruction_are_mentioned(model: Path, tmp_path: Path) -> None:
     (model / "sparse" / "1").mkdir()
-    (note,) = convert(model, tmp_path / "ours").notes
+    note, *_ = convert(model, tmp_path / "ours").notes
     assert "only model 0" in note
 
 
