@@ -150,9 +150,8 @@ def convert(
         posed = undistorted(posed, max_size) if undistort else settled(posed)
         posed = with_settings(posed if max_size is None else resized(posed, max_size))
         left_out = _WRITERS[target_format](posed, folder, progress)
-    return Conversion(
-        source_format, target_format, len(posed.scenes), posed.n_views, posed.notes, tuple(left_out)
-    )
+    notes = (*posed.notes, *obsurf.warnings(posed)) if target_format == "obsurf" else posed.notes
+    return Conversion(source_format, target_format, len(posed.scenes), posed.n_views, notes, tuple(left_out))
 
 
 __all__ = ["FORMATS", "Conversion", "WorldSteps", "convert", "recognise"]

@@ -240,6 +240,23 @@ class Lens:
             self, width=width, height=height, fx=self.fx * x, fy=self.fy * y, cx=corner[0], cy=corner[1]
         )
 
+    def turned(self) -> "Lens":
+        """The lens of the picture turned clockwise by a quarter: what was right is down, what was down left.
+
+        With R the turn (x, y) → (-y, x), R f(R⁻¹ n) is the turned model. All radial terms stay; the
+        tangential ones are r² t + 2 (t · n) n with t = (p2, p1), and those of the thin prism s r² and s r⁴,
+        so that the vectors t and s turn along.
+        """
+        c = self.coefficients
+        if self.model in ("OPENCV", "BROWN", "FULL_OPENCV"):
+            c = (*c[:2], c[3], -c[2], *c[4:])
+        elif self.model == "THIN_PRISM_FISHEYE":
+            c = (*c[:2], c[3], -c[2], *c[4:6], -c[7], c[6])
+        elif self.model == "RAD_TAN_THIN_PRISM_FISHEYE":
+            c = (*c[:6], -c[7], c[6], -c[10], -c[11], c[8], c[9])
+        centre = self.height - 1 - self.cy, self.cx
+        return Lens(self.model, self.height, self.width, self.fy, self.fx, *centre, c)
+
     def central_focal(self) -> float:
         """Pixels that a unit of normalised coordinates takes up at the optical axis, both axes' mean."""
         if self.straight:

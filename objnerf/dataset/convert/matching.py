@@ -1,22 +1,27 @@
 """Pictures and the cameras that a source says they were taken with: the same size, or why not.
 
 A camera's numbers are in pixels of a certain size of picture. Pictures may have been scaled since (their
-focal lengths then scale with them), or be stored lying down with a note, EXIF's orientation, that says how to
-turn them, while the camera is that of the turned picture.
+focal lengths then scale with them). Phones store pictures as the sensor lies, with a note, EXIF's
+orientation, that says how to turn them upright: the camera may be that of the turned picture, or that of the
+picture as it is stored, and then it was rolled by a quarter turn.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
+from objnerf.dataset import names
 from objnerf.dataset.convert.posed import (
     Blob,
+    Companion,
     Computed,
     PosedScenes,
     PosedView,
+    depth_map,
     image_size,
     opened,
     pixels,
@@ -26,6 +31,11 @@ from objnerf.errors import InputError
 #: EXIF's tag for how a picture is stored; the values from 5 on swap width and height.
 _ORIENTATION = 0x0112
 _SWAPS = range(5, 9)
+#: How many quarter turns clockwise bring a stored picture upright, for the two that a camera held upright
+#: makes.
+_QUARTERS = {6: 1, 8: 3}
+#: The camera's axes of a picture that was turned clockwise by a quarter, in those of the picture before.
+_QUARTER = np.array([[0.0, 1.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
 
 
 def matched_pictures(posed: PosedScenes) -> PosedScenes:
@@ -69,7 +79,46 @@ def matched_pictures(posed: PosedScenes) -> PosedScenes:
             f"scaled with them; the first: {scaled[0].image.path}, {size[0]} x {size[1]} instead of "
             f"{lens.width} x {lens.height}"
         )
-    return replace(matched, notes=tuple(notes))
+    return _stood_up(replace(matched, notes=tuple(notes)))
+
+
+def _stood_up(posed: PosedScenes) -> PosedScenes:
+    """The same scenes with pictures and cameras turned upright, where all were taken on their side.
+
+    What a picture shows and where it was taken from stay the same; only the camera's axes turn.
+    """
+    views = posed.views
+    if posed.world != "free" or any(view.lens is None or not isinstance(view.image, Blob) for view in views):
+        return posed
+    orientations = [_orientation(view) for view in views]
+    if not all(orientation in _QUARTERS for orientation in orientations):
+        return posed
+    quarters = iter([_QUARTERS[orientation] for orientation in orientations])
+    note = (
+        f"all {len(views)} pictures were taken with the camera on its side, as their EXIF orientation "
+        "says: they and their cameras were turned upright"
+    )
+    stood = posed.with_views(lambda view: _turned(view, next(quarters)))
+    return replace(stood, notes=(*posed.notes, note))
+
+
+def _turned(view: PosedView, quarters: int) -> PosedView:
+    """A view with its picture, companions, lens and camera turned clockwise by so many quarters."""
+    lens, pose = view.lens, view.world_from_camera
+    assert lens is not None
+    for _ in range(quarters):
+        lens, pose = lens.turned(), pose @ _QUARTER
+    companions: dict[str, Companion] = {}
+    for suffix, companion in view.companions.items():
+        read = depth_map if suffix == names.DEPTH_SUFFIX else pixels
+        path = companion.path if isinstance(companion, Blob | Computed) else view.image.path
+        companions[suffix] = Computed(path, partial(_rotated, read, companion, quarters))
+    image = Computed(view.image.path, upright(view), (lens.width, lens.height))
+    return replace(view, image=image, world_from_camera=pose, companions=companions, lens=lens)
+
+
+def _rotated(read: Callable[[Companion], np.ndarray], companion: Companion, quarters: int) -> np.ndarray:
+    return np.ascontiguousarray(np.rot90(read(companion), -quarters))
 
 
 def upright(view: PosedView) -> Callable[[], UInt8[np.ndarray, "height width 3"]]:

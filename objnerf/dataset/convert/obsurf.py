@@ -40,6 +40,8 @@ from objnerf.errors import InputError
 
 #: Focal length over the sensor's width.
 _FOCAL_OVER_WIDTH = 35 / 32
+#: Width and height that ObSuRF's loaders have in their code (stelzner/obsurf, obsurf/data).
+_LOADERS_SIZE = (320, 240)
 #: Steps of a 16-bit depth picture in a world unit.
 _DEPTH_STEPS = 65536 * 0.025
 #: How far a camera's axes may be from those of a camera that looks at the origin: 0.01 degrees, under a
@@ -148,6 +150,17 @@ def write(posed: PosedScenes, folder: Path, progress: Progress) -> list[str]:
     np.savez(folder / "metadata.npz", camera_pos=poses[:, :, :3, 3], shape=shapes, **{_POSES_KEY: poses})
     write_sidecars(posed, folder)
     return left_out(posed, {names.MASK_SUFFIX, names.DEPTH_SUFFIX})
+
+
+def warnings(posed: PosedScenes) -> tuple[str, ...]:
+    """What ObSuRF's own program will not take of what was written."""
+    size = (posed.camera.width, posed.camera.height)
+    if size == _LOADERS_SIZE:
+        return ()
+    return (
+        f"ObSuRF's own loader reads {_LOADERS_SIZE[0]} x {_LOADERS_SIZE[1]} pixels only, found {size[0]} x "
+        f"{size[1]}: its code says 240 and 320 in numbers",
+    )
 
 
 def _metadata(path: Path) -> dict[str, np.ndarray]:

@@ -417,7 +417,8 @@ def settled(posed: PosedScenes) -> PosedScenes:
     own = posed.with_views(lambda view: replace(view, lens=Lens.pinhole(posed.intrinsics_of(view))))
     count = len({(f.fx, f.fy, f.offset_x, f.offset_y) for f in found})
     note = (
-        f"{count} different or off-centre cameras: every view has its own …{names.INTRINSICS_SUFFIX}; "
+        f"{'cameras that differ' if count > 1 else 'an off-centre camera'}: every view has its own "
+        f"…{names.INTRINSICS_SUFFIX}; "
         "--undistort resamples all to one centred camera"
     )
     return replace(own, intrinsics=middle, notes=(*posed.notes, note))

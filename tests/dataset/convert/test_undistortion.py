@@ -91,6 +91,17 @@ def test_pictures_are_undistorted_as_colmap_does(model: str) -> None:
     assert difference.mean() < 0.01 * 255
 
 
+@pytest.mark.parametrize("model", BENT)
+def test_a_lens_turns_as_its_picture_does(model: str) -> None:
+    """After a quarter clockwise (x, y) is (-y, x), and the pixel (u, v) is (height - 1 - v, u)."""
+    lens, _ = _both(model)
+    points = np.random.default_rng(1).uniform(-0.6, 0.6, (50, 2))
+    before = lens.project(points)
+    after = lens.turned().project(np.stack([-points[:, 1], points[:, 0]], axis=-1))
+    np.testing.assert_allclose(after, np.stack([HEIGHT - 1 - before[:, 1], before[:, 0]], axis=-1), atol=1e-9)
+    assert lens.turned().turned().turned().turned() == lens
+
+
 def test_nerfstudios_polynomial_by_hand() -> None:
     """r = 0.5: 1 + 0.1 / 4 + 0.2 / 16 + 0.3 / 64 + 0.4 / 256 = 1.04375, and p2 (r² + 2 x²) = 0.75 p2."""
     lens = Lens("BROWN", 8, 6, 1.0, 1.0, 0.0, 0.0, (0.1, 0.2, 0.0, 0.01, 0.3, 0.4))
