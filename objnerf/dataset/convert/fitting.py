@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from objnerf.dataset import names
-from objnerf.dataset.cameras import box_depth_range, box_pixel_share, camera_rays
+from objnerf.dataset.cameras import box_pixel_share, camera_rays, ray_box, world_rays
 from objnerf.dataset.card import DatasetCard
 from objnerf.dataset.convert.ground import find_ground
 from objnerf.dataset.convert.posed import (
@@ -43,10 +43,15 @@ _UNCERTAIN = 30.0
 _ONE_UNIT = 1.25
 #: The share of every view's pixels that the locality box should cover.
 _BOX_PIXELS = 0.8
+#: The share of a view's way through the box that near may cut off; the reference's own settings cut some as
+#: well.
+_CLIPPED = 0.05
 _FEWEST_VIEWS = 3
 #: What the cameras look at may be this far above the ground, as a share of their distance, for the ground's
 #: point below it to be the origin: beyond that the locality box would leave half of the object out.
 _HIGHEST_FOCUS = 0.2
+#: Views that settings are measured on.
+_MEASURED_VIEWS = 500
 #: Depth maps that the ground is looked for in.
 _DEPTH_VIEWS = 8
 
@@ -274,6 +279,7 @@ def with_settings(posed: PosedScenes) -> PosedScenes:
         return posed
     rigs = [scene for scene in posed.scenes if len(scene.views) >= _FEWEST_VIEWS]
     views = [view for scene in rigs for view in scene.views]
+    views = views[:: max(1, len(views) // _MEASURED_VIEWS)]
     if not views:
         return posed
     poses = np.stack([view.world_from_camera for view in views])
@@ -290,12 +296,27 @@ def with_settings(posed: PosedScenes) -> PosedScenes:
         if np.quantile(shares, 0.02) >= _BOX_PIXELS:
             break
         half *= 1.05
-    ends = np.array([box_depth_range(pose, half) for pose in poses])
-    near = float(np.clip(np.quantile(ends[:, 0], 0.02), 0.05 * distance, _NEAR * unit))
-    far = float(max(np.quantile(ends[:, 1], 0.98) * 1.02, _FAR * unit))
+    rays = [world_rays(camera, pose) for camera, pose in zip(cameras, poses, strict=True)]
+    enter, leave = (np.stack(ends) for ends in zip(*(ray_box(o, d, half) for o, d in rays), strict=True))
+    near = float(np.clip(_latest_near(enter, leave), 0.05 * distance, _NEAR * unit))
+    far = float(max(np.quantile(leave[leave > enter], 0.998), _FAR * unit))
     found = {"near": near, "far": far, "nss_scale": _NSS_SCALE * unit, "obj_scale": half}
     card = (posed.card or DatasetCard()).model_copy(
         update={key: float(f"{value:.4g}") for key, value in found.items()}
     )
     words = ", ".join(f"{key} {value:.4g}" for key, value in found.items())
     return replace(posed, card=card, notes=(*posed.notes, f"dataset.yaml: {words}, measured on the cameras"))
+
+
+def _latest_near(
+    enter: Float[np.ndarray, "views height width"], leave: Float[np.ndarray, "views height width"]
+) -> float:
+    """The greatest depth before which no view has more than ``_CLIPPED`` of its way through the box."""
+    leave = np.maximum(leave, enter)
+    way = (leave - enter).sum(axis=(1, 2))
+    low, high = 0.0, float(leave.max())
+    for _ in range(40):
+        middle = (low + high) / 2
+        cut = (np.clip(middle, enter, leave) - enter).sum(axis=(1, 2))
+        low, high = (middle, high) if (cut <= _CLIPPED * way).all() else (low, middle)
+    return low
