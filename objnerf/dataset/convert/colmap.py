@@ -19,6 +19,7 @@ from jaxtyping import Float
 
 from objnerf.dataset import names
 from objnerf.dataset.cameras import Intrinsics, invert
+from objnerf.dataset.convert import extras
 from objnerf.dataset.convert.lenses import MODELS, Lens
 from objnerf.dataset.convert.posed import (
     Blob,
@@ -354,7 +355,8 @@ def _read_scene(folder: Path, notes: list[str]) -> tuple[list[PosedView], PointR
             f"{len(missing)} of {len(images)} images have no picture in {image_folder} and were left out; "
             f"the first: {missing[0]}"
         )
-    return views, partial(_read_points, model)
+    masks = extras.Extras(masks={view.where: path for view in views if (path := _mask(image_folder, view))})
+    return masks.settled(views, notes, str(model)), partial(_read_points, model)
 
 
 def _image_folder(folder: Path, model: Path, images: Sequence[ColmapImage]) -> Path:
@@ -362,6 +364,16 @@ def _image_folder(folder: Path, model: Path, images: Sequence[ColmapImage]) -> P
     roots = [folder, model, *list(model.absolute().parents)[:_UP_TO_IMAGES]]
     places = list(dict.fromkeys(root / place for root in roots for place in _IMAGE_PLACES))
     return max(places, key=lambda place: sum((place / image.name).is_file() for image in images))
+
+
+def _mask(image_folder: Path, view: PosedView) -> Path | None:
+    """The mask of a picture in ``masks/`` beside its folder; COLMAP adds a suffix to the whole name."""
+    if names.MASK_SUFFIX in view.companions:
+        return None
+    image = view.image.path.relative_to(image_folder)
+    folder = image_folder.parent / "masks"
+    places = (folder / f"{image}.png", folder / image.with_suffix(".png"))
+    return next((path for path in places if path.is_file()), None)
 
 
 def _view(
@@ -440,7 +452,8 @@ def _read_text_images(model: Path) -> Iterator[ColmapImage]:
         words = line.split(maxsplit=9)
         try:
             pose = np.array([float(word) for word in words[1:8]])
-            image = ColmapImage(words[9].strip(), int(words[8]), pose[:4], pose[4:])
+            name = words[9].strip().replace("\\", "/")
+            image = ColmapImage(name, int(words[8]), pose[:4], pose[4:])
         except (ValueError, IndexError) as error:
             raise InputError(
                 f"{path}, line {number}: expected an id, quaternion, translation, camera id and name"
@@ -481,7 +494,7 @@ def _read_binary_images(model: Path) -> Iterator[ColmapImage]:
     reader = _Reader(model / "images.bin")
     for _ in range(reader.take("<Q")[0]):
         _, *pose, camera = reader.take("<i7di")
-        name = reader.take_name()
+        name = reader.take_name().replace("\\", "/")
         (points,) = reader.take("<Q")
         reader.skip(points * struct.calcsize("<ddq"))
         yield ColmapImage(name, camera, np.array(pose[:4]), np.array(pose[4:]))
@@ -513,7 +526,7 @@ def _read_binary_points(path: Path) -> Float[np.ndarray, "points 3"]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text ({error})") from error
 

@@ -216,7 +216,7 @@ def _mask_rule(
         measured = list(pool.map(_mask_colours, masks.values()))
     seen = [set(mask.colours) for mask in measured]
     colours = set().union(*seen)
-    said = f"{source}: {len(masks)} masks (mask_path)"
+    said = f"{source}: {len(masks)} masks"
     black = (0, 0, 0)
     if colours <= {BACKGROUND_COLOUR, *OBJECT_COLOURS}:
         notes.append(f"{said} in the colours of our own format")

@@ -331,7 +331,7 @@ def test_masks_that_are_no_objects_are_left_out_and_said(
     capture, tmp_path: Path, mask: np.ndarray, said: str
 ) -> None:
     done = convert(_masked(capture, [mask] * 4), tmp_path / "ours")
-    assert any("4 masks (mask_path) left out" in note and said in note for note in done.notes)
+    assert any("4 masks left out" in note and said in note for note in done.notes)
     assert _views(tmp_path / "ours")[0].mask_path is None
 
 
@@ -514,6 +514,48 @@ def test_images_without_pictures_are_left_out_and_counted(colmap_capture, tmp_pa
     done = convert(root, tmp_path / "ours")
     assert done.views == 3
     assert any("1 of 4 images have no picture" in note and "1.png" in note for note in done.notes)
+
+
+def test_windows_names_and_byte_order_marks_are_read(colmap_capture, tmp_path: Path) -> None:
+    root = colmap_capture(images="images/desk")
+    for name in ("cameras.txt", "images.txt"):
+        path = root / "sparse/0" / name
+        text = path.read_text().replace(" 1 0.png", r" 1 desk\0.png")
+        for number in range(1, 4):
+            text = text.replace(f" 1 {number}.png", rf" 1 desk\{number}.png")
+        path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert convert(root, tmp_path / "ours").views == 4
+
+
+def test_masks_that_colmap_was_given_are_carried_or_said(colmap_capture, tmp_path: Path) -> None:
+    """COLMAP looks for masks/0.png.png; people name them masks/0.png as well."""
+    root = colmap_capture()
+    (root / "masks").mkdir()
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[5:15, 8:20] = 255
+    for number in range(4):
+        Image.fromarray(mask).save(
+            root / "masks" / f"{number}.png{'.png' if number % 2 else ''}", format="PNG"
+        )
+    done = convert(root, tmp_path / "ours")
+    assert any("4 masks" in note for note in done.notes)
+    np.testing.assert_array_equal(_views(tmp_path / "ours")[1].labels(), mask > 0)
+
+
+def test_what_colmaps_undistorter_leaves_is_taken(colmap_capture, tmp_path: Path) -> None:
+    """A camera and a size a picture, principal points off the middle."""
+    pycolmap = pytest.importorskip("pycolmap", reason="COLMAP's own Python package is not installed")
+    cameras = "".join(f"{n} SIMPLE_RADIAL 32 24 {30 + n} {14 + n} 11 -0.{n}\n" for n in range(1, 5))
+    root = colmap_capture(cameras=cameras)
+    lines = [f"{n + 1} 1 0 0 0 {n} 0 5 {n + 1} {n}.png\n\n" for n in range(4)]
+    (root / "sparse/0/images.txt").write_text("".join(lines))
+    (root / "sparse/0/points3D.txt").write_text("")
+    pycolmap.undistort_images(tmp_path / "dense", root / "sparse/0", root / "images", output_type="COLMAP")
+    sizes = {read_image(path).shape for path in (tmp_path / "dense/images").iterdir()}
+    assert len(sizes) > 1
+    convert(tmp_path / "dense", tmp_path / "ours", undistort=True)
+    assert len({view.image().shape for view in _views(tmp_path / "ours")}) == 1
+    assert not open_dataset(tmp_path / "ours").has_own_intrinsics
 
 
 # uOCF and ObSuRF
