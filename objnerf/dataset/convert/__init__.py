@@ -122,8 +122,7 @@ def convert(
         undistort: resample the pictures to one centred pinhole camera.
         max_size: shrink pictures whose longer side is over so many pixels.
         world: which steps bring a world into ours; by default those that a captured world needs, and none
-        where
-            the source's world means something (``PosedScenes.world``).
+            where the source's world means something (``PosedScenes.world``) or the target is not ours.
         progress: called after each view with how many are done and how many there are.
     Raises:
         InputError: the source cannot be read, or the target cannot represent it; nothing is left behind.
@@ -136,7 +135,7 @@ def convert(
         raise InputError(f"{source}: no such file or folder")
     source_format = source_format or recognise(source)
     if target_format is None:
-        if source_format == "objnerf" and max_size is None and world is None:
+        if source_format == "objnerf" and max_size is None and world is None and not undistort:
             others = ", ".join(name for name in FORMATS if name != "objnerf")
             raise InputError(
                 f"{source} is in our own format already; say with --to which of {others} is wanted"
@@ -146,7 +145,9 @@ def convert(
         raise InputError(f"{destination}: expected a place outside the source {source}")
     with atomic_folder(destination) as folder:
         posed = matched_pictures(_READERS[source_format](source))
-        posed = fitted(posed, world or WorldSteps())
+        # Between other projects' formats a world stays what it is unless somebody asks.
+        ours = target_format in ("objnerf", "webdataset")
+        posed = fitted(posed, world or (WorldSteps() if ours else WorldSteps(False, False, False)))
         posed = undistorted(posed, max_size) if undistort else settled(posed)
         posed = with_settings(posed if max_size is None else resized(posed, max_size))
         left_out = _WRITERS[target_format](posed, folder, progress)

@@ -39,7 +39,7 @@ from objnerf.dataset.convert.posed import (
     scene_folders,
     stems_fit,
 )
-from objnerf.dataset.convert.sidecars import left_out, read_sidecars, write_sidecars
+from objnerf.dataset.convert.sidecars import left_out, read_sidecars, world_of, write_sidecars
 from objnerf.dataset.files import read_matrix, write_matrix
 from objnerf.errors import InputError
 
@@ -172,7 +172,7 @@ def read(folder: Path) -> PosedScenes:
         keep_stems=keep,
         notes=tuple(notes),
         # Beside a model that we wrote lies our dataset.yaml; reconstructions stand in any world.
-        world="free" if card is None else "stated",
+        world=world_of(card),
     )
 
 

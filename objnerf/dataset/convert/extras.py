@@ -74,10 +74,11 @@ class Extras:
         companions: dict[str, Companion] = dict(view.companions)
         mask = self.masks.get(view.where)
         if mask is not None and recolour is not None:
-            companions[names.MASK_SUFFIX] = Computed(mask, lambda: recolour(mask))
+            with _opened(mask) as picture:
+                target = _size_for(picture.size, view, mask)
+            companions[names.MASK_SUFFIX] = Computed(mask, lambda: nearest(recolour(mask), target))
         if depth is not None:
-            size = image_size(view.image)
-            depth.check(size)
+            size = _size_for(depth.size, view, depth.path)
             own = depth.is_ours and depth.size == size
             companions[names.DEPTH_SUFFIX] = (
                 Blob(depth.path) if own else Computed(depth.path, lambda: depth.read(size))
@@ -130,15 +131,6 @@ class _DepthFile:
     is_ours: bool = False
     """Whether it is as our format has it, in world units."""
 
-    def check(self, size: tuple[int, int]) -> None:
-        """Refuse a map that is no smaller or larger picture of the same view."""
-        width, height = self.size
-        if abs(width * size[1] - height * size[0]) > max(*size, *self.size):
-            raise InputError(
-                f"{self.path}: expected depth of the same shape as its picture of {size[0]} x {size[1]} "
-                f"pixels, found {width} x {height}; crop or turn it like the picture"
-            )
-
     def read(self, size: tuple[int, int]) -> Float32[np.ndarray, "height width"]:
         """Depth in world units at the picture's size; inf where nothing was measured.
 
@@ -149,6 +141,25 @@ class _DepthFile:
             np.isfinite(depth) & (depth > 0), depth * np.float32(self.factor), np.float32(np.inf)
         )
         return nearest(depth, size)
+
+
+def _size_for(found: tuple[int, int], view: PosedView, path: Path) -> tuple[int, int]:
+    """The size that a mask or depth map should have: its picture's, as stored or as its camera has it.
+
+    Raises:
+        InputError: it is no smaller or larger picture of the same view.
+    """
+    stored = image_size(view.image)
+    said = stored if view.lens is None else (view.lens.width, view.lens.height)
+    # A picture that lies on its side is turned later (``matching.py``); its depth may stand already.
+    allowed = (stored, said) if said == stored[::-1] else (stored,)
+    for size in allowed:
+        if abs(found[0] * size[1] - found[1] * size[0]) <= max(*size, *found):
+            return size
+    raise InputError(
+        f"{path}: expected the shape of its picture of {stored[0]} x {stored[1]} pixels, found {found[0]} x "
+        f"{found[1]}; crop or turn it like the picture"
+    )
 
 
 def nearest(array: Shaped[np.ndarray, "*shape"], size: tuple[int, int]) -> Shaped[np.ndarray, "*resized"]:
@@ -195,7 +206,9 @@ def _opened(path: Path) -> Image.Image:
     try:
         return Image.open(path)
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: expected a depth map, found a file that is none ({error})") from error
+        raise InputError(
+            f"{path}: expected a depth map or mask, found a file that is none ({error})"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -63,9 +63,8 @@ class WorldSteps:
     Attributes:
         level: turn the world so that the cameras' up is z.
         centre: move what the cameras look at to the origin.
-        scale: scale it so that the cameras are as far away as the reference's, for which near, far,
-        ``nss_scale``
-            and ``obj_scale`` are meant.
+        scale: bring the cameras as far away as the reference's, for which ``nss_scale`` and ``obj_scale`` are
+            meant.
     """
 
     level: bool | None = None
@@ -84,7 +83,7 @@ def fitted(posed: PosedScenes, steps: WorldSteps) -> PosedScenes:
     Worlds that mean something (``PosedScenes.world``) only change by the steps that are asked for. Every step
     that was taken is noted.
     """
-    if posed.world == "stated" and not steps.any_asked:
+    if not steps.any_asked and (posed.world == "stated" or steps == WorldSteps(False, False, False)):
         return posed
     needed = None if posed.world == "free" else False
     wanted = WorldSteps(*(needed if s is None else s for s in (steps.level, steps.centre, steps.scale)))

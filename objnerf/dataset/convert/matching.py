@@ -11,8 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from jaxtyping import Shaped, UInt8
 
 from objnerf.dataset import names
 from objnerf.dataset.convert.posed import (
@@ -56,7 +55,12 @@ def matched_pictures(posed: PosedScenes) -> PosedScenes:
         orientation = _orientation(view)
         if size[::-1] == said and orientation in _SWAPS:
             turned.append(view)
-            return replace(view, image=Computed(view.image.path, upright(view), said))
+            companions: dict[str, Companion] = {
+                suffix: Computed(view.image.path, partial(_fitting, suffix, companion, said, orientation))
+                for suffix, companion in view.companions.items()
+            }
+            image = Computed(view.image.path, upright(view), said)
+            return replace(view, image=image, companions=companions)
         # Another size of the same shape, to within rounding of the shorter side.
         if abs(size[0] * said[1] - size[1] * said[0]) <= max(*size, *said) / 2:
             scaled.append(view)
@@ -124,12 +128,28 @@ def _rotated(read: Callable[[Companion], np.ndarray], companion: Companion, quar
 def upright(view: PosedView) -> Callable[[], UInt8[np.ndarray, "height width 3"]]:
     """A function that reads a picture, turned as its EXIF orientation says."""
 
-    def read() -> UInt8[np.ndarray, "height width 3"]:
-        stored = Image.fromarray(pixels(view.image))
-        stored.getexif()[_ORIENTATION] = _orientation(view)
-        return np.asarray(ImageOps.exif_transpose(stored))
+    return lambda: _upright(pixels(view.image), _orientation(view))
 
-    return read
+
+def _upright(array: Shaped[np.ndarray, "*stored"], orientation: int) -> Shaped[np.ndarray, "*upright"]:
+    """An array of (height, width, …) turned and mirrored as an EXIF orientation says.
+
+    The values (Exif 2.32, 4.6.4): 2 mirrored, 3 half a turn, 4 both, 5 mirrored along the diagonal, 6 to be
+    turned clockwise, 7 mirrored along the other diagonal, 8 to be turned anticlockwise.
+    """
+    if orientation in (5, 6, 7, 8):
+        array = array.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    return np.ascontiguousarray(array)
+
+
+def _fitting(suffix: str, companion: Companion, said: tuple[int, int], orientation: int) -> np.ndarray:
+    """A mask or depth map of a picture that is turned, turned along unless it stands already."""
+    array = depth_map(companion) if suffix == names.DEPTH_SUFFIX else pixels(companion)
+    return array if array.shape[1::-1] == said else _upright(array, orientation)
 
 
 def _orientation(view: PosedView) -> int:

@@ -40,6 +40,9 @@ CENTRE_TOLERANCE = 0.5 + 1e-6
 #: Relative difference below which two focal lengths are one.
 FOCAL_TOLERANCE = 1e-4
 
+#: Threads that make files ready; each holds a picture or two in memory.
+_MOST_WORKERS = 16
+
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -223,13 +226,14 @@ def counted(posed: PosedScenes, progress: Progress) -> Iterator[tuple[int, int, 
     work outside Python's lock.
     """
     places = [(id_, number) for id_, scene in enumerate(posed.scenes) for number in range(len(scene.views))]
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(cores, _MOST_WORKERS)
     waiting: deque[Future[PosedView]] = deque()
     views = iter(posed.views)
     pool = ThreadPoolExecutor(workers)
     try:
         for index, (scene, number) in enumerate(places):
-            while len(waiting) < 2 * workers and (view := next(views, None)) is not None:
+            while len(waiting) < workers + 2 and (view := next(views, None)) is not None:
                 waiting.append(pool.submit(_ready, view))
             yield index, scene, number, waiting.popleft().result()
             progress(index + 1, len(places))

@@ -1,6 +1,7 @@
 """What our format says about a dataset and a foreign one does not: it travels beside the foreign files."""
 
 from pathlib import Path
+from typing import Literal
 
 from objnerf.dataset.card import CARD_NAME, CONVENTIONS, SCENE_FOLDER, DatasetCard, read_card, write_card
 from objnerf.dataset.convert.posed import Blob, PosedScenes
@@ -18,14 +19,27 @@ def write_sidecars(posed: PosedScenes, folder: Path) -> None:
 def card_of(posed: PosedScenes) -> DatasetCard:
     """``dataset.yaml`` for what was written: what the source said, corrected by what is there."""
     counts = {len(scene.views) for scene in posed.scenes}
+    words = posed.world_words
+    if words is None and posed.world == "free":
+        words = UNKNOWN_WORLD
     facts = {
         "image_size": (posed.camera.width, posed.camera.height),
         "focal_ratio": posed.camera.focal_ratio,
         "scenes": len(posed.scenes),
         "views_per_scene": counts.pop() if len(counts) == 1 else None,
-        "conventions": CONVENTIONS | ({} if posed.world_words is None else {"world": posed.world_words}),
+        "conventions": CONVENTIONS | ({} if words is None else {"world": words}),
     }
     return (posed.card or DatasetCard()).model_copy(update=facts)
+
+
+#: What ``dataset.yaml`` says of a world that was taken over as a reconstruction left it.
+UNKNOWN_WORLD = "right-handed; as the source has it: up, origin and unit are not known"
+
+
+def world_of(card: DatasetCard | None) -> Literal["stated", "free"]:
+    """Whether the world beside a ``dataset.yaml`` means something: only where one says so."""
+    unknown = card is None or (card.conventions or {}).get("world") == UNKNOWN_WORLD
+    return "free" if unknown else "stated"
 
 
 def read_sidecars(folder: Path) -> tuple[DatasetCard | None, dict[str, Path]]:

@@ -38,7 +38,7 @@ from objnerf.dataset.convert.posed import (
     scene_folders,
     stems_fit,
 )
-from objnerf.dataset.convert.sidecars import left_out, read_sidecars, write_sidecars
+from objnerf.dataset.convert.sidecars import left_out, read_sidecars, world_of, write_sidecars
 from objnerf.dataset.convert.transforms_lens import lens_of
 from objnerf.dataset.files import write_text
 from objnerf.errors import InputError
@@ -96,7 +96,7 @@ def read(source: Path) -> PosedScenes:
         keep_stems=keep,
         notes=tuple(notes),
         # What we wrote stands in our world; anybody else's file does not say.
-        world="free" if card is None else "stated",
+        world=world_of(card),
     )
 
 
@@ -183,34 +183,47 @@ def _files(source: Path) -> list[Path]:
 
 @dataclass
 class _Files:
-    """Finds the files that frames name, and remembers what had to be done for it.
+    """Finds the files that the frames of one JSON name.
+
+    Paths may be Windows', without a suffix, or relative to where a program was run instead of to the JSON:
+    then their first folders are left out, the same number of them for all files.
 
     Attributes:
         folder: where the JSON lies.
+        left_out: how many folders every path begins with that are not there.
         listed: names in the folders that were looked into, by their lower case.
-        elsewhere: the first path that was found by leaving out its beginning, with where it was found.
     """
 
     folder: Path
+    left_out: int = 0
     listed: dict[Path, dict[str, str]] = field(default_factory=dict)
-    elsewhere: tuple[str, Path] | None = None
+
+    @classmethod
+    def of(cls, folder: Path, pictures: Sequence[str]) -> "_Files":
+        """With ``left_out`` chosen so that the most pictures are there."""
+        files = cls(folder)
+        deepest = max((len(_parts(name)) for name in pictures), default=1)
+        counts = []
+        for files.left_out in range(deepest):
+            counts.append(sum(files.find(name, _PICTURE_SUFFIXES) is not None for name in pictures))
+            if counts[-1] == len(pictures):
+                break
+        files.left_out = counts.index(max(counts))
+        return files
 
     def find(self, name: str, suffixes: Sequence[str] = ()) -> Path | None:
         """Where a file lies; None when it is nowhere.
 
-        Paths may be Windows', relative to where a program was run instead of to the JSON (then their first
-        folders are left out), or without a suffix.
+        Args:
+            name: as it is written in the JSON.
+            suffixes: what may be missing at the end of it.
         """
-        parts = Path(name.replace("\\", "/")).parts
-        for start in range(max(1, len(parts))):
-            path = self.folder.joinpath(*parts[start:])
-            for suffix in ("", *suffixes):
-                found = self._same(path.with_name(path.name + suffix))
-                if found is not None:
-                    if start and self.elsewhere is None:
-                        self.elsewhere = (name, found)
-                    return found
-        return None
+        parts = _parts(name)[self.left_out :]
+        if not parts:
+            return None
+        path = self.folder.joinpath(*parts)
+        candidates = (self._same(path.with_name(path.name + suffix)) for suffix in ("", *suffixes))
+        return next((found for found in candidates if found is not None), None)
 
     def _same(self, path: Path) -> Path | None:
         """The file of this name, or of one that differs in upper and lower case."""
@@ -223,40 +236,37 @@ class _Files:
         return path.with_name(other) if other is not None and path.with_name(other).is_file() else None
 
 
+def _parts(name: str) -> tuple[str, ...]:
+    """The folders and the name of a path, Windows' or not."""
+    return Path(name.replace("\\", "/")).parts
+
+
 def _read_scene(source: Path, notes: list[str]) -> list[PosedView]:
     """The views of one scene; adds to the notes what the user should know."""
     views: list[PosedView] = []
     missing: list[str] = []
-    times: set[Any] = set()
+    times: set[str] = set()
     carried = extras.Extras()
     for path in _files(source):
-        files = _Files(path.parent)
         content = _parsed(path)
-        frames = content.get("frames")
-        if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
-            raise InputError(f"{path}: expected a list of frames under the key 'frames'")
+        frames = _frames(content, path)
+        files = _Files.of(path.parent, [frame["file_path"] for frame in frames])
         for number, frame in enumerate(frames):
             where = f"{path}, frame {number}"
-            name = frame.get("file_path")
-            if not isinstance(name, str) or not name:
-                raise InputError(
-                    f"{where}: expected the picture's path under the key 'file_path', found {name!r}"
-                )
-            image = files.find(name, _PICTURE_SUFFIXES)
+            image = files.find(frame["file_path"], _PICTURE_SUFFIXES)
             if image is None:
-                missing.append(f"{where}: its picture {path.parent / name} is not there")
+                missing.append(f"{where}: its picture {path.parent / frame['file_path']} is not there")
                 continue
+            keys = content | frame
             times.add(str(frame.get("time")))
             pose = checked_pose(frame.get("transform_matrix"), where) @ OPENCV_FROM_OPENGL
-            view = PosedView(
-                image.stem, Blob(image), pose, lens=_lens(content | frame, image, where), where=where
-            )
-            views.append(_with_companions(view, files, content | frame, carried))
-        if files.elsewhere is not None:
-            name, found = files.elsewhere
+            view = PosedView(image.stem, Blob(image), pose, lens=_lens(keys, image, where), where=where)
+            views.append(_with_companions(view, files, keys, carried))
+        if files.left_out:
+            first = Path(*_parts(frames[0]["file_path"])[files.left_out :])
             notes.append(
-                f"{path}: {name} is not there; paths were taken to begin at another folder, so it was read "
-                f"from {found}"
+                f"{path}: its paths begin at another folder; {frames[0]['file_path']} was read from {first} "
+                "beside it, and the others alike"
             )
     if not views:
         raise InputError(
@@ -274,6 +284,25 @@ def _read_scene(source: Path, notes: list[str]) -> list[PosedView]:
             "other"
         )
     return carried.settled(views, notes, str(source))
+
+
+def _frames(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
+    """The frames of a JSON, each with the path of a picture.
+
+    Raises:
+        InputError: something else is there.
+    """
+    frames = content.get("frames")
+    if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
+        raise InputError(f"{path}: expected a list of frames under the key 'frames'")
+    for number, frame in enumerate(frames):
+        name = frame.get("file_path")
+        if not isinstance(name, str) or not name:
+            raise InputError(
+                f"{path}, frame {number}: expected the picture's path under the key 'file_path', found "
+                f"{name!r}"
+            )
+    return frames
 
 
 def _lens(content: dict[str, Any], image: Path, where: str) -> Lens:

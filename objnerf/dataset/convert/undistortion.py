@@ -232,15 +232,14 @@ def _notes(camera: Intrinsics, lenses: Sequence[Lens]) -> list[str]:
     least, most = min(shares.values()), max(shares.values())
     angles = [2 * np.degrees(np.arctan(side / (2 * camera.fx))) for side in (camera.width, camera.height)]
     models = ", ".join(sorted({lens.model for lens in lenses}))
-    kept = (
-        f"{100 * least:.0f} %"
-        if round(100 * least) == round(100 * most)
-        else (f"between {100 * least:.0f} and {100 * most:.0f} %")
-    )
+    kept = f"{100 * least:.0f} %"
+    if round(100 * least) != round(100 * most):
+        kept = f"between {100 * least:.0f} and {100 * most:.0f} %"
+    count = "one camera" if len(shares) == 1 else f"{len(shares)} cameras"
     notes = [
-        f"all pictures ({len(shares)} cameras: {models}) were resampled to one centred pinhole of "
-        f"{camera.width} x {camera.height} pixels, focal length {camera.fx:.5g} ({angles[0]:.0f} x "
-        f"{angles[1]:.0f} degrees); it shows {kept} of what each showed"
+        f"all pictures ({count}: {models}) were resampled to one centred pinhole of {camera.width} x "
+        f"{camera.height} pixels, focal length {camera.fx:.5g} ({angles[0]:.0f} x {angles[1]:.0f} "
+        f"degrees); it shows {kept} of what each showed"
     ]
     if least < 0.5:
         worst = min(shares, key=lambda lens: shares[lens])

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from objnerf.dataset import open_dataset
 from objnerf.dataset.cameras import look_at, project
-from objnerf.dataset.convert import convert, recognise
+from objnerf.dataset.convert import convert, matching, recognise
 from objnerf.dataset.files import mask_from_labels, read_image, write_image
 from objnerf.errors import InputError
 
@@ -110,9 +110,27 @@ def test_paths_from_another_working_folder_are_found_beside_the_file(capture, tm
         frame["file_path"] = f"./capture/images/{number}.png"
 
     done = convert(capture(elsewhere), tmp_path / "ours")
-    (note,) = (note for note in done.notes if "begin at another folder" in note)
-    assert "capture/images/0.png" in note
+    said = "./capture/images/0.png was read from images/0.png beside it"
+    assert any(said in note for note in done.notes)
     assert done.views == 4
+
+
+def test_what_is_missing_is_not_found_elsewhere_by_its_name(capture, tmp_path: Path) -> None:
+    """A depth map that is gone is not the picture of the same name in another folder."""
+
+    def beside(number: int, frame: dict) -> None:
+        frame["file_path"], frame["depth_file_path"] = f"{number}.png", f"depth/{number}.png"
+
+    root = capture(beside)
+    for number in range(4):
+        (root / "images" / f"{number}.png").rename(root / f"{number}.png")
+    (root / "2.png").unlink()
+    (root / "other").mkdir()
+    write_image(root / "other" / "2.png", _picture(9))
+    done = convert(root, tmp_path / "ours")
+    assert done.views == 3
+    assert any("3 files that frames name are not there" in note for note in done.notes)
+    assert _views(tmp_path / "ours")[0].depth_path is None
 
 
 def test_frames_without_pictures_are_left_out_and_counted(capture, tmp_path: Path) -> None:
@@ -201,6 +219,37 @@ def test_pictures_of_a_camera_on_its_side_stand_up_with_it(capture, tmp_path: Pa
             assert depth == pytest.approx(9)
             assert (u, v) == pytest.approx((round(u), round(v)), abs=1e-6)
             assert picture[round(v), round(u)].tolist() == stored[row, column].tolist()
+
+
+@pytest.mark.parametrize("standing", [False, True])
+def test_masks_and_depth_of_turned_pictures_stand_with_them(capture, tmp_path: Path, standing: bool) -> None:
+    """They may be stored like the picture, or like the camera has it, and at any size."""
+    depth = np.arange(HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH) + 1
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[2:9, 5:14] = 255
+
+    def companions(number: int, frame: dict) -> None:
+        frame["depth_file_path"], frame["mask_path"] = f"{number}.npy", f"{number}.png"
+
+    root = capture(companions, suffix=".jpg", w=HEIGHT, h=WIDTH)
+    _with_orientation(root, 6)
+    for number in range(4):
+        turn = np.rot90 if standing else lambda array, _: array
+        np.save(root / f"{number}.npy", turn(depth, -1))
+        Image.fromarray(np.ascontiguousarray(turn(mask, -1))).save(root / f"{number}.png")
+    convert(root, tmp_path / "ours")
+    (view, *_) = _views(tmp_path / "ours")
+    np.testing.assert_array_equal(view.depth(), np.rot90(depth, -1))
+    np.testing.assert_array_equal(view.labels(), np.rot90(mask, -1) > 0)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientations_are_what_pillow_says(orientation: int) -> None:
+    picture = Image.fromarray(_picture(0))
+    picture.getexif()[0x0112] = orientation
+    np.testing.assert_array_equal(
+        matching._upright(_picture(0), orientation), np.asarray(ImageOps.exif_transpose(picture))
+    )
 
 
 def test_a_picture_on_its_side_without_a_word_is_refused_as_that(capture, tmp_path: Path) -> None:
@@ -335,6 +384,17 @@ def test_masks_that_are_no_objects_are_left_out_and_said(
     assert _views(tmp_path / "ours")[0].mask_path is None
 
 
+def test_masks_of_another_size_are_brought_to_their_pictures(capture, tmp_path: Path) -> None:
+    mask = np.zeros((2 * HEIGHT, 2 * WIDTH), np.uint8)
+    mask[10:20, 10:20] = 255
+    convert(_masked(capture, [mask] * 4), tmp_path / "ours")
+    np.testing.assert_array_equal(_views(tmp_path / "ours")[0].labels(), mask[1::2, 1::2] > 0)
+    square = capture(lambda n, frame: frame.update(mask_path="square.png"), name="square")
+    Image.fromarray(mask[:, : 2 * HEIGHT]).save(square / "square.png")
+    with pytest.raises(InputError, match=r"square\.png: expected the shape of its picture"):
+        convert(square, tmp_path / "no")
+
+
 def test_masks_in_our_own_colours_stay(capture, tmp_path: Path) -> None:
     labels = np.zeros((HEIGHT, WIDTH), np.int64)
     labels[4:9, 4:9], labels[12:15, 3:9] = 1, 3
@@ -396,7 +456,7 @@ def test_depth_arrays_of_any_kind_are_written_as_ours(capture, tmp_path: Path, s
     ("array", "message"),
     [
         (np.ones((HEIGHT, WIDTH, 3)), r"one depth a pixel \(height x width\), found the shape"),
-        (np.ones((HEIGHT, HEIGHT)), "of the same shape as its picture"),
+        (np.ones((HEIGHT, HEIGHT)), "expected the shape of its picture"),
         (np.full((HEIGHT, WIDTH), "far"), "array of numbers"),
     ],
 )

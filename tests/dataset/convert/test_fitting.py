@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cli import main
-from objnerf.dataset import Intrinsics, open_dataset
+from objnerf.dataset import Intrinsics, open_dataset, read_card
 from objnerf.dataset.cameras import look_at
 from objnerf.dataset.convert import WorldSteps, convert
 from objnerf.dataset.convert.fitting import fitted, with_settings
@@ -176,6 +176,22 @@ def _capture(root: Path, similarity: Similarity) -> Path:
     return root
 
 
+def test_points_that_nerfstudio_leaves_show_the_ground(tmp_path: Path) -> None:
+    source = _capture(tmp_path / "in", Similarity(1.0, np.eye(3), np.zeros(3)))
+    points = _ground_points(np.random.default_rng(0))
+    properties = "".join(f"property float {axis}\n" for axis in "xyz")
+    header = f"ply\nformat ascii 1.0\nelement vertex {len(points)}\n{properties}end_header\n"
+    rows = "".join(f"{x} {y} {z}\n" for x, y, z in points)
+    (source / "sparse_pc.ply").write_text(header + rows)
+    content = json.loads((source / "transforms.json").read_text())
+    (source / "transforms.json").write_text(json.dumps(content | {"ply_file_path": "sparse_pc.ply"}))
+    done = convert(source, tmp_path / "ours")
+    assert any("on a ground that" in note for note in done.notes)
+    (source / "sparse_pc.ply").write_bytes(b"ply\ndamaged")
+    done = convert(source, tmp_path / "again")
+    assert not any("on a ground that" in note for note in done.notes)
+
+
 def test_depth_is_scaled_with_the_world(tmp_path: Path) -> None:
     source = _capture(tmp_path / "in", Similarity(0.05, np.eye(3), np.zeros(3)))
     convert(source, tmp_path / "ours")
@@ -187,6 +203,28 @@ def test_depth_is_scaled_with_the_world(tmp_path: Path) -> None:
     assert scale > 15
     for view in dataset.views():
         np.testing.assert_allclose(view.depth(), 0.05 * 12 * scale, rtol=1e-5)
+
+
+def test_between_other_formats_a_world_stays_and_is_not_called_ours(tmp_path: Path) -> None:
+    rotation = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+    source = _capture(tmp_path / "in", Similarity(0.05, rotation, np.array([1.0, 2.0, 3.0])))
+    convert(source, tmp_path / "colmap", target_format="colmap")
+    card = read_card(tmp_path / "colmap")
+    assert card is not None
+    assert card.conventions is not None
+    assert "not known" in card.conventions["world"]
+    assert card.near is None
+    # So that the next conversion, into ours, still knows that it has to be levelled.
+    done = convert(tmp_path / "colmap", tmp_path / "ours")
+    assert any(note.startswith("levelled") for note in done.notes)
+    again = convert(tmp_path / "ours", tmp_path / "there", target_format="nerfstudio")
+    assert not any(
+        note.startswith("levelled") for note in convert(tmp_path / "there", tmp_path / "back").notes
+    )
+    assert again.views == 9
+    np.testing.assert_allclose(
+        open_dataset(tmp_path / "back").scenes[0].poses(), open_dataset(tmp_path / "ours").scenes[0].poses()
+    )
 
 
 def test_the_verb_says_every_step_and_takes_each_back(tmp_path: Path) -> None:
