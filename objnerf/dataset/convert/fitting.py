@@ -150,7 +150,7 @@ def _levelled(scene: PosedScene, asked: bool, notes: list[str]) -> PosedScene:
         return scene
     notes.append(
         f"levelled: the world was turned by {angle:.1f} degrees, so that the cameras' up is z (known to "
-        f"{up.uncertainty_degrees:.1g}; cameras roll by {up.roll_degrees:.1f})"
+        f"{up.uncertainty_degrees:.1g} degrees; the cameras roll by {up.roll_degrees:.1f})"
     )
     return _moved(scene, Similarity(1.0, turn_to_z(up.direction), np.zeros(3)))
 

@@ -128,7 +128,9 @@ def unified(points: Coordinates, coefficients: Coefficients) -> Coordinates:
     Khomutenko, Garcia and Martinet, "An Enhanced Unified Camera Model", RA-L 2016.
     """
     alpha, beta = coefficients
-    return points / (alpha * np.sqrt(beta * _square(points) + 1) + 1 - alpha)[..., None]
+    rho = beta * _square(points) + 1
+    below = alpha * np.sqrt(np.where(rho >= 0, rho, np.nan)) + 1 - alpha
+    return points / np.where(below > _TINY, below, np.nan)[..., None]
 
 
 def f_theta(points: Coordinates, coefficients: Coefficients) -> Coordinates:

@@ -43,6 +43,8 @@ _LARGEST_SIDE = 32767
 _STRIP = 2**21
 #: Beyond this factor of shrinking, four places a pixel are looked up and averaged.
 _SHRINKS = 1.1
+#: No picture becomes longer than this times the longest side of a source.
+_LARGEST_GROWTH = 2
 #: A smaller picture shows nothing.
 _LEAST_SIDE = 8
 
@@ -116,8 +118,10 @@ def common_camera(lenses: Sequence[Lens], max_size: int | None = None) -> tuple[
     reaches = np.array([_reach(lens, directions) for lens in distinct])
     half = _largest_rectangle(reaches.min(axis=0), directions, _usual_shape(lenses))
     focal = float(np.median([lens.central_focal() for lens in lenses]))
-    if max_size is not None:
-        focal = min(focal, max_size / (2 * float(half.max())))
+    if not (np.isfinite(focal) and half.all()):
+        raise InputError(_nothing_in_common(Intrinsics(0, 0, 1.0, 1.0), distinct, reaches))
+    largest = _LARGEST_GROWTH * max(max(lens.width, lens.height) for lens in distinct)
+    focal = min(focal, min(largest, max_size or largest) / (2 * float(half.max())))
     for _ in range(200):
         camera = _camera(half, focal)
         if min(camera.width, camera.height) < _LEAST_SIDE:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from objnerf.dataset import Intrinsics, open_dataset
@@ -130,6 +132,23 @@ def test_the_common_camera_shows_no_empty_border(model: str) -> None:
     edge = Warp(lens, Lens.pinhole(wider), cv2).places(0, wider.height)
     assert ((edge < -0.5) | (edge > [WIDTH - 0.5, HEIGHT - 0.5])).any()
     assert (camera.fx, camera.offset_x, camera.offset_y) == (camera.fy, 0, 0)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.sampled_from(sorted(MODELS)), st.integers(0, 2**32 - 1))
+def test_lenses_of_any_numbers_give_a_camera_or_a_message(model: str, seed: int) -> None:
+    """And a camera shows nothing that the lens has not seen."""
+    rng = np.random.default_rng(seed)
+    coefficients = rng.normal(0, 10 ** rng.uniform(-3, 1), MODELS[model][1]).tolist()
+    focal = (60 * 10 ** rng.uniform(-0.7, 0.7, 2)).tolist()
+    lens = Lens(model, 64, 48, *focal, rng.uniform(0, 64), rng.uniform(0, 48), tuple(coefficients))
+    try:
+        camera, _ = common_camera([lens])
+    except InputError:
+        return
+    places = Warp(lens, Lens.pinhole(camera), cv2).places(0, camera.height)
+    assert (places > -0.6).all()
+    assert (places < [63.6, 47.6]).all()
 
 
 def test_a_lens_that_folds_back_is_cut_before() -> None:
