@@ -1,0 +1,64 @@
+"""Renders what a handheld camera sees on its way around a room of ours; a script, since it needs Blender.
+
+    python render_capture.py OUT VIEWS WIDTH HEIGHT FOCAL SEED
+
+writes ``OUT/{view:03d}.png`` and ``OUT/poses.npy`` (``world_from_camera``, OpenCV axes, our world).
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from generation.assets.catalogue import Roots
+from generation.jobs import AssetFolders
+from generation.plan.plan import ScenePlan, Stock, plan_scene
+from generation.plan.request import build_request
+from generation.render.shoot import Studio
+from objnerf.dataset.cameras import look_at
+from objnerf.dataset.files import write_image
+
+#: A plan of seed 5 whose objects all show in every one of its 50 views, which the renderer asks for.
+PLAN = 22
+
+
+def handheld(views: int, rng: np.random.Generator) -> np.ndarray:
+    """Poses on a wavering way around the origin, about as high as a standing person; the hand rolls them."""
+    poses = []
+    for turn in 2 * np.pi * (np.arange(views) + rng.uniform(-0.2, 0.2, views)) / views:
+        elevation, distance = np.radians(rng.uniform(33, 47)), rng.uniform(8.5, 11.5)
+        position = distance * np.array(
+            [np.cos(turn) * np.cos(elevation), np.sin(turn) * np.cos(elevation), np.sin(elevation)]
+        )
+        pose = look_at(position, rng.normal(0, 0.3, 3))
+        roll = np.radians(rng.normal(0, 5))
+        pose[:3, :2] = pose[:3, :2] @ [[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]
+        poses.append(pose)
+    return np.array(poses)
+
+
+def main(out: Path, views: int, width: int, height: int, focal: float, seed: int) -> None:
+    catalogue = AssetFolders().load()
+    request = build_request(
+        "room-diverse", scenes=1, size=(width, height), samples=4, shapes=20, backgrounds=6, seed=seed
+    )
+    stock = Stock.draw(catalogue, request)
+    poses = handheld(views, np.random.default_rng(seed))
+    seen = [
+        {"stem": f"{number:03d}", "world_from_camera": pose.tolist()} for number, pose in enumerate(poses)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        studio = Studio(Roots(), Path(folder))
+        content = plan_scene(request, stock, 0, PLAN).model_dump()
+        content["views"] = seen
+        content["render"] |= {"fx": focal, "fy": focal}
+        content["acceptance"] = {"min_pixels": 0.0, "min_visible": 0.0}
+        shot = studio.remake(ScenePlan.model_validate(content))
+    for number, view in enumerate(shot.views):
+        write_image(out / f"{number:03d}.png", view.image)
+    np.save(out / "poses.npy", poses)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *(int(word) for word in sys.argv[2:5]), float(sys.argv[5]), int(sys.argv[6]))
