@@ -131,6 +131,8 @@ def convert(
     for name in (source_format, target_format):
         if name is not None and name not in FORMATS:
             raise InputError(f"{name!r} is no format; expected one of {', '.join(FORMATS)}")
+    if max_size is not None and max_size < 8:
+        raise InputError(f"expected a largest size of at least 8 pixels, got {max_size}")
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
     source_format = source_format or recognise(source)

@@ -155,6 +155,19 @@ def test_images_of_one_model_are_told_apart_by_our_names(make_dataset, tmp_path:
     assert convert(joined, tmp_path / "one").scenes == 1
 
 
+@pytest.mark.parametrize("suffix", [".bin", ".txt"])
+def test_points_are_read_as_colmap_wrote_them(tmp_path: Path, pycolmap, suffix: str) -> None:
+    reconstruction = pycolmap.synthesize_dataset(pycolmap.SyntheticDatasetOptions())
+    (reconstruction.write_binary if suffix == ".bin" else reconstruction.write_text)(tmp_path)
+    theirs = np.array([point.xyz for point in reconstruction.points3D.values()])
+    ours = colmap._read_points(tmp_path)
+    np.testing.assert_array_equal(ours[np.lexsort(ours.T)], theirs[np.lexsort(theirs.T)])
+    # They help to find the ground and no more: a damaged file is no reason to refuse a capture.
+    path = tmp_path / f"points3D{suffix}"
+    path.write_bytes(path.read_bytes()[:-7].replace(b" ", b" x", 1 if suffix == ".txt" else 0))
+    assert colmap._read_points(tmp_path).shape[1] == 3
+
+
 def test_further_models_of_a_reconstruction_are_mentioned(model: Path, tmp_path: Path) -> None:
     (model / "sparse" / "1").mkdir()
     note, *_ = convert(model, tmp_path / "ours").notes
