@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Float, Shaped, UInt8
 
 from objnerf.dataset import names
 from objnerf.dataset.convert.posed import (
@@ -25,6 +25,7 @@ from objnerf.dataset.convert.posed import (
     opened,
     pixels,
 )
+from objnerf.dataset.rigid import rig_up
 from objnerf.errors import InputError
 
 #: EXIF's tag for how a picture is stored; the values from 5 on swap width and height.
@@ -97,7 +98,16 @@ def _stood_up(posed: PosedScenes) -> PosedScenes:
     orientations = [_orientation(view) for view in views]
     if not all(orientation in _QUARTERS for orientation in orientations):
         return posed
-    quarters = iter([_QUARTERS[orientation] for orientation in orientations])
+    turns = [_QUARTERS[orientation] for orientation in orientations]
+    poses = np.stack([view.world_from_camera for view in views])
+    upright_poses = np.stack([_quarter_turned(p, n) for p, n in zip(poses, turns, strict=True)])
+    # Some programs turn pictures and leave the note as it was: cameras that stand already say up more clearly.
+    if (
+        len(posed.scenes) == 1
+        and rig_up(poses).uncertainty_degrees < rig_up(upright_poses).uncertainty_degrees
+    ):
+        return posed
+    quarters = iter(turns)
     note = (
         f"all {len(views)} pictures were taken with the camera on its side, as their EXIF orientation "
         "says: they and their cameras were turned upright"
@@ -108,10 +118,10 @@ def _stood_up(posed: PosedScenes) -> PosedScenes:
 
 def _turned(view: PosedView, quarters: int) -> PosedView:
     """A view with its picture, companions, lens and camera turned clockwise by so many quarters."""
-    lens, pose = view.lens, view.world_from_camera
+    lens, pose = view.lens, _quarter_turned(view.world_from_camera, quarters)
     assert lens is not None
     for _ in range(quarters):
-        lens, pose = lens.turned(), pose @ _QUARTER
+        lens = lens.turned()
     companions: dict[str, Companion] = {}
     for suffix, companion in view.companions.items():
         read = depth_map if suffix == names.DEPTH_SUFFIX else pixels
@@ -119,6 +129,11 @@ def _turned(view: PosedView, quarters: int) -> PosedView:
         companions[suffix] = Computed(path, partial(_rotated, read, companion, quarters))
     image = Computed(view.image.path, upright(view), (lens.width, lens.height))
     return replace(view, image=image, world_from_camera=pose, companions=companions, lens=lens)
+
+
+def _quarter_turned(pose: Float[np.ndarray, "4 4"], quarters: int) -> Float[np.ndarray, "4 4"]:
+    """The pose of a camera whose picture was turned clockwise by so many quarters."""
+    return pose @ np.linalg.matrix_power(_QUARTER, quarters)
 
 
 def _rotated(read: Callable[[Companion], np.ndarray], companion: Companion, quarters: int) -> np.ndarray:

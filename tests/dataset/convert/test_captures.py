@@ -221,6 +221,15 @@ def test_pictures_of_a_camera_on_its_side_stand_up_with_it(capture, tmp_path: Pa
             assert picture[round(v), round(u)].tolist() == stored[row, column].tolist()
 
 
+def test_pictures_that_were_turned_and_kept_their_note_stay(capture, tmp_path: Path) -> None:
+    """Their cameras are level as they are: the orientation is out of date."""
+    root = capture(suffix=".jpg", count=8)
+    _with_orientation(root, 6)
+    done = convert(root, tmp_path / "ours")
+    assert not any("turned" in note for note in done.notes)
+    assert _views(tmp_path / "ours")[0].image().shape == (HEIGHT, WIDTH, 3)
+
+
 @pytest.mark.parametrize("standing", [False, True])
 def test_masks_and_depth_of_turned_pictures_stand_with_them(capture, tmp_path: Path, standing: bool) -> None:
     """They may be stored like the picture, or like the camera has it, and at any size."""
