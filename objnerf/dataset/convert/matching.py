@@ -101,11 +101,9 @@ def _stood_up(posed: PosedScenes) -> PosedScenes:
     turns = [_QUARTERS[orientation] for orientation in orientations]
     poses = np.stack([view.world_from_camera for view in views])
     upright_poses = np.stack([_quarter_turned(p, n) for p, n in zip(poses, turns, strict=True)])
-    # Some programs turn pictures and leave the note as it was: cameras that stand already say up more clearly.
-    if (
-        len(posed.scenes) == 1
-        and rig_up(poses).uncertainty_degrees < rig_up(upright_poses).uncertainty_degrees
-    ):
+    # Some programs turn pictures and leave the note as it was: cameras that stand say it more clearly.
+    before, after = (rig_up(rig).uncertainty_degrees for rig in (poses, upright_poses))
+    if len(posed.scenes) == 1 and before < after:
         return posed
     quarters = iter(turns)
     note = (
