@@ -968,7 +968,9 @@ def convert(
     for item in done.left_out:
         click.echo(f"left out, {done.target_format} has no place for it: {item}")
     if done.target_format == "objnerf":
-        click.echo(f"next: objnerf validate {destination}")
+        # What was captured has no truth but its pictures.
+        photo = " --photo" if pictures["undistort"] else ""
+        click.echo(f"next: objnerf validate {destination}{photo}")
 
 
 @main.command()

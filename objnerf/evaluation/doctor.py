@@ -33,7 +33,12 @@ class Finding:
 OPTIONAL = (
     ("viser", "viser", "the live viewer (objnerf view)", "viewer"),
     ("ray", "ray", "generation on a cluster (objnerf generate --engine ray)", "cluster"),
-    ("opencv-python-headless", "cv2", "the photo check (objnerf validate --photo)", "photo"),
+    (
+        "opencv-python-headless",
+        "cv2",
+        "captures and the photo check (objnerf convert --undistort, validate --photo)",
+        "photo",
+    ),
     ("torchvision", "torchvision", "LPIPS, and VGG16 weights for the perceptual loss", "lpips"),
     ("imageio-ffmpeg", "imageio_ffmpeg", "MP4 files (objnerf render --out x.mp4)", "video"),
 )
