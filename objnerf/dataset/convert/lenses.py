@@ -20,6 +20,8 @@ from objnerf.dataset.cameras import Intrinsics
 
 #: A distorted coordinate of this size or below is at the optical axis, where r'/r is the limit.
 _TINY = 1e-12
+#: A lens that bends by less is a pinhole, pixels.
+_NO_BEND = 0.01
 
 Coefficients = tuple[float, ...]
 Coordinates = Float[np.ndarray, "*batch 2"]
@@ -178,9 +180,6 @@ MODELS: dict[str, tuple[Callable[[Coordinates, Coefficients], Coordinates], int]
     "F_THETA": (f_theta, 5),
 }
 
-#: Those that are a pinhole when all their coefficients are zero.
-_STRAIGHT_AT_ZERO = {none, polynomial, brown, rational, field_of_view, division}
-
 
 @dataclass(frozen=True)
 class Lens:
@@ -211,11 +210,12 @@ class Lens:
 
     @property
     def straight(self) -> bool:
-        """Whether it is a pinhole: no distortion."""
-        model = MODELS[self.model][0]
-        if model is unified:
-            return abs(self.coefficients[0]) <= _TINY
-        return model in _STRAIGHT_AT_ZERO and all(abs(value) <= _TINY for value in self.coefficients)
+        """Whether it is a pinhole: it bends no place along the picture's edge by a hundredth of a pixel."""
+        x = (np.array([0.0, 0.5, 1.0]) * (self.width - 1) - self.cx) / self.fx
+        y = (np.array([0.0, 0.5, 1.0]) * (self.height - 1) - self.cy) / self.fy
+        edge = np.stack(np.meshgrid(x, y), axis=-1)
+        bend = np.abs(self.distort(edge) - edge) * [self.fx, self.fy]
+        return bool((bend < _NO_BEND).all())
 
     def intrinsics(self) -> Intrinsics:
         """The same pinhole in our terms, its distortion left out; it should be ``straight``."""

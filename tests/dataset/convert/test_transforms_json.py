@@ -138,7 +138,7 @@ def test_one_file_of_several_scenes_is_told_apart_by_our_names(make_scene, tmp_p
 @pytest.mark.parametrize(
     ("header", "frame", "message"),
     [
-        ({"fl_x": 10, "k1": 0.01}, {}, r"lens distortion of OPENCV \(0.01, 0, 0, 0\)"),
+        ({"fl_x": 10, "k1": 0.1}, {}, r"lens distortion of OPENCV \(0.1, 0, 0, 0\)"),
         ({"fl_x": 10}, {"p2": 0.5}, r"lens distortion of OPENCV \(0, 0, 0, 0.5\)"),
         ({"fl_x": 10, "camera_model": "OPENCV_FISHEYE"}, {}, "OPENCV_FISHEYE"),
         ({"fl_x": 10, "is_fisheye": True}, {}, "undistort"),

@@ -104,6 +104,12 @@ def test_a_lens_turns_as_its_picture_does(model: str) -> None:
     assert lens.turned().turned().turned().turned() == lens
 
 
+def test_a_bend_of_less_than_a_hundredth_of_a_pixel_is_none() -> None:
+    """At the corner r² = 0.8² + 0.6² = 1: k1 = 1e-4 of 0.8 · 100 pixels is 0.008, 2e-4 is 0.016."""
+    lenses = [Lens("SIMPLE_RADIAL", 161, 121, 100.0, 100.0, 80.0, 60.0, (k,)) for k in (1e-4, 2e-4)]
+    assert [lens.straight for lens in lenses] == [True, False]
+
+
 def test_nerfstudios_polynomial_by_hand() -> None:
     """r = 0.5: 1 + 0.1 / 4 + 0.2 / 16 + 0.3 / 64 + 0.4 / 256 = 1.04375, and p2 (r² + 2 x²) = 0.75 p2."""
     lens = Lens("BROWN", 8, 6, 1.0, 1.0, 0.0, 0.0, (0.1, 0.2, 0.0, 0.01, 0.3, 0.4))
