@@ -233,7 +233,7 @@ def _folded(notes: Sequence[str]) -> list[str]:
     for note in notes:
         kinds.setdefault(note.split(":")[0].split(" by ")[0], []).append(note)
     return [
-        group[0] if len(group) == 1 else f"{group[0]} (and {len(group) - 1} scenes more alike)"
+        group[0] if len(group) == 1 else f"{group[0]} (likewise in {len(group) - 1} more)"
         for group in kinds.values()
     ]
 

@@ -101,6 +101,33 @@ def test_every_step_can_be_left_out(steps: WorldSteps, missing: str) -> None:
     assert said == {"levelled", "centred", "scaled"} - {missing}
 
 
+def _two(first: Similarity, second: Similarity) -> PosedScenes:
+    rigs = [similarity.apply(_rig(9, np.random.default_rng(2))) for similarity in (first, second)]
+    scenes = tuple(_scenes(rig).scenes[0] for rig in rigs)
+    return PosedScenes(scenes, Intrinsics(64, 48, 70.0, 70.0), world="free")
+
+
+def _distances(scenes: PosedScenes) -> list[float]:
+    rigs = [np.stack([view.world_from_camera for view in scene.views]) for scene in scenes.scenes]
+    return [float(np.median(np.linalg.norm(rig[:, :3, 3], axis=1))) for rig in rigs]
+
+
+def test_every_scene_has_a_world_of_its_own() -> None:
+    rng = np.random.default_rng(7)
+    done = fitted(_two(_random_similarity(rng), _random_similarity(rng)), WorldSteps())
+    assert _distances(done) == pytest.approx([12.39, 12.39], rel=1e-6)
+    assert any(note.startswith("levelled") and "(likewise in 1 more)" in note for note in done.notes)
+
+
+def test_scenes_that_seem_to_have_one_unit_keep_one() -> None:
+    """Cameras at 0.1 and 0.11 of the usual distance: both are scaled by one over 0.105, the median."""
+    sizes = [Similarity(scale, np.eye(3), np.zeros(3)) for scale in (0.1, 0.11)]
+    before = _distances(_two(*sizes))
+    after = _distances(fitted(_two(*sizes), WorldSteps()))
+    assert after[1] / after[0] == pytest.approx(1.1)
+    assert after[0] / before[0] == pytest.approx(12.39 / np.median(before))
+
+
 def test_the_card_says_what_is_known_of_the_world() -> None:
     poses = _rig(12, np.random.default_rng(0))
     assert "z up" in (fitted(_scenes(poses), WorldSteps()).world_words or "")
