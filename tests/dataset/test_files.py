@@ -1,4 +1,6 @@
 import os
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,3 +112,11 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
         fail()
     assert (tmp_path / "a.txt").read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_the_documented_palette_is_the_one_in_the_code():
+    """Masks that are painted from the documentation keep an object's number where another one is hidden."""
+    text = (Path(__file__).parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
+    (row,) = (line for line in text.splitlines() if line.startswith("| `…_mask.png` |"))
+    found = [tuple(map(int, numbers)) for numbers in re.findall(r"\((\d+), (\d+), (\d+)\)", row)]
+    assert found == [files.BACKGROUND_COLOUR, *files.OBJECT_COLOURS]
