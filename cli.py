@@ -15,7 +15,7 @@ from objnerf import __version__
 from objnerf.errors import ObjnerfError
 
 if TYPE_CHECKING:
-    from generation.plan.preset import Preset
+    pass
 
 
 class _Command(click.Group):
@@ -763,6 +763,75 @@ def edit(
 
 
 @main.command()
+@_RUN
+@_DATASET
+@click.option("--scene", type=click.IntRange(min=0), help="Its id. [default: the first that was held out]")
+@click.option(
+    "--slot", type=int, multiple=True, metavar="SLOT", help="Only this object. [default: all that show]"
+)
+@click.option("--ground", is_flag=True, help="The ground too, as a coloured slab.")
+@click.option(
+    "--resolution",
+    type=click.IntRange(min=16, max=512),
+    default=96,
+    show_default=True,
+    help="Points that are asked along each side of the box.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A .glb file. [default: RUN/meshes/scene_ID.glb]",
+)
+@_REFERENCE
+@_DEVICE
+def export(
+    run: Path,
+    dataset: Path,
+    recipe: str | None,
+    scene: int | None,
+    slot: tuple[int, ...],
+    ground: bool,
+    resolution: int,
+    out: Path | None,
+    device: str,
+) -> None:
+    """Take the objects of a scene home as meshes: closed, coloured, each at its place in the world.
+
+    The file is binary glTF with a node for each object, object_1, object_2, …; Blender opens it where the
+    objects stood.
+    """
+    from objnerf.console import progress_bar
+    from objnerf.errors import WorkError
+    from objnerf.evaluation import edits, meshes, renders
+
+    if out is not None and out.suffix.lower() != ".glb":
+        raise click.UsageError(f"--out {out}: expected a file that ends in .glb")
+    stage = renders.set_stage(run, dataset, scene, device=device, recipe=recipe)
+    out = out or run / "meshes" / f"scene_{stage.scene.id:04d}.glb"
+    chosen = [edits.check_slot(stage.code, number) for number in slot] or list(stage.visible_slots())
+    with progress_bar("asking the fields", "layers") as progress:
+        found = meshes.slot_meshes(
+            stage.model, stage.code, slots=chosen, resolution=resolution, progress=progress
+        )
+    if not found:
+        raise WorkError(
+            f"no object of scene {stage.scene.id} has a surface: {stage.tell_slots()}, but none of them is "
+            "opaque. Train longer, or name another scene with --scene"
+        )
+    if ground:
+        found.append(meshes.ground_mesh(stage.model, stage.code, resolution=resolution))
+    meshes.write_meshes(found, out)
+    for mesh in found:
+        what = f"object {mesh.slot}" if mesh.slot else "ground"
+        click.echo(f"{what:<10} {len(mesh.faces):7} triangles")
+    shown = {mesh.slot for mesh in found}
+    without = [f"object {number}" for number in chosen if number not in shown]
+    if without:
+        click.echo(f"no surface, so left out: {', '.join(without)}")
+    click.echo(out)
+
+
+@main.command()
 def doctor() -> None:
     """What this machine has: Python, Blender, torch, GPU, optional parts; and what is missing for what."""
     from objnerf.evaluation.doctor import examine
@@ -842,7 +911,9 @@ def demo(out: Path, minutes: float, scenes: int, preset: str, picture: Path | No
     left = clock.training_minutes() - trained
     if left > 0.1:
         begun = (run / "config.yaml").is_file()
-        asked = (f"held_out.scenes={held_out}", *_model_for(request.preset))
+        # A slot for each object that the preset may place, and one for the background.
+        slots = request.preset.objects.count[1] + 1
+        asked = (f"held_out.scenes={held_out}", f"model.num_slots={max(6, slots)}")
         recipe, _ = resolve_recipe(dataset, None if begun else "tiny", run, {}, asked, resume=begun)
         with clock.step("train"), stopped_by_signal() as stop:
             outcome = train_model(
@@ -890,20 +961,6 @@ def demo(out: Path, minutes: float, scenes: int, preset: str, picture: Path | No
         write_text(out / "report.html", page)
         write_json(out / "report.json", demo_summary(verdict.as_dict(), run, result, steps))
     click.secho(f"{out / 'report.html'}: open it in a browser", bold=True)
-
-
-def _model_for(preset: "Preset") -> tuple[str, ...]:
-    """What a preset asks of the model: slots for objects and background, and how near objects may be."""
-    from objnerf.models.config import PlacesConfig
-
-    slots = preset.objects.count[1] + 1
-    # The smallest ones, side by side; never farther apart than the recipe has it.
-    apart = min(PlacesConfig().place_distance, preset.objects.diagonal[0] + preset.placement.gap)
-    return (
-        f"model.num_slots={max(6, slots)}",
-        f"model.place_distance={apart:g}",
-        f"model.first_place_distance={0.69 * apart:g}",
-    )
 
 
 def _announce(step: int, text: str, left: str) -> None:

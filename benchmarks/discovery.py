@@ -31,7 +31,8 @@ from objnerf.evaluation.evaluate import Evaluation, evaluate_run, open_run
 from objnerf.training.loop import train
 from objnerf.training.recipe import Recipe, load_recipe, scale_of
 
-FIGURES = ("fg_ari", "nv_ari", "ari", "psnr")
+FIGURES = ("fg_ari", "nv_ari", "nv_fg_ari", "ari", "psnr", "ref_ari", "ref_fg_ari", "ref_nv_ari")
+"""With occlusion; then as uORF counts, each slot rendered alone."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,9 @@ def objects_touch(scene: Scene) -> bool:
 def table(runs: Sequence[Run]) -> str:
     """Runs as a Markdown table, with a line of means a contender."""
     lines = [
-        "| recipe | seed | minutes | steps | FG-ARI | NV-ARI | ARI | PSNR |",
-        "|---|---|---|---|---|---|---|---|",
+        "| recipe | seed | minutes | steps | FG-ARI | NV-ARI | NV-FG-ARI | ARI | PSNR "
+        "| ARI, uORF's | FG-ARI, uORF's | NV-ARI, uORF's |",
+        "|" + "---|" * 12,
     ]
     for contender in dict.fromkeys(run.contender for run in runs):
         own = [run for run in runs if run.contender == contender]

@@ -159,7 +159,7 @@ def move_object(code: SceneCode, slot: int, dx: float, dy: float) -> SceneCode:
     Raises:
         InputError: no such object.
     """
-    return code.move(_object(code, slot), _on_device(np.array([dx, dy, 0.0]), code))
+    return code.move(check_slot(code, slot), _on_device(np.array([dx, dy, 0.0]), code))
 
 
 def delete_object(code: SceneCode, slot: int) -> SceneCode:
@@ -168,7 +168,7 @@ def delete_object(code: SceneCode, slot: int) -> SceneCode:
     Raises:
         InputError: no such object.
     """
-    return code.delete(_object(code, slot))
+    return code.delete(check_slot(code, slot))
 
 
 def copy_object(code: SceneCode, slot: int, dx: float, dy: float) -> SceneCode:
@@ -177,10 +177,15 @@ def copy_object(code: SceneCode, slot: int, dx: float, dy: float) -> SceneCode:
     Raises:
         InputError: no such object.
     """
-    return code.duplicate(_object(code, slot), _on_device(np.array([dx, dy, 0.0]), code))
+    return code.duplicate(check_slot(code, slot), _on_device(np.array([dx, dy, 0.0]), code))
 
 
-def _object(code: SceneCode, slot: int) -> int:
+def check_slot(code: SceneCode, slot: int) -> int:
+    """The slot, if it is one of a scene's objects.
+
+    Raises:
+        InputError: it is the background, or there is no such slot.
+    """
     count = code.slots.shape[1]
     if not 1 <= slot < count:
         found = "is the background" if slot == 0 else "does not exist"

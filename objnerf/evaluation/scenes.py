@@ -239,6 +239,7 @@ def render_view(
             locality=settings.locality,
             chunk_rays=settings.chunk_rays,
             alone=reference,
+            pixel=1 / (geometry.focal_ratio[0] * width),
         )
 
     def pixels(values: Tensor) -> np.ndarray:

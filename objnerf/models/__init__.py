@@ -1,16 +1,16 @@
 """Scene models: images in, slots out, slots rendered. ``build_model`` makes the one a recipe asks for."""
 
-from objnerf.models.config import ModelConfig, PlacesConfig, UorfConfig
+from objnerf.models.config import ModelConfig, UorfConfig, VolumesConfig
 from objnerf.models.scene import UORF, SceneCode, SceneGeometry, SceneModel
 
 __all__ = [
     "UORF",
     "ModelConfig",
-    "PlacesConfig",
     "SceneCode",
     "SceneGeometry",
     "SceneModel",
     "UorfConfig",
+    "VolumesConfig",
     "build_model",
 ]
 
@@ -22,8 +22,8 @@ def build_model(config: ModelConfig, geometry: SceneGeometry) -> SceneModel:
         config: the section; its ``kind`` picks the class.
         geometry: near, far, scales and lens of the dataset.
     """
-    if isinstance(config, PlacesConfig):
-        from objnerf.models.places import Places
+    if isinstance(config, VolumesConfig):
+        from objnerf.models.volumes import ObjectVolumes
 
-        return Places(config, geometry)
+        return ObjectVolumes(config, geometry)
     return UORF(config, geometry)

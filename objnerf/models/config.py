@@ -30,97 +30,60 @@ class UorfConfig(BaseModel):
     )
 
 
-class PlacesConfig(BaseModel):
-    """Slots with explicit places on the ground plane: the model of the `tiny` and `fast` recipes."""
+class VolumesConfig(BaseModel):
+    """Object volumes: the model of the `tiny` and `fast` recipes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["places"] = "places"
-    num_slots: int = Field(6, ge=2, description="slots, the background included")
-    z_dim: PositiveInt = Field(64, description="width of features and slots")
-    width: PositiveInt = Field(64, description="width of the fields")
-    ground: float = Field(
-        0.15, description="height, world units, below which the background may have density in the box"
-    )
-    place_sigma: PositiveFloat = Field(
-        0.6, description="standard deviation of the votes around a place on the ground, world units"
-    )
-    place_distance: PositiveFloat = Field(
-        1.75, description="a new place is at least this far from others, in the end, world units"
-    )
-    first_place_distance: PositiveFloat = Field(
-        1.2, description="the same at the first step; closer, so that no object is overlooked"
-    )
-    place_distance_steps: int = Field(2000, ge=0, description="steps from the first to the last of these")
-    place_half: PositiveFloat = Field(
-        2.0, description="half side of the square around its place that a slot's field covers, world units"
-    )
-    place_height: PositiveFloat = Field(3.2, description="up to where a slot's field reaches, world units")
-    place_rounds: PositiveInt = Field(4, description="rounds of expectation maximisation")
-    radius: PositiveFloat = Field(0.9, description="radius of a slot before anything is learned, world units")
-    boundary: PositiveFloat = Field(
-        0.45, description="how soft the boundary between two slots is, world units"
-    )
-    vote_reach: PositiveFloat = Field(
-        2.5, description="how far on the ground a token may vote from the surface it sees, world units"
-    )
-    gathered_tokens: PositiveInt = Field(80, description="tokens that a slot's content is gathered from")
-    lifted: PositiveInt = Field(
-        32, description="channels of the features that points look up in the input view"
-    )
-    fine: PositiveInt = Field(16, description="channels of the features of single pixels, for outlines")
-    lift_dropout: float = Field(
-        0.1, ge=0, le=1, description="share of the scenes in training whose foreground looks nothing up"
-    )
-    background_block: PositiveInt = Field(
-        8, description="tokens over which what the background looks up is averaged"
-    )
-    background_detail: bool = Field(
-        False,
-        description="the background sees the input view itself away from the outlines, not a blurred map: "
-        "for patterned floors",
-    )
-    evidence_steps: int = Field(
-        500,
-        ge=0,
-        description="steps in which objectness is learned from what other views tell (losses.ground); in as "
-        "many more the model's own rendering takes over",
-    )
-    evidence_weight: float = Field(
-        1.0, ge=0, description="weight of predicting, from one picture, what other views tell of it"
-    )
-    seed_threshold: float = Field(
-        0.35, ge=0, le=1, description="objectness that a token needs to seed a place"
-    )
-    seed_noise: float = Field(
-        0.6, ge=0, description="noise added to objectness at the first step, falling to 0"
-    )
-    seed_noise_steps: int = Field(800, ge=0, description="steps after which that noise is 0")
-    objectness_weight: float = Field(0.3, ge=0, description="weight of the objectness self-distillation")
-    depth_weight: float = Field(
-        0.05, ge=0, description="weight of the self-distillation of depths and radii, per world unit"
-    )
-    vote_weight: float = Field(
-        0.1, ge=0, description="weight of the self-distillation of votes, per world unit"
-    )
-    floor: PositiveFloat = Field(
-        0.08, lt=1, description="share of the rays that the foreground is pushed to show in, at least"
-    )
-    floor_weight: float = Field(0.3, ge=0, description="weight of what is missing to that share")
-    sparsity_weight: float = Field(0.15, ge=0, description="weight of the foreground's mean opacity")
-    sparsity_from: int = Field(
-        100, ge=0, description="step from which that counts; it grows to its full weight in as many steps"
-    )
-    opaque_from: float = Field(
-        0.3, ge=0, lt=1, description="opacity of the foreground along a ray from which it had better be 1"
-    )
-    opaque_weight: float = Field(0.3, ge=0, description="weight of what such rays lack to that")
-    opaque_steps: int = Field(
-        1000, ge=0, description="step from which that counts; it grows to its full weight in as many steps"
-    )
+    kind: Literal["volumes"] = "volumes"
+    num_slots: int = Field(8, ge=2, description="slots, the background included: objects at most, and one")
     fixed_locality: bool = Field(
-        False, description="fields in world axes, not in the input view's azimuth frame"
+        False, description="the grid in world axes, not in the input view's azimuth frame"
     )
+    width: PositiveInt = Field(64, description="channels of the pixel network and the bird's-eye network")
+    outline_width: PositiveInt = Field(32, description="channels of the network that outlines objects")
+    features: PositiveInt = Field(12, description="channels that a pixel hands to the voxels on its ray")
+    mixed: int = Field(6, ge=5, description="channels that a voxel gets from the bird's-eye network")
+    cells: PositiveInt = Field(40, description="voxels along each side of the grid")
+    layers: PositiveInt = Field(16, description="voxels from the ground to the grid's top")
+    half_share: PositiveFloat = Field(1.1, description="half side of the grid, in obj_scale")
+    height_share: PositiveFloat = Field(0.9, description="height of the grid, in obj_scale")
+    ground_subrays: PositiveInt = Field(2, description="look-ups in the ground along each side of a pixel")
+    mask_gain: PositiveFloat = Field(
+        2.5, description="what an object's opacity is multiplied by before it is left out of the ground"
+    )
+    mask_steps: tuple[int, int] = Field(
+        (250, 750), description="steps over which what is left out of the ground grows"
+    )
+    sparsity_weight: float = Field(0.02, ge=0, description="weight of the foreground's mean opacity")
+    decided_weight: float = Field(0.02, ge=0, description="weight of half-transparent rays")
+    spread_weight: float = Field(0.01, ge=0, description="weight of the spread of density along rays")
+    ramp_steps: int = Field(500, ge=0, description="steps over which the two before grow to their weights")
+    volume_weight: float = Field(0.1, ge=0, description="weight of the mean opacity of voxels")
+    outline_weight: float = Field(0.3, ge=0, description="weight of the outlines' cross-entropy")
+    own_view_weight: float = Field(
+        3.0, ge=0, description="weight of the input view's own colours, before another view's background"
+    )
+    own_view_rays: PositiveInt = Field(128, description="rays of each input view that this is asked of")
+    instance_weight: float = Field(0.1, ge=0, description="weight of the cross-entropy of centres")
+    instance_from: int = Field(300, ge=0, description="step from which centres and votes are learned")
+    vote_weight: float = Field(0.5, ge=0, description="weight of the votes, beside the centres'")
+    whole_weight: float = Field(
+        0.1, ge=0, description="weight of the fused volume as a teacher of each view's"
+    )
+    whole_threshold: float = Field(
+        0.5, ge=0, le=1, description="mean opacity of a voxel over the views from which it is taught as there"
+    )
+    detach_instances: bool = Field(False, description="keep gradients of centres and votes out of the volume")
+    center_sigma: PositiveFloat = Field(0.4, description="of the centre heatmap's targets, world units")
+    center_threshold: float = Field(0.3, description="height that a centre needs")
+    center_apart: PositiveInt = Field(3, description="least distance of two centres, cells")
+    owner_softness: PositiveFloat = Field(
+        0.3, description="distance at which a cell is undecided, world units"
+    )
+    split_sigma: PositiveFloat = Field(1.6, description="blur of the fused volume before it is split, cells")
+    split_reach: PositiveInt = Field(3, description="least distance of two summits, cells")
+    split_threshold: float = Field(0.35, description="opacity from which a column belongs to an object")
 
 
-ModelConfig = Annotated[UorfConfig | PlacesConfig, Field(discriminator="kind")]
+ModelConfig = Annotated[UorfConfig | VolumesConfig, Field(discriminator="kind")]

@@ -111,6 +111,21 @@ class SceneCode:
         return replace(self, slots=slots)
 
 
+@dataclass(frozen=True)
+class NovelRays:
+    """Rays of views that are inputs themselves.
+
+    Each scene has ``views`` inputs after each other, and the rays of each input belong to the others.
+    """
+
+    views: int
+    """Inputs of each scene."""
+    view: Int[Tensor, "inputs rays"]
+    """Which of its scene's inputs each ray belongs to."""
+    where: Float[Tensor, "inputs rays 2"]
+    """Where in that view the ray's pixel is, the image's outer edges at -1 and 1."""
+
+
 class SceneModel(nn.Module):
     """What training and evaluation know of a model.
 
@@ -130,6 +145,7 @@ class SceneModel(nn.Module):
         pinholes: Float[Tensor, "scenes 4"] | None = None,
         world_from_azimuth: Float[Tensor, "scenes 3 3"] | None = None,
         generator: torch.Generator | None = None,
+        step: int | None = None,
     ) -> SceneCode:
         """Slots of scenes, each seen in one image.
 
@@ -141,6 +157,8 @@ class SceneModel(nn.Module):
             world_from_azimuth: the images' azimuth frames; derived from the poses when None. Give the
                 dataset's own where its zero direction is another (the reference's published files).
             generator: source of what is random in it, on the images' device.
+            step: steps of training that lie behind, for models whose learning has a schedule; None when the
+                model is used, not trained.
         """
         raise NotImplementedError
 
@@ -167,6 +185,7 @@ class SceneModel(nn.Module):
         chunk_rays: int | None = None,
         recompute: bool = False,
         alone: bool = False,
+        pixel: float = 0.0,
     ) -> Rendering:
         """Decode and composite rays, a chunk at a time where asked.
 
@@ -180,8 +199,23 @@ class SceneModel(nn.Module):
             recompute: keep no activations, but compute them again in the backward pass. It takes
                 ``chunk_rays`` to save memory. Gradients reach the code and the weights, not the rays.
             alone: also composite each slot by itself.
+            pixel: side of the pixels that the rays look through, in the plane of depth 1 before the camera,
+                for models that average over it; 0 for rays without width.
         """
         raise NotImplementedError
+
+    def auxiliary_losses(
+        self, code: SceneCode, rendering: Rendering, novel: NovelRays, step: int
+    ) -> dict[str, Tensor]:
+        """Weighted losses by name beside that of the colours, where every view of a scene is an input.
+
+        Args:
+            code: of all inputs.
+            rendering: of the rays.
+            novel: which view each ray belongs to.
+            step: steps of training that lie behind.
+        """
+        return {}
 
 
 _Where = Bool[Tensor, "scenes slots points"]
@@ -272,6 +306,7 @@ class UORF(SceneModel):
         pinholes: Float[Tensor, "scenes 4"] | None = None,
         world_from_azimuth: Float[Tensor, "scenes 3 3"] | None = None,
         generator: torch.Generator | None = None,
+        step: int | None = None,
     ) -> SceneCode:
         """See ``SceneModel.encode``. The reference takes 64 × 64 images, or 128 × 128 with ``bottom``.
 
@@ -326,6 +361,7 @@ class UORF(SceneModel):
         chunk_rays: int | None = None,
         recompute: bool = False,
         alone: bool = False,
+        pixel: float = 0.0,
     ) -> Rendering:
         """See ``SceneModel.render``. With ``recompute`` only samples that have density are decoded again."""
         rays = origins.shape[1]

@@ -13,20 +13,21 @@ from objnerf.training.data import Batch
 from objnerf.training.recipe import Batch as Settings
 
 
-def augment(batch: Batch, settings: Settings, token_columns: int, seed: int) -> Batch:
+def augment(batch: Batch, settings: Settings, seed: int) -> Batch:
     """Mirror about half of a batch's scenes and swap the colour channels of each, as ``settings`` says.
 
     Args:
         batch: of loose rays; pictures and patches would be rendered in another order of pixels.
         settings: what to do.
-        token_columns: tokens in a row of the input view, for models that ask rays to look through tokens.
         seed: decides which scenes, and how.
     """
-    scenes = len(batch.images)
+    # All inputs of a scene are changed alike.
+    inputs = batch.novel.views if batch.novel is not None else 1
+    scenes = len(batch.images) // inputs
     generator = torch.Generator().manual_seed(seed)
     if settings.permute_colours:
         orders = torch.stack([torch.randperm(3, generator=generator) for _ in range(scenes)])
-        orders = orders.to(batch.images.device)
+        orders = orders.to(batch.images.device).repeat_interleave(inputs, 0)
         batch = replace(
             batch,
             images=batch.images.gather(1, orders[:, :, None, None].expand(batch.images.shape)),
@@ -34,11 +35,11 @@ def augment(batch: Batch, settings: Settings, token_columns: int, seed: int) -> 
         )
     if settings.mirror:
         mirrored = (torch.rand(scenes, generator=generator) < 0.5).to(batch.images.device)
-        batch = mirror(batch, mirrored, token_columns)
+        batch = mirror(batch, mirrored.repeat_interleave(inputs, 0))
     return batch
 
 
-def mirror(batch: Batch, mirrored: Tensor, token_columns: int) -> Batch:
+def mirror(batch: Batch, mirrored: Tensor) -> Batch:
     """The batch with some of its scenes mirrored at the world's plane x = 0.
 
     A mirrored camera would be left-handed, so its own x axis is turned too: the pose becomes M P M with
@@ -47,25 +48,19 @@ def mirror(batch: Batch, mirrored: Tensor, token_columns: int) -> Batch:
 
     Args:
         batch: of loose rays.
-        mirrored: which scenes, as booleans.
-        token_columns: tokens in a row of the input view.
+        mirrored: which inputs, as booleans.
     """
     flip = batch.origins.new_tensor([-1.0, 1.0, 1.0])
     flip4 = torch.cat([flip, flip.new_ones(1)])
     chosen = mirrored[:, None, None]
-    tokens = batch.tokens
-    if tokens is not None:
-        row, column = tokens // token_columns, tokens % token_columns
-        tokens = torch.where(mirrored[:, None], row * token_columns + token_columns - 1 - column, tokens)
-    shows = batch.input_evidence
-    if shows is not None:
-        flipped = shows.unflatten(1, batch.images.shape[-2:]).flip(2).flatten(1, 2)
-        shows = torch.where(chosen, flipped, shows)
-    pose, pinholes = batch.world_from_camera, batch.pinholes
+    pose, pinholes, novel = batch.world_from_camera, batch.pinholes, batch.novel
     if pinholes is not None:
         # What lay right of the middle lies left of it.
         turned = pinholes * pinholes.new_tensor([1.0, 1.0, -1.0, 1.0])
         pinholes = torch.where(mirrored[:, None], turned, pinholes)
+    if novel is not None:
+        where = torch.where(chosen, novel.where * novel.where.new_tensor([-1.0, 1.0]), novel.where)
+        novel = replace(novel, where=where)
     return replace(
         batch,
         images=torch.where(chosen[..., None], batch.images.flip(-1), batch.images),
@@ -73,6 +68,5 @@ def mirror(batch: Batch, mirrored: Tensor, token_columns: int) -> Batch:
         origins=torch.where(chosen, batch.origins * flip, batch.origins),
         directions=torch.where(chosen, batch.directions * flip, batch.directions),
         pinholes=pinholes,
-        tokens=tokens,
-        input_evidence=shows,
+        novel=novel,
     )

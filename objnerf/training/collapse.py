@@ -27,7 +27,7 @@ from objnerf.models.scene import SceneCode
 from objnerf.rendering.volume import Rendering
 from objnerf.training.recipe import Monitor, Recipe
 
-FOREGROUND_FIELDS = ("decoder.f_", "foreground.")
+FOREGROUND_FIELDS = ("decoder.f_", "lifting.")
 """How the names of the foreground fields' parameters begin, in any of our models."""
 
 NEGLIGIBLE = 1e-3

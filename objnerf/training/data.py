@@ -30,6 +30,7 @@ from objnerf.dataset.cameras import Pinhole, common_pinhole
 from objnerf.dataset.files import atomic_path
 from objnerf.dataset.index import Dataset, View
 from objnerf.errors import InputError
+from objnerf.models.scene import NovelRays
 from objnerf.rendering.rays import (
     camera_directions,
     pinhole_tensor,
@@ -365,14 +366,12 @@ class Batch:
     """In [0, 1]."""
     grid: tuple[int, int, int] | None
     """(views, height, width) where the rays are whole pictures or crops; None for loose rays."""
-    tokens: Int[Tensor, "scenes chosen"] | None
-    """The first rays of each scene look through these tokens of the input view, if a model asks for it."""
     pinholes: Float[Tensor, "scenes 4"] | None = None
     """The input views' lenses, where cameras differ."""
-    evidence: Float[Tensor, "scenes rays 2"] | None = None
-    """In [0, 1], that a ray sees the ground, or something above it, if the recipe asks; see ``parallax``."""
-    input_evidence: Float[Tensor, "scenes pixels 2"] | None = None
-    """The same for all pixels of the input view, row by row."""
+    novel: NovelRays | None = None
+    """Where the rays come from, if every view of a scene is an input and explains the others."""
+    pixel: float = 0.0
+    """Side of a pixel in the plane of depth 1 before the camera."""
     surfaces: Float[Tensor, "scenes rays"] | None = None
     """Planar depth of what each ray sees, world units, if the recipe asks for it."""
 
@@ -402,9 +401,6 @@ def draw_batch(
     start: int,
     *,
     attempt: int = 0,
-    token_pixels: Int[Tensor, "tokens"] | None = None,
-    evidence: Callable[[int], Float[Tensor, "views pixels 2"]] | None = None,
-    input_evidence: Callable[[int], Float[Tensor, "views pixels 2"]] | None = None,
 ) -> Batch:
     """Draw ``recipe.batch.scenes`` scenes, their views, and the rays that the stage asks for.
 
@@ -414,34 +410,24 @@ def draw_batch(
         stage: picture size and kind of supervision.
         start: how many scenes the run has shown before these, over all processes.
         attempt: counts the restarts of a collapsed run.
-        token_pixels: for models that learn from their own rendering, the row-major pixel of each token in
-            a picture of the stage's size (loose rays only); see ``same_place``.
-        evidence: what pixels of the stage's size show, given a scene's position in the set; such as
-            ``parallax.GroundEvidence.of_scene``.
-        input_evidence: the same for pictures of the recipe's input size.
     Returns:
         The batch, on the training device.
     """
     width, height = stage.size
     chosen = scenes_of_step(len(scenes.ids), start, recipe.batch.scenes, recipe.seed, attempt)
-    views, rays_view, rays_pixel, tokens, jitter = [], [], [], [], []
-    shows, inputs_show = [], []
+    views, rays_view, rays_pixel, rays_which, jitter = [], [], [], [], []
     for offset, scene in enumerate(chosen):
         generator = torch.Generator().manual_seed(derive_seed(recipe.seed, attempt, _RAYS, start + offset))
         order = torch.randperm(scenes.count[scene], generator=generator)[: recipe.batch.views]
         own = scenes.first[scene] + order
-        which, pixel, token = _draw_pixels(recipe, stage, len(own), generator, token_pixels)
-        views.append(own[0])
-        rays_view.append(own[which])
-        rays_pixel.append(pixel)
-        if token is not None:
-            tokens.append(token)
-        if evidence is not None:
-            shows.append(evidence(scene)[order[which], pixel])
-        if input_evidence is not None:
-            inputs_show.append(input_evidence(scene)[order[0]])
-        if recipe.sampling.jitter:
-            jitter.append(torch.rand((len(pixel), recipe.sampling.samples), generator=generator))
+        for position in range(len(own) if stage.supervision == "novel" else 1):
+            which, pixel = _draw_pixels(recipe, stage, len(own), position, generator)
+            views.append(own[position])
+            rays_view.append(own[which])
+            rays_pixel.append(pixel)
+            rays_which.append(which)
+            if recipe.sampling.jitter:
+                jitter.append(torch.rand((len(pixel), recipe.sampling.samples), generator=generator))
     device = scenes.device
     inputs = torch.stack(views).to(device)
     view = torch.stack(rays_view).to(device)
@@ -467,24 +453,25 @@ def draw_batch(
         depths=depths,
         colours=scenes.colours(stage.size, view, pixel),
         grid=_grid(recipe, stage),
-        tokens=torch.stack(tokens).to(device) if tokens else None,
-        evidence=torch.stack(shows).to(device) if shows else None,
-        input_evidence=torch.stack(inputs_show).to(device) if inputs_show else None,
+        novel=_novel_rays(recipe, torch.stack(rays_which).to(device), pixel, stage.size)
+        if stage.supervision == "novel"
+        else None,
+        pixel=1 / (recipe.scale.focal_ratio[0] * width),
         surfaces=scenes.depths[stage.size][view, pixel] if recipe.losses.depth > 0 else None,
     )
 
 
-def same_place(
-    pixels: Int[Tensor, "chosen"], size: tuple[int, int], other: tuple[int, int]
-) -> Int[Tensor, "chosen"]:
-    """Row-major pixels of a picture of another (width, height) that hold the middles of the given ones."""
-    columns = ((pixels % size[0]) * 2 + 1) * other[0] // (2 * size[0])
-    rows = ((pixels // size[0]) * 2 + 1) * other[1] // (2 * size[1])
-    return rows * other[0] + columns
+def _novel_rays(
+    recipe: Recipe, view: Int[Tensor, "inputs rays"], pixel: Int[Tensor, "inputs rays"], size: tuple[int, int]
+) -> NovelRays:
+    width, height = size
+    column, row = pixel % width, torch.div(pixel, width, rounding_mode="floor")
+    where = torch.stack([(2 * column + 1) / width - 1, (2 * row + 1) / height - 1], dim=-1)
+    return NovelRays(len(view) // recipe.batch.scenes, view, where)
 
 
 def _grid(recipe: Recipe, stage: Stage) -> tuple[int, int, int] | None:
-    if stage.supervision == "rays":
+    if stage.supervision in {"rays", "novel"}:
         return None
     if stage.supervision == "patches":
         return recipe.batch.views, stage.patch, stage.patch
@@ -492,24 +479,20 @@ def _grid(recipe: Recipe, stage: Stage) -> tuple[int, int, int] | None:
 
 
 def _draw_pixels(
-    recipe: Recipe,
-    stage: Stage,
-    views: int,
-    generator: torch.Generator,
-    token_pixels: Int[Tensor, "tokens"] | None,
-) -> tuple[Int[Tensor, "rays"], Int[Tensor, "rays"], Int[Tensor, "chosen"] | None]:
-    """Which of the drawn views, and which row-major pixel of it, each ray looks through."""
+    recipe: Recipe, stage: Stage, views: int, position: int, generator: torch.Generator
+) -> tuple[Int[Tensor, "rays"], Int[Tensor, "rays"]]:
+    """Which of the drawn views, and which row-major pixel of it, each ray looks through.
+
+    ``position`` is that of the input view among the drawn ones.
+    """
     width, height = stage.size
+    if stage.supervision == "novel":
+        # As many rays of one other view as of the next.
+        which = (position + 1 + torch.arange(stage.rays) % (views - 1)) % views
+        return which, torch.randint(width * height, (stage.rays,), generator=generator)
     if stage.supervision == "rays":
         which = torch.randint(views, (stage.rays,), generator=generator)
-        pixel = torch.randint(width * height, (stage.rays,), generator=generator)
-        if token_pixels is None:
-            return which, pixel, None
-        count = round(recipe.sampling.token_share * stage.rays)
-        token = torch.randint(len(token_pixels), (count,), generator=generator)
-        which[:count] = 0
-        pixel[:count] = token_pixels[token]
-        return which, pixel, token
+        return which, torch.randint(width * height, (stage.rays,), generator=generator)
     rows, columns = torch.arange(height), torch.arange(width)
     if stage.supervision == "patches":
         # One place for all views, as in the reference.
@@ -518,4 +501,4 @@ def _draw_pixels(
             stage.patch
         )
     pixel = (rows[:, None] * width + columns).flatten()
-    return torch.arange(views).repeat_interleave(len(pixel)), pixel.repeat(views), None
+    return torch.arange(views).repeat_interleave(len(pixel)), pixel.repeat(views)

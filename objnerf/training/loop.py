@@ -10,12 +10,12 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from objnerf.console import Progress, no_bar
@@ -44,7 +44,6 @@ from objnerf.training.losses import (
     make_perceptual,
 )
 from objnerf.training.losses import discriminator_step as move_discriminator
-from objnerf.training.parallax import VIEWS, GroundEvidence
 from objnerf.training.previews import look
 from objnerf.training.processes import Processes, join_processes
 from objnerf.training.recipe import Recipe
@@ -155,12 +154,6 @@ def train(
             *(schedule.scenes_per_step(recipe, processes.count), processes.description),
         )
 
-        if recipe.losses.ground > 0 and not compares_views(recipe, scenes):
-            _log.info(
-                "losses.ground needs %d views a scene or more, and there are scenes with %d: it is left out",
-                *(VIEWS + 1, min(scenes.count)),
-            )
-
         progress = stack.enter_context(bar("training", "steps"))
         every = recipe.evaluation.every
         earlier = state.seconds
@@ -258,12 +251,16 @@ class TrainingForward(nn.Module):
         self.chunk_rays = recipe.sampling.training_chunk
 
     def forward(
-        self, batch: data.Batch, locality: bool, noise: torch.Generator
+        self, batch: data.Batch, locality: bool, noise: torch.Generator, step: int
     ) -> tuple[SceneCode, Rendering]:
         """What the model knows of the input views, and what the batch's rays see of it."""
         with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self.bf16):
             code = self.model.encode(
-                batch.images, batch.world_from_camera, pinholes=batch.pinholes, generator=noise
+                batch.images,
+                batch.world_from_camera,
+                pinholes=batch.pinholes,
+                generator=noise,
+                step=step,
             )
             rendering = self.model.render(
                 code,
@@ -273,35 +270,9 @@ class TrainingForward(nn.Module):
                 locality=locality,
                 chunk_rays=self.chunk_rays,
                 recompute=self.chunk_rays is not None,
+                pixel=batch.pixel,
             )
         return code, rendering
-
-
-@runtime_checkable
-class SelfTaught(Protocol):
-    """A model that also learns from its own rendering of the input view."""
-
-    def token_pixels(self, width: int, height: int) -> Int[Tensor, "tokens"]:
-        """Row-major pixel, in a picture of this size, that each token of the encoder looks at."""
-        ...
-
-    def token_columns(self, width: int) -> int:
-        """Tokens in a row, where the picture is this wide."""
-        ...
-
-    def own_losses(
-        self,
-        code: SceneCode,
-        tokens: Int[Tensor, "scenes chosen"],
-        rendering: Rendering,
-        evidence: Float[Tensor, "scenes pixels 2"] | None = None,
-    ) -> dict[str, Tensor]:
-        """Weighted losses by name; the first rays of ``rendering`` look through ``tokens``.
-
-        ``evidence``, in [0, 1], says of each pixel of the input view that it shows the ground, or something
-        above it.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -318,13 +289,6 @@ class Bench:
     perceptual: PerceptualDistance | None
     learners: dict[str, Learner]
     """``model`` and, with an adversarial loss, ``discriminator``: what a checkpoint holds."""
-    evidence: dict[tuple[int, int], GroundEvidence] = field(default_factory=dict)
-
-    def ground(self, size: tuple[int, int]) -> Callable[[int], Tensor]:
-        """What the views say about the ground in pictures of this (width, height); kept between steps."""
-        if size not in self.evidence:
-            self.evidence[size] = GroundEvidence(self.scenes, size, self.recipe.scale)
-        return self.evidence[size].of_scene
 
 
 def set_up(recipe: Recipe, attempt: int, scenes: data.Scenes, processes: Processes) -> Bench:
@@ -409,34 +373,13 @@ def draw(bench: Bench, moment: Moment, step: int, part: int) -> tuple[data.Batch
     # Scenes are dealt out by step, part and process, so that the same ones are seen together however many
     # processes share the work.
     turn = (step * recipe.batch.accumulate + part) * processes.count + processes.rank
-    model = bench.model
-    pixels, columns = None, 1
-    compares = compares_views(recipe, bench.scenes)
-    if isinstance(model, SelfTaught):
-        pixels = data.same_place(model.token_pixels(*recipe.input_size), recipe.input_size, moment.stage.size)
-        columns = model.token_columns(recipe.input_size[0])
     batch = data.draw_batch(
-        bench.scenes,
-        recipe,
-        moment.stage,
-        turn * recipe.batch.scenes,
-        attempt=bench.attempt,
-        token_pixels=pixels,
-        evidence=bench.ground(moment.stage.size) if compares else None,
-        input_evidence=bench.ground(recipe.input_size) if compares and pixels is not None else None,
+        bench.scenes, recipe, moment.stage, turn * recipe.batch.scenes, attempt=bench.attempt
     )
     seed = data.derive_seed(recipe.seed, bench.attempt, data.NOISE, turn)
     if recipe.batch.mirror or recipe.batch.permute_colours:
-        batch = augment(batch, recipe.batch, columns, seed)
+        batch = augment(batch, recipe.batch, seed)
     return batch, torch.Generator(processes.device).manual_seed(seed)
-
-
-def compares_views(recipe: Recipe, scenes: data.Scenes) -> bool:
-    """Whether the views of a scene are asked what is ground and what is raised: there must be enough of them.
-
-    With fewer, nothing would ever be called raised, and the model would learn that there are no objects.
-    """
-    return recipe.losses.ground > 0 and min(scenes.count) > VIEWS
 
 
 def model_step(bench: Bench, moment: Moment, state: RunState, done: float) -> dict[str, Tensor]:
@@ -455,9 +398,9 @@ def model_step(bench: Bench, moment: Moment, state: RunState, done: float) -> di
         batch, noise = draw(bench, moment, state.step, part)
         last = part == parts - 1
         with nullcontext() if last else bench.processes.without_sync(bench.forward):
-            code, rendering = bench.forward(batch, moment.locality, noise)
+            code, rendering = bench.forward(batch, moment.locality, noise, state.step)
             error = (rendering.rgb - batch.colours).square().mean()
-            losses = losses_of_step(bench, moment, batch, code, rendering, error, noise)
+            losses = losses_of_step(bench, moment, batch, code, rendering, error, noise, state.step)
             total = torch.stack(list(losses.values())).sum() + bench.processes.nothing_of(bench.model)
             (total / parts).backward()
         seen = {f"loss/{name}": value.detach() for name, value in losses.items()}
@@ -484,21 +427,18 @@ def losses_of_step(
     rendering: Rendering,
     error: Float[Tensor, ""],
     noise: torch.Generator,
+    step: int,
 ) -> dict[str, Tensor]:
     """Weighted parts of the scene model's loss, by name; ``error`` is that of colours in [0, 1]."""
     recipe = bench.recipe
     # Images in [-1, 1], as in the reference, are four times as far apart.
     losses = {"colour": 4 * recipe.losses.colour * error}
-    if batch.evidence is not None:
-        shown = rendering.slot_opacity[..., 1:].sum(-1)
-        ground, raised = batch.evidence.unbind(-1)
-        losses["ground"] = recipe.losses.ground * (ground * shown + raised * (1 - shown)).mean()
     if batch.surfaces is not None:
         density = densities_along(bench.model, batch, code, moment.locality, noise)
         likely = depth_loss(density, batch.surfaces, recipe.scale.near, recipe.scale.far)
         losses["depth"] = recipe.losses.depth * likely
-    if batch.tokens is not None and isinstance(bench.model, SelfTaught):
-        losses |= bench.model.own_losses(code, batch.tokens, rendering, batch.input_evidence)
+    if batch.novel is not None:
+        losses |= bench.model.auxiliary_losses(code, rendering, batch.novel, step)
     if batch.grid is None:
         return losses
     _, height, width = batch.grid
@@ -520,7 +460,7 @@ def discriminator_step(bench: Bench, moment: Moment, state: RunState) -> dict[st
     if batch.grid is None or recipe.adversarial is None:
         raise ValueError("a discriminator judges whole pictures, but the stage draws single rays")
     with torch.no_grad():
-        _, rendering = bench.forward(batch, moment.locality, noise)
+        _, rendering = bench.forward(batch, moment.locality, noise, state.step)
     _, height, width = batch.grid
     network, optimiser = bench.learners["discriminator"].network, bench.learners["discriminator"].optimiser
     network.requires_grad_(True)

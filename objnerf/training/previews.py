@@ -68,6 +68,7 @@ def look(model: SceneModel, scenes: Scenes, recipe: Recipe, *, locality: bool) -
                 depths.expand(1, len(shared), -1),
                 locality=locality,
                 chunk_rays=recipe.sampling.chunk,
+                pixel=1 / (recipe.scale.focal_ratio[0] * width),
             )
             truth = scenes.images(recipe.evaluation.size, index)[0].permute(1, 2, 0) / 2 + 0.5
             drawn = rendering.rgb[0].unflatten(0, (height, width)).clamp(0, 1)

@@ -82,11 +82,13 @@ class Stage(Section):
         description="where the stage ends, in the recipe's clock; the last one ends the run"
     )
     size: Size = Field(description="(width, height) that views are resized to before rays are drawn, pixels")
-    supervision: Literal["rays", "patches", "images"] = Field(
-        "rays", description="random rays, one random square crop of every view, or whole views"
+    supervision: Literal["rays", "novel", "patches", "images"] = Field(
+        "rays",
+        description="random rays; random rays of novel views only, each view being the input in turn; one "
+        "random square crop of every view; or whole views",
     )
     rays: PositiveInt = Field(
-        128, description="rays a scene in a step, spread over its views (supervision: rays)"
+        128, description="rays of an input view in a step, spread over the views (supervision: rays, novel)"
     )
     patch: PositiveInt = Field(64, description="side of a crop, pixels (supervision: patches)")
 
@@ -124,13 +126,6 @@ class Sampling(Section):
         None,
         description="rays of a scene rendered at a time in training, whose activations are computed again in "
         "the backward pass to save memory; null for all at once",
-    )
-    token_share: float = Field(
-        0.25,
-        ge=0,
-        le=1,
-        description="share of the rays that pass through tokens of the input view, for models that learn "
-        "from their own rendering",
     )
 
 
@@ -177,11 +172,6 @@ class Losses(Section):
     """Weights of the parts of the loss that every recipe has."""
 
     colour: NonNegativeFloat = Field(1.0, description="mean squared error of images in [-1, 1]")
-    ground: NonNegativeFloat = Field(
-        0.0,
-        description="weight of the foreground's opacity where the views of a scene agree that a pixel shows "
-        "the ground, and of what it lacks where they agree that it does not (from pictures and poses alone)",
-    )
     depth: NonNegativeFloat = Field(
         0.0,
         description="weight of the likelihood of the dataset's depth maps: one point on the surface and one "
@@ -321,14 +311,14 @@ class Recipe(Section):
         if unknown:
             raise ValueError(f"schedule.stages names {unknown}, but the stages are {names}")
         # Encoders halve the picture two or three times and join it with what they had before.
-        factor = 8 if isinstance(self.model, UorfConfig) and self.model.bottom else 4
+        factor = 4 if isinstance(self.model, UorfConfig) and not self.model.bottom else 8
         if any(side % factor for side in self.input_size):
             raise ValueError(
                 f"input_size: this model needs a width and height that are multiples of {factor}, "
                 f"got {self.input_size[0]} × {self.input_size[1]}"
             )
         if self.perceptual is not None or self.adversarial is not None:
-            rays = [stage.name for stage in self.stages if stage.supervision == "rays"]
+            rays = [stage.name for stage in self.stages if stage.supervision in {"rays", "novel"}]
             if rays:
                 raise ValueError(
                     "perceptual and adversarial losses need patches or images, but stage "
@@ -519,6 +509,8 @@ def read_run_config(run: Path) -> RunConfig:
         raise InputError(f"{run} {what}; expected a folder that `objnerf train --out` wrote") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path} cannot be read: {_first_line(error)}") from None
+    if isinstance(content, dict) and "recipe" in content:
+        content = content | {"recipe": _without_retired(content["recipe"], str(path))}
     try:
         return RunConfig.model_validate(content)
     except ValidationError as error:
@@ -552,8 +544,35 @@ def _read(source: str) -> tuple[dict[str, Any], str]:
     if not isinstance(content, dict):
         raise InputError(f"{where} must be a mapping of keys to values, found a {type(content).__name__}")
     if {"format_version", "recipe", "dataset"} <= set(content):
-        content = content["recipe"]  # a run's config.yaml is a recipe, too: `--recipe runs/a/config.yaml`
+        # A run's config.yaml is a recipe, too: `--recipe runs/a/config.yaml`.
+        content = _without_retired(content["recipe"], where)
     return _numbers(content), where
+
+
+#: Keys that runs of version 0.1 wrote down, and that nothing reads any more.
+RETIRED = (("sampling", "token_share"), ("losses", "ground"))
+
+
+def _without_retired(content: Any, where: str) -> Any:
+    """A recipe that an older version wrote into a run's folder, without what is gone since.
+
+    Raises:
+        InputError: its model is gone.
+    """
+    if not isinstance(content, dict):
+        return content
+    model = content.get("model")
+    if isinstance(model, dict) and model.get("kind") == "places":
+        raise InputError(
+            f"{where}: the model 'places' was replaced by 'volumes' in objnerf 0.2, so its runs cannot be "
+            "used any more; train again with --recipe tiny or fast, or use objnerf 0.1"
+        )
+    return {
+        name: {key: value for key, value in part.items() if (name, key) not in RETIRED}
+        if isinstance(part, dict)
+        else part
+        for name, part in content.items()
+    }
 
 
 def _merge(under: Any, over: Any) -> Any:
@@ -578,7 +597,11 @@ def _set(content: Any, key: str, value: Any) -> Any:
     base = dict(content) if isinstance(content, dict) else {}
     if head == "model" and rest == "kind" and base.get("model", {}).get("kind", "uorf") != value:
         # The other kind has other keys: only those that both know are kept.
-        kept = {name: item for name, item in base.get("model", {}).items() if name in {"num_slots", "z_dim"}}
+        kept = {
+            name: item
+            for name, item in base.get("model", {}).items()
+            if name in {"num_slots", "fixed_locality"}
+        }
         return {**base, "model": {**kept, "kind": value}}
     return {**base, head: _set(base.get(head), rest, value) if dot else value}
 
@@ -603,7 +626,7 @@ def _numbers(content: Any) -> Any:
 
 def _explain(problem: Any) -> str:
     """One line on one problem that pydantic found: the key, what was found, what is expected."""
-    kinds = {"uorf", "places"}
+    kinds = {"uorf", "volumes"}
     location = [part for part in problem["loc"] if not (part in kinds and "model" in problem["loc"])]
     key = ".".join(str(part) for part in location)
     if problem["type"] == "extra_forbidden":
@@ -621,12 +644,12 @@ def _explain(problem: Any) -> str:
 
 def _known_keys(location: Sequence[Any]) -> list[str]:
     """Keys of the section of a recipe (or run config) at a pydantic location."""
-    from objnerf.models.config import PlacesConfig
+    from objnerf.models.config import VolumesConfig
 
     section: Any = Recipe
     for part in location:
-        if part in {"uorf", "places"}:
-            section = {"uorf": UorfConfig, "places": PlacesConfig}[part]
+        if part in {"uorf", "volumes"}:
+            section = {"uorf": UorfConfig, "volumes": VolumesConfig}[part]
         elif part == "stages":
             section = Stage
         elif isinstance(part, str) and part in getattr(section, "model_fields", {}):

@@ -67,7 +67,17 @@ class Balls(SceneModel):
         return SlotSamples(density, code.slots[:, :, None].expand(-1, -1, count, -1))
 
     def render(
-        self, code, origins, directions, depths, *, locality, chunk_rays=None, recompute=False, alone=False
+        self,
+        code,
+        origins,
+        directions,
+        depths,
+        *,
+        locality,
+        chunk_rays=None,
+        recompute=False,
+        alone=False,
+        pixel=0.0,
     ):
         chunks = []
         for first in range(0, origins.shape[1], chunk_rays or origins.shape[1]):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from objnerf.dataset.cameras import look_at
-from objnerf.models import UORF, PlacesConfig, SceneCode, SceneGeometry, UorfConfig, build_model
+from objnerf.models import UORF, SceneCode, SceneGeometry, UorfConfig, VolumesConfig, build_model
 from objnerf.rendering.rays import camera_directions, uniform_depths, world_rays
 from objnerf.rendering.volume import Rendering
 
@@ -209,7 +209,7 @@ def test_attention_sums_to_one_over_slots():
 
 def test_kinds_of_models():
     assert isinstance(build_model(UorfConfig(), GEOMETRY), UORF)
-    assert not isinstance(build_model(PlacesConfig(), GEOMETRY), UORF)
+    assert not isinstance(build_model(VolumesConfig(), GEOMETRY), UORF)
 
 
 @pytest.mark.gpu

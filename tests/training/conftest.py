@@ -51,5 +51,14 @@ def small() -> dict[str, Any]:
 
 
 @pytest.fixture
+def small_volumes(small: dict[str, Any]) -> dict[str, Any]:
+    """The same for object volumes, whose views are all inputs."""
+    small["model"] = {"kind": "volumes", "num_slots": 3, "width": 16, "outline_width": 16}
+    small["model"] |= {"cells": 12, "layers": 4}
+    small["stages"][0]["supervision"] = "novel"
+    return small
+
+
+@pytest.fixture
 def small_recipe(small: dict[str, Any]) -> Recipe:
     return parse_recipe(small, where="the test's recipe")

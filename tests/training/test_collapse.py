@@ -89,10 +89,10 @@ def test_measure():
 
 def test_foreground_gradient_share():
     """Norm 3 in the foreground's field, 4 elsewhere: 3 of 5. Without a gradient there: nothing."""
-    model = nn.ModuleDict({"foreground": nn.Linear(1, 1, bias=False), "encoder": nn.Linear(1, 1, bias=False)})
+    model = nn.ModuleDict({"lifting": nn.Linear(1, 1, bias=False), "encoder": nn.Linear(1, 1, bias=False)})
     model["encoder"].weight.grad = torch.tensor([[4.0]])
     assert foreground_gradient_share(model).item() == 0
-    model["foreground"].weight.grad = torch.tensor([[3.0]])
+    model["lifting"].weight.grad = torch.tensor([[3.0]])
     assert foreground_gradient_share(model).item() == pytest.approx(0.6)
 
 
@@ -245,20 +245,27 @@ def test_restarts_from_another_seed(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(20))
 def test_healthy_runs_raise_no_alarm(seed: int, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     """The recipe tiny, smaller, beyond the grace period and a window."""
     content = {
         "name": "healthy",
-        "model": {"kind": "places", "num_slots": 5, "z_dim": 32, "width": 32, "background_detail": True},
+        "model": {
+            "kind": "volumes",
+            "num_slots": 6,
+            "width": 32,
+            "outline_width": 16,
+            "cells": 24,
+            "layers": 10,
+        },
         "input_size": [32, 24],
         "clock": "step",
-        "stages": [{"name": "only", "until": 500, "size": [32, 24], "rays": 64}],
-        "batch": {"scenes": 2, "mirror": True, "permute_colours": True},
+        "stages": [{"name": "only", "until": 500, "size": [32, 24], "supervision": "novel", "rays": 128}],
+        "batch": {"mirror": True, "permute_colours": True},
         "sampling": {"samples": 16, "jitter": True},
         "optimiser": {"lr": 2e-3, "betas": [0.9, 0.99], "clip": 1.0},
         "schedule": {"warmup_steps": 100, "cool_to": 0.02},
-        "losses": {"colour": 5.0, "ground": 0.5},
+        "losses": {"colour": 2.5},
         "held_out": {"share": 0},
         "evaluation": {"every": 0, "scenes": 1, "size": [16, 12], "samples": 6},
         "saving": {"log_every": 20, "checkpoint_every": 1000, "tensorboard": False},

@@ -14,6 +14,7 @@ from objnerf.dataset.files import write_image, write_pinhole
 from objnerf.dataset.index import open_dataset
 from objnerf.errors import InputError
 from objnerf.training import data
+from objnerf.training.augment import mirror
 from objnerf.training.data import (
     Scenes,
     draw_batch,
@@ -154,39 +155,44 @@ def test_pictures_and_patches_are_whole(scenes: Scenes, small: dict[str, Any]):
     assert (batch.colours[0].unflatten(0, batch.grid)[1, 3, 4, :2] * 255).round().tolist() == [28, 27]
 
 
-def test_token_rays_come_first_and_see_the_input_view(scenes: Scenes, small_recipe: Recipe):
-    pixels = torch.arange(0, 32 * 24, 7)
-    batch = draw_batch(scenes, small_recipe, small_recipe.stages[0], start=0, token_pixels=pixels)
-    assert batch.tokens is not None
-    assert batch.tokens.shape == (2, 4)  # a quarter of 16 rays
-    blue = ((batch.images[:, 2].mean(dim=(1, 2)) + 1) / 2 * 255).round()
-    codes = (batch.colours[:, :4] * 255).round()
-    assert torch.equal(codes[..., 2], blue[:, None].expand(2, 4))
-    assert torch.equal(codes[..., 1] / 9 * 32 + codes[..., 0] / 7, pixels[batch.tokens].float())
+def test_novel_rays_leave_their_own_input_out(scenes: Scenes, small: dict[str, Any]):
+    """Every view of a scene is an input once, and its rays belong to the others, at the pixels they say."""
+    small["stages"][0] |= {"supervision": "novel", "rays": 12}
+    small["batch"] |= {"views": 3}
+    recipe = parse_recipe(small, where="x")
+    batch = draw_batch(scenes, recipe, recipe.stages[0], start=0)
+    assert batch.novel is not None
+    assert batch.novel.views == 3
+    assert batch.images.shape[0] == 2 * 3
+    inputs = ((batch.images[:, 2].mean((1, 2)) + 1) / 2 * 255 / 10).round()
+    codes = (batch.colours * 255).round()
+    for entry in range(6):
+        scene = entry // 3 * 3
+        seen = codes[entry, :, 2] / 10
+        assert torch.equal(seen.round(), inputs[scene : scene + 3][batch.novel.view[entry]])
+        assert (batch.novel.view[entry] != entry % 3).all()
+        # As many rays of one other view as of the next.
+        assert set(batch.novel.view[entry].bincount(minlength=3).tolist()) == {0, 6}
+    where = torch.stack([(2 * codes[..., 0] / 7 + 1) / 32 - 1, (2 * codes[..., 1] / 9 + 1) / 24 - 1], dim=-1)
+    assert torch.allclose(batch.novel.where, where, atol=1e-5)
 
 
-def test_evidence_belongs_to_the_rays_and_the_input_view(scenes: Scenes, small_recipe: Recipe):
-    """A made-up evidence that says which scene, view and pixel it is of comes out with just these."""
-    tokens = torch.arange(0, 32 * 24, 7)
-
-    def numbers(scene: int) -> torch.Tensor:
-        view = torch.arange(3.0)[:, None].expand(3, 32 * 24)
-        return torch.stack([10 * (3 * scene + view), torch.arange(32.0 * 24).expand(3, -1)], dim=-1)
-
-    stage = small_recipe.stages[0]
-    batch = draw_batch(
-        scenes, small_recipe, stage, start=0, token_pixels=tokens, evidence=numbers, input_evidence=numbers
-    )
-    colours = (batch.colours * 255).round()
-    assert batch.evidence is not None
-    assert batch.input_evidence is not None
-    assert torch.equal(
-        batch.evidence[..., 0], colours[..., 2]
-    )  # blue tells the view, red and green the pixel
-    assert torch.equal(batch.evidence[..., 1], colours[..., 1] / 9 * 32 + colours[..., 0] / 7)
-    assert torch.equal(batch.input_evidence[..., 1], torch.arange(32.0 * 24).expand(2, -1))
-    blue = ((batch.images[:, 2].mean(dim=(1, 2)) + 1) / 2 * 255).round()
-    assert torch.equal(batch.input_evidence[..., 0], blue[:, None].expand(2, 32 * 24))
+def test_scenes_are_mirrored_with_all_their_inputs(scenes: Scenes, small: dict[str, Any]):
+    """A point on a ray is still seen where the ray says, in the mirrored picture of the mirrored camera."""
+    small["stages"][0] |= {"supervision": "novel", "rays": 6}
+    small["batch"] |= {"views": 3}
+    recipe = parse_recipe(small, where="x")
+    plain = draw_batch(scenes, recipe, recipe.stages[0], start=0)
+    batch = mirror(plain, torch.tensor([True] * 3 + [False] * 3))
+    assert batch.novel is not None
+    for entry in range(6):
+        poses = batch.world_from_camera[entry // 3 * 3 :][batch.novel.view[entry]]
+        points = batch.origins[entry] + 7.5 * batch.directions[entry]
+        local = torch.einsum("rji,rj->ri", poses[:, :3, :3], points - poses[:, :3, 3])
+        ratio = torch.tensor(recipe.scale.focal_ratio)
+        assert torch.allclose(local[:, :2] / local[:, 2:] * 2 * ratio, batch.novel.where[entry], atol=1e-4)
+        flipped = torch.equal(batch.images[entry], plain.images[entry].flip(-1))
+        assert flipped == (entry < 3)
 
 
 def test_depths_are_those_of_pixels_not_means(data: Path, small: dict[str, Any]):
@@ -197,15 +203,6 @@ def test_depths_are_those_of_pixels_not_means(data: Path, small: dict[str, Any])
     loaded = load_scenes(dataset, [0], [size], torch.device("cpu"), depth_sizes=[size])
     middle = view.depth()[2::5, 2::5]
     assert np.array_equal(loaded.depths[size][0].numpy(), middle.ravel())
-
-
-def test_the_same_place_in_a_picture_of_another_size():
-    """In 4 × 2, pixel 6 is column 2, row 1, its middle at 2.5/4 and 1.5/2 of the sides.
-
-    In 8 × 8: column ⌊0.625 · 8⌋ = 5, row ⌊0.75 · 8⌋ = 6: pixel 53. In 2 × 2: column 1, row 1: pixel 3.
-    """
-    six = torch.tensor([6])
-    assert [data.same_place(six, (4, 2), other).item() for other in ((8, 8), (2, 2), (4, 2))] == [53, 3, 6]
 
 
 def test_depths(scenes: Scenes, small: dict[str, Any]):

@@ -95,12 +95,14 @@ def test_two_processes_share_a_discriminator(coded: Path, small: dict[str, Any],
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["uorf", "places"])
-def test_compiled_networks_learn_the_same(kind: str, coded: Path, small: dict[str, Any], tmp_path: Path):
+@pytest.mark.parametrize("kind", ["uorf", "volumes"])
+def test_compiled_networks_learn_the_same(
+    kind: str, coded: Path, small: dict[str, Any], tmp_path: Path, request: pytest.FixtureRequest
+):
     """In a process of its own, for torch cannot compile functions whose shapes are checked as they run."""
     small["stages"][0]["until"] = 2
-    if kind == "places":
-        small["model"] = {"kind": "places", "num_slots": 3, "z_dim": 16, "width": 16, "lifted": 4}
+    if kind == "volumes":
+        request.getfixturevalue("small_volumes")
     plain = run(coded, tmp_path / "plain", small, processes=1)
     compiled = run(coded, tmp_path / "compiled", small | {"compile": True}, processes=1)
     for ours, theirs in zip(plain[:2], compiled[:2], strict=True):

@@ -172,8 +172,27 @@ def test_overrides_reach_into_lists_and_make_sections():
 
 
 def test_another_kind_of_model_keeps_what_both_know():
-    recipe = load_recipe("uorf_room_chair", overrides=[("model.kind", "places")])
-    assert (recipe.model.kind, recipe.model.num_slots) == ("places", 5)
+    recipe = load_recipe("uorf_room_chair", overrides=[("model.kind", "volumes")])
+    assert (recipe.model.kind, recipe.model.num_slots) == ("volumes", 5)
+
+
+def test_runs_of_version_0_1(tmp_path: Path):
+    """Their uORF recipes are read without the keys that are gone; what cannot be used says so by name."""
+    recipe = load_recipe("uorf_room_chair").model_dump(mode="json")
+    recipe["sampling"]["token_share"] = 0.25
+    recipe["losses"]["ground"] = 0.0
+    facts = {"path": "x", "scenes": 2, "views": 4, "image_size": [64, 64]}
+    facts |= {"train_scenes": [0], "held_out_scenes": [1]}
+    content = {"format_version": 1, "objnerf_version": "0.1.0", "recipe": recipe, "dataset": facts}
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(content))
+    assert read_run_config(tmp_path).recipe == load_recipe("uorf_room_chair")
+    assert load_recipe(str(path)) == load_recipe("uorf_room_chair")
+    content["recipe"]["model"] = {"kind": "places", "num_slots": 6}
+    path.write_text(yaml.safe_dump(content))
+    for use in (lambda: read_run_config(tmp_path), lambda: load_recipe(str(path))):
+        with pytest.raises(InputError, match="'places' was replaced by 'volumes'"):
+            use()
 
 
 @pytest.mark.parametrize(
@@ -181,7 +200,7 @@ def test_another_kind_of_model_keeps_what_both_know():
     [
         ({"batch": {"scene": 3}}, ["batch.scene:", "no such key", "did you mean scenes?"]),
         ({"model": {"kind": "uorf", "slots": 3}}, ["model.slots:", "num_slots"]),
-        ({"model": {"kind": "nerf"}}, ["model", "nerf", "uorf", "places"]),
+        ({"model": {"kind": "nerf"}}, ["model", "nerf", "uorf", "volumes"]),
         ({"optimiser": {"lr": "fast"}}, ["optimiser.lr:", "number", "'fast'"]),
         ({"optimiser": {"lr": 0}}, ["optimiser.lr:", "greater than 0", "found 0"]),
         ({"scale": {"near": 8, "far": 7}}, ["scale", "near must be smaller than far"]),

@@ -51,7 +51,17 @@ class TwoBalls(SceneModel):
         return SlotSamples(density, code.slots[:, :, None].expand(-1, -1, points.shape[1], -1))
 
     def render(
-        self, code, origins, directions, depths, *, locality, chunk_rays=None, recompute=False, alone=False
+        self,
+        code,
+        origins,
+        directions,
+        depths,
+        *,
+        locality,
+        chunk_rays=None,
+        recompute=False,
+        alone=False,
+        pixel=0.0,
     ):
         points = points_on_rays(origins, directions, depths).flatten(1, 2)
         samples = self.decode(code, points, locality=locality)

@@ -1,0 +1,5 @@
+"""Object volumes: the model of the recipes ``tiny`` and ``fast``. Begin reading in ``model``."""
+
+from objnerf.models.volumes.model import ObjectVolumes, VolumesCode, VolumesRendering
+
+__all__ = ["ObjectVolumes", "VolumesCode", "VolumesRendering"]

@@ -1,0 +1,170 @@
+"""What lies behind the objects: the ground, looked up in the input view by homography.
+
+A ray that no object stops meets the ground plane in a point; the input view has seen that point, unless an
+object hid it or it lies outside the image. So the background's colour is looked up there, with the objects'
+pixels left out and filled in from around them, and a small network decides what to trust and corrects it.
+While training, the view that is looked up is never the one that is explained: so the background cannot paint
+objects, which do not lie in the plane.
+
+Walls are vertical surfaces around the scene (``layout``) that are looked up in the same way. So what it
+assumes is a ground z = 0 and, where there are walls, a room that holds all cameras.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from objnerf.models.volumes.grid import in_view, look_up, project
+
+FILL_LEVELS = 5
+"""Halvings of the image that hidden parts are filled in from."""
+
+FILL_TRUST = 0.05
+"""Share of visible pixels in a block at which its mean counts by half."""
+
+
+def fill_in(
+    images: Float[Tensor, "scenes 3 height width"], visible: Float[Tensor, "scenes 1 height width"]
+) -> Float[Tensor, "scenes 3 height width"]:
+    """What is visible, and where nothing is, the mean of what is visible around it, ever more coarsely.
+
+    Args:
+        images: colours.
+        visible: weight in [0, 1] of each pixel.
+    """
+    weighted, weight = images * visible, visible
+    levels = [(weighted, weight)]
+    for _ in range(FILL_LEVELS):
+        weighted, weight = (
+            F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False) for x in (weighted, weight)
+        )
+        levels.append((weighted, weight))
+    mean = weighted.mean((2, 3), keepdim=True) / weight.mean((2, 3), keepdim=True).clamp(min=1e-3)
+    filled = mean.expand_as(weighted)
+    for weighted, weight in reversed(levels):
+        filled = F.interpolate(filled, size=weighted.shape[-2:], mode="bilinear", align_corners=False)
+        trust = weight / (weight + FILL_TRUST)
+        filled = filled + trust * (weighted / weight.clamp(min=1e-3) - filled)
+    return filled
+
+
+@dataclass(frozen=True)
+class Surfaces:
+    """Where rays meet the ground and the walls behind it."""
+
+    ground: Float[Tensor, "scenes rays subrays 3"]
+    """Points of the ground, world units: several for each ray, spread over its pixel."""
+    wall: Float[Tensor, "scenes rays subrays 3"]
+    """Points of the walls."""
+    is_wall: Float[Tensor, "scenes rays"]
+    """How surely the wall is met first, in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The view that the background is looked up in."""
+
+    image: Float[Tensor, "scenes 7 height width"]
+    """Colours, colours with the objects filled in, and what is visible; see ``Background.source``."""
+    means: Float[Tensor, "scenes 2 3"]
+    """Mean colour of its ground and of its walls."""
+    world_from_camera: Float[Tensor, "scenes 4 4"]
+    pinholes: Float[Tensor, "scenes 4"]
+
+
+class Background(nn.Module):
+    """Colours of ground and walls.
+
+    Args:
+        reach: world units that positions on the ground are divided by.
+        cells_width: channels of the map seen from above.
+        width: of the hidden layers.
+    """
+
+    def __init__(self, reach: float, cells_width: int, width: int = 48) -> None:
+        super().__init__()
+        self.reach = reach
+        self.first = nn.Linear(3 + 3 + 3 + 1 + 1 + 1 + 1 + 2 + 12, width)
+        self.second = nn.Linear(width, width)
+        self.out = nn.Linear(width, 5)
+        nn.init.zeros_(self.out.bias)
+        self.out.weight.data.mul_(0.1)
+        # Shadows belong to the ground: a map seen from above may darken it, but not paint it.
+        self.shade = nn.Conv2d(cells_width, 1, 1)
+        nn.init.zeros_(self.shade.weight)
+        assert self.shade.bias is not None
+        nn.init.zeros_(self.shade.bias)
+
+    def forward(
+        self,
+        source: Source,
+        surfaces: Surfaces,
+        shade: Float[Tensor, "scenes rays"],
+        field_from_world: Float[Tensor, "scenes 3 3"],
+    ) -> Float[Tensor, "scenes rays 3"]:
+        """Colours, in [0, 1], of what rays meet behind the objects.
+
+        Args:
+            source: the view that is looked up.
+            surfaces: where the rays meet ground and walls.
+            shade: logarithm of the light on the ground there, beside what the source shows.
+            field_from_world: rotation into the field frame.
+        """
+        ground, wall = self._look_up(source, surfaces.ground), self._look_up(source, surfaces.wall)
+        share = surfaces.is_wall[..., None]
+        colour, filled, visible, valid = (ground + share * (wall - ground)).split([3, 3, 1, 1], dim=-1)
+        mean = source.means[:, :1] + share * (source.means[:, 1:] - source.means[:, :1])
+        met = surfaces.ground.mean(2)
+        met = met + share * (surfaces.wall.mean(2) - met)
+        place = (met @ field_from_world.transpose(1, 2)) / self.reach
+        flat = place[..., :2]
+        waves = [wave(flat * 2.0**octave) for octave in range(3) for wave in (torch.sin, torch.cos)]
+        known = [colour * visible, filled, mean, visible, valid, share, place[..., 2:].clamp(-1, 3)]
+        answer = torch.cat([*known, flat.clamp(-3, 3), *waves], dim=-1)
+        answer = self.out(F.relu(self.second(F.relu(self.first(answer)))))
+        # Beyond the image's edge its border counts for something, and the mean for the rest.
+        edge = answer[..., 4:].sigmoid() * (1 - valid)
+        filled = filled + edge * (mean - filled)
+        trust = visible * (answer[..., 3:4] + 2).sigmoid()
+        mixed = (filled + trust * (colour - filled)).clamp(0.02, 0.98)
+        # Light multiplies; in logarithms of colours a darker ground keeps its hue.
+        lit = (mixed.log() + (1 - share) * shade[..., None]).exp().clamp(0.01, 0.98)
+        return (torch.logit(lit) + answer[..., :3]).sigmoid()
+
+    def _look_up(
+        self, source: Source, points: Float[Tensor, "scenes rays subrays 3"]
+    ) -> Float[Tensor, "scenes rays 8"]:
+        """Colour, filled colour, what is visible, and what is in the image; means over the subrays."""
+        where, depth = project(points.flatten(1, 2), source.world_from_camera, source.pinholes)
+        valid = in_view(where, depth)[..., None].to(source.image)
+        seen = look_up(source.image, where.clamp(-1.2, 1.2))
+        seen = torch.cat([seen[..., :6], seen[..., 6:] * valid, valid], dim=-1)
+        return seen.unflatten(1, points.shape[1:3]).mean(2)
+
+
+def source_image(
+    images: Float[Tensor, "scenes 3 height width"], objects: Float[Tensor, "scenes 1 height width"]
+) -> Float[Tensor, "scenes 7 height width"]:
+    """What is looked up: colours, colours without the objects, and what is visible.
+
+    Args:
+        images: the input views, in [0, 1].
+        objects: share of each pixel that shows an object, in [0, 1].
+    """
+    visible = 1 - objects
+    return torch.cat([images, fill_in(images, visible), visible], dim=1)
+
+
+def subpixel_offsets(count: int) -> list[tuple[float, float]]:
+    """Centres of ``count`` × ``count`` equal parts of a pixel, as offsets from its centre in pixels."""
+    steps = [(i + 0.5) / count - 0.5 for i in range(count)]
+    return [(x, y) for y in steps for x in steps]
+
+
+def log_shade(raw: Tensor) -> Tensor:
+    """Logarithm of the light that a shadow leaves: from a quarter to a little over 1."""
+    return math.log(0.25) * (raw - 3).sigmoid()

@@ -1,0 +1,121 @@
+"""From the pixels of the input view to a volume: lift features into voxels, mix them seen from above."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from objnerf.models.volumes.grid import Grid, in_view, look_up, project
+from objnerf.models.volumes.networks import BirdsEyeNetwork, PixelNetwork
+from objnerf.rendering.rays import camera_directions
+
+CHANNELS = 5
+"""Of the volume: raw density, three raw colours, raw share of the looked-up colour."""
+
+EMPTY_RAW = -3.0
+"""Raw density of an untrained volume: nearly transparent."""
+
+
+class Lifting(nn.Module):
+    """Predicts a volume and a map seen from above from one posed view.
+
+    Args:
+        grid: where the voxels are.
+        width: channels of the pixel network's and the bird's-eye network's widest layers.
+        features: channels that a pixel hands to the voxels on its ray.
+        mixed: channels that a voxel gets back from the bird's-eye network.
+    """
+
+    def __init__(self, grid: Grid, width: int, features: int, mixed: int) -> None:
+        super().__init__()
+        self.grid = grid
+        self.mixed = mixed
+        self.features = features
+        self.pixels = PixelNetwork(5, width, features)
+        self.reduce = nn.Linear(features, features // 2)
+        self.birds_eye = BirdsEyeNetwork(grid.layers * (features // 2 + 3), width)
+        self.spread = nn.Conv2d(width, grid.layers * mixed, 1)
+        self.hidden = nn.Linear(features + mixed + 3 + 1 + 3, 32)
+        self.out = nn.Linear(32, CHANNELS)
+        nn.init.zeros_(self.out.bias)
+        self.out.weight.data.mul_(0.1)
+        self.register_buffer("centers", grid.centers(), persistent=False)
+        self.centers: Tensor
+
+    def forward(
+        self,
+        images: Float[Tensor, "scenes 3 height width"],
+        ground: Float[Tensor, "scenes 2 height width"],
+        world_from_camera: Float[Tensor, "scenes 4 4"],
+        pinholes: Float[Tensor, "scenes 4"],
+        field_from_world: Float[Tensor, "scenes 3 3"],
+    ) -> tuple[
+        Float[Tensor, "scenes 5 layers rows columns"],
+        Float[Tensor, "scenes cell_channels rows columns"],
+        Float[Tensor, "scenes channels half_height half_width"],
+    ]:
+        """The volume of raw values, the features of its cells seen from above, and those of the pixels.
+
+        Args:
+            images: the input views, in [-1, 1].
+            ground: where each pixel's ray meets the ground; see ``ground_map``.
+            world_from_camera: poses, OpenCV axes.
+            pinholes: the views' lenses; see ``rays.pinhole_tensor``.
+            field_from_world: rotation into the field frame.
+        """
+        grid = self.grid
+        features = self.pixels(torch.cat([images, ground], dim=1))
+        # The voxels see the colours at the features' resolution: finer ones would only flicker.
+        seen = torch.cat([features, F.interpolate(images, size=features.shape[-2:], mode="area")], dim=1)
+        # Rows of field points times field_from_world are world points.
+        world = self.centers @ field_from_world
+        where, depth = project(world, world_from_camera, pinholes)
+        inside = in_view(where, depth)[..., None].to(seen)
+        voxels = look_up(seen, where) * inside
+        lifted, colour = voxels.split([self.features, 3], dim=-1)
+        stacked = torch.cat([self.reduce(lifted), colour], dim=-1)
+        cells = self.birds_eye(_stack_layers(stacked, grid))
+        mixed = self.spread(cells).unflatten(1, (self.mixed, grid.layers)).flatten(2).transpose(1, 2)
+        height = (self.centers[:, 2:] / grid.height).expand(len(images), -1, -1)
+        known = torch.cat(
+            [lifted, mixed, colour, inside, height, height.square(), (6 * height).sin()], dim=-1
+        )
+        raw = self.out(F.relu(self.hidden(known))) + mixed[..., :CHANNELS]
+        raw = torch.cat([raw[..., :1] + EMPTY_RAW, raw[..., 1:]], dim=-1)
+        return raw.transpose(1, 2).unflatten(2, (grid.layers, grid.cells, grid.cells)), cells, seen
+
+
+def _stack_layers(
+    voxels: Float[Tensor, "scenes voxels channels"], grid: Grid
+) -> Float[Tensor, "scenes stacked rows columns"]:
+    """Height as channels: the layers of a cell, one channel after the other."""
+    return voxels.transpose(1, 2).unflatten(2, (grid.layers, grid.cells, grid.cells)).flatten(1, 2)
+
+
+def ground_map(
+    world_from_camera: Float[Tensor, "scenes 4 4"],
+    pinholes: Float[Tensor, "scenes 4"],
+    field_from_world: Float[Tensor, "scenes 3 3"],
+    size: tuple[int, int],
+    reach: float,
+) -> Float[Tensor, "scenes 2 height width"]:
+    """Where each pixel's ray meets the ground, field frame, in units of ``reach``, squashed beyond it.
+
+    Args:
+        world_from_camera: poses, OpenCV axes.
+        pinholes: the views' lenses; see ``rays.pinhole_tensor``.
+        field_from_world: rotation into the field frame.
+        size: (width, height), pixels.
+        reach: distance on the ground, world units, that is mapped to about 1.
+    """
+    width, height = size
+    directions = camera_directions(pinholes, width, height).flatten(1, 2)
+    directions = directions @ world_from_camera[:, :3, :3].transpose(1, 2)
+    falling = directions[..., 2].clamp(max=-1e-3)
+    depth = -world_from_camera[:, None, 2, 3] / falling
+    points = world_from_camera[:, None, :3, 3] + directions * depth[..., None]
+    points = (points @ field_from_world.transpose(1, 2))[..., :2] / reach
+    # A ray along the horizon meets the ground far away: direction matters there, distance does not.
+    length = points.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    points = points / length * torch.where(length > 1, 2 - 1 / length, length)
+    return points.transpose(1, 2).unflatten(2, (height, width))
