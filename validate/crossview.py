@@ -33,7 +33,7 @@ class DepthStack:
         depth: values, world units.
         rows, columns: pixel positions of the values in the whole picture, evenly spaced.
         size: width and height of the whole picture.
-        focal: (fx, fy) in pixels.
+        lenses: of each view, as ``Lenses.numbers``.
         poses: ``world_from_camera``, OpenCV axes.
     """
 
@@ -41,15 +41,27 @@ class DepthStack:
     rows: Int[np.ndarray, "rows"]
     columns: Int[np.ndarray, "columns"]
     size: tuple[int, int]
-    focal: tuple[float, float]
+    lenses: Float[np.ndarray, "views 4"]
     poses: Float[np.ndarray, "views 4 4"]
 
     @property
-    def offsets(self) -> tuple[Float[np.ndarray, "columns"], Float[np.ndarray, "rows"]]:
-        """x of each column and y of each row at depth 1, in the camera frame."""
-        x = (self.columns - (self.size[0] - 1) / 2) / self.focal[0]
-        y = (self.rows - (self.size[1] - 1) / 2) / self.focal[1]
+    def offsets(self) -> tuple[Float[np.ndarray, "views columns"], Float[np.ndarray, "views rows"]]:
+        """x of each column and y of each row at depth 1, in each view's camera frame."""
+        focal, centre = self.focal, self.centre
+        x = (self.columns - centre[:, :1]) / focal[:, :1]
+        y = (self.rows - centre[:, 1:]) / focal[:, 1:]
         return x, y
+
+    @property
+    def focal(self) -> Float[np.ndarray, "views 2"]:
+        """fx and fy of each view, in pixels."""
+        return self.lenses[:, :2] * self.size
+
+    @property
+    def centre(self) -> Float[np.ndarray, "views 2"]:
+        """Column and row of each view's principal point."""
+        size = np.array(self.size)
+        return (size - 1) / 2 + self.lenses[:, 2:] * size
 
 
 @lru_cache(maxsize=64)
@@ -61,13 +73,14 @@ def thinning(height: int, width: int) -> int:
 def stack_depths(
     thinned: Float32[np.ndarray, "views rows columns"],
     size: tuple[int, int],
-    focal_ratio: tuple[float, float],
+    lenses: Float[np.ndarray, "views 4"],
     poses: Float[np.ndarray, "views 4 4"],
 ) -> DepthStack:
     """Put depth maps of one size, of which every ``thinning`` values are kept, together with their cameras.
 
     Args:
         size: width and height of the whole maps.
+        lenses: of each view, as ``Lenses.numbers``.
     """
     width, height = size
     step = thinning(height, width)
@@ -76,7 +89,7 @@ def stack_depths(
         rows=np.arange(0, height, step),
         columns=np.arange(0, width, step),
         size=size,
-        focal=(focal_ratio[0] * width, focal_ratio[1] * height),
+        lenses=lenses,
         poses=poses,
     )
 
@@ -162,7 +175,7 @@ def count_pairs(
     rotation, position = stack.poses[:, :3, :3], stack.poses[:, :3, 3]
 
     x, y = stack.offsets
-    x, y = x[start::step], y[start::step, None]
+    x, y = x[:, None, start::step], y[:, start::step, None]
     near = depth[:, start::step, start::step].astype(np.float64)
     known = (near > 0) & (near < np.inf)
     if not known.all():
@@ -174,7 +187,7 @@ def count_pairs(
     back = rotation[target].swapaxes(1, 2)
     turn = (back @ rotation[source]).transpose(1, 2, 0)[..., None, None]
     offset = (back @ (position[source] - position[target])[..., None]).transpose(1, 2, 0)[..., None, None]
-    near = near[source]
+    near, x, y = near[source], x[source], y[source]
     carried = []
     for axis in range(3):
         ray = turn[axis, 0] * x + (turn[axis, 1] * y + turn[axis, 2])
@@ -188,8 +201,9 @@ def count_pairs(
     across = float(stack.columns[1] - stack.columns[0]) if width > 1 else 1.0
     down = float(stack.rows[1] - stack.rows[0]) if height > 1 else 1.0
     # + 0.5 and cut: rounded to the nearest value.
-    u = carried[0] * inverse * (stack.focal[0] / across) + ((stack.size[0] - 1) / 2 / across + 0.5)
-    v = carried[1] * inverse * (stack.focal[1] / down) + ((stack.size[1] - 1) / 2 / down + 0.5)
+    focal, centre = stack.focal[target] / (across, down), stack.centre[target] / (across, down) + 0.5
+    u = carried[0] * inverse * focal[:, :1] + centre[:, :1]
+    v = carried[1] * inverse * focal[:, 1:] + centre[:, 1:]
     lands = ahead & (u >= 0) & (u < width) & (v >= 0) & (v < height)
     column, row = np.where(lands, u, 0).astype(np.intp), np.where(lands, v, 0).astype(np.intp)
     seen = depth[target[:, None], row, column].astype(np.float64)

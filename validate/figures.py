@@ -242,6 +242,7 @@ def _measure_faults(depth: Float32[np.ndarray, "height width"], row: np.void) ->
 def measure_depths(
     alike: Sequence[DepthValues],
     poses: Float[np.ndarray, "views 4 4"],
+    lenses: Float[np.ndarray, "views 4"],
     rows: Shaped[np.ndarray, "all"],
     settings: Settings,
     limits: Limits,
@@ -251,10 +252,11 @@ def measure_depths(
     Args:
         alike: depth maps of one size, group by group; their masks must have been measured.
         poses: ``world_from_camera`` of each; nan where there is none.
+        lenses: of each, as ``Lenses.numbers``.
     """
     numbers = np.array([depth.number for depth in alike])
     thinned = np.stack([depth.thinned for depth in alike])
-    stack = stack_depths(thinned, alike[0].size, settings.focal_ratio, poses)
+    stack = stack_depths(thinned, alike[0].size, lenses, poses)
     step = sampling(alike[0].size[1], alike[0].size[0]) // thinning(alike[0].size[1], alike[0].size[0])
     sample = thinned[:, ::step, ::step].reshape(len(alike), -1)
     good = (sample > 0) & (sample < np.inf)
@@ -288,7 +290,7 @@ def measure_depths(
     groups = [len(list(group)) for _, group in itertools.groupby(alike[place].group for place in comparable)]
     if len(comparable) < len(alike):
         numbers = numbers[comparable]
-        stack = stack_depths(thinned[comparable], alike[0].size, settings.focal_ratio, poses[comparable])
+        stack = stack_depths(thinned[comparable], alike[0].size, lenses[comparable], poses[comparable])
     compare_depths(stack, tuple(groups), numbers, rows, limits.depth_tolerance)
 
 
@@ -331,7 +333,7 @@ def _measure_objects(
     row, column = np.divmod(point, across)
     z = depth[places[place], row, column]
     x, y = stack.offsets
-    x, y = x[::step][column], y[::step][row]
+    x, y = x[places[place], column * step], y[places[place], row * step]
     reach = np.zeros(len(z))
     for axis in range(3):
         right, down, forward, position = stack.poses[places, axis].T[:, place]

@@ -38,7 +38,8 @@ class Explanation:
     Attributes:
         kind: ``ray`` (ray length as z), ``focal`` (intrinsics) or ``depth`` (another change of depth).
         words: what the mistake is.
-        focal_ratio: the focal ratio that fits, for ``focal``.
+        focal_ratio: the focal ratio that fits, for ``focal``; where cameras differ each one's is off by the
+            same factors.
         factor: what to multiply depth by, for a wrong unit.
         agree, contradict: shares of landed points after mending.
     """
@@ -83,8 +84,7 @@ def load_depths(survey: Survey, views: Sequence[int]) -> tuple[list[int], DepthS
     height, width = alike[0][1].shape
     step = thinning(height, width)
     thinned = np.stack([depth[::step, ::step] for _, depth in alike])
-    ratio = survey.settings.focal_ratio
-    return kept, stack_depths(thinned, (width, height), ratio, survey.world_poses[kept])
+    return kept, stack_depths(thinned, (width, height), survey.lenses.numbers[kept], survey.world_poses[kept])
 
 
 def explain_contradictions(survey: Survey) -> Explanation | None:
@@ -124,7 +124,9 @@ def _trials(
     ]
 
     def with_focal(new: tuple[float, float]) -> Change:
-        return lambda stack: replace(stack, focal=(new[0] * stack.size[0], new[1] * stack.size[1]))
+        # Where cameras differ each one's is changed in proportion.
+        factors = np.array([new[0] / ratio[0], new[1] / ratio[1], 1.0, 1.0])
+        return lambda stack: replace(stack, lenses=stack.lenses * factors)
 
     focals = [
         ((ratio[0], ratio[0] * width / height), "pixels are square with the same fx"),
@@ -184,7 +186,7 @@ def planar_from_ray_length(stack: DepthStack) -> DepthStack:
     """The views with their depth taken for ray lengths and turned into planar depth."""
     x, y = stack.offsets
     # Length of the ray to depth 1.
-    stretch = np.sqrt(1.0 + x[None, :] ** 2 + y[:, None] ** 2)
+    stretch = np.sqrt(1.0 + x[:, None, :] ** 2 + y[:, :, None] ** 2)
     planar: Float32[np.ndarray, "views rows columns"] = (stack.depth / stretch).astype(np.float32)
     return replace(stack, depth=planar)
 

@@ -135,6 +135,7 @@ class _Task:
     has_depth: tuple[bool, ...]
     stored: Float[np.ndarray, "views 4 4"]
     poses: Float[np.ndarray, "views 4 4"]
+    lenses: Float[np.ndarray, "views 4"]
     settings: Settings
     limits: Limits
 
@@ -158,6 +159,7 @@ class Source:
         cards: file names in ``scenes/`` by scene id.
         stored: the matrices in the pose files; nan where there is none.
         poses: ``world_from_camera`` to compute with (OpenCV axes); nan where there is none.
+        lenses: as ``Lenses.numbers``.
     """
 
     root: Path
@@ -166,6 +168,7 @@ class Source:
     cards: dict[int, str]
     stored: Float[np.ndarray, "views 4 4"]
     poses: Float[np.ndarray, "views 4 4"]
+    lenses: Float[np.ndarray, "views 4"]
 
 
 def gather(
@@ -225,6 +228,7 @@ def _task(source: Source, batch: list[int], settings: Settings, limits: Limits) 
         has_depth=tuple(names.DEPTH_SUFFIX in view.companions for view in views),
         stored=source.stored[batch],
         poses=source.poses[batch],
+        lenses=source.lenses[batch],
         settings=settings,
         limits=limits,
     )
@@ -333,8 +337,8 @@ def _measure(task: _Task, block: _Block, result: _Result) -> None:
         rows["mask"][block.mask_rows] = READ
         measure_masks(block.masks, np.array(block.mask_rows), rows)
     for alike in block.depths.values():
-        poses = task.poses[[values.number for values in alike]]
-        measure_depths(alike, poses, rows, task.settings, task.limits)
+        numbers = [values.number for values in alike]
+        measure_depths(alike, task.poses[numbers], task.lenses[numbers], rows, task.settings, task.limits)
 
 
 def read_scene_note(task: _Task, start: int, stop: int) -> SceneNote:

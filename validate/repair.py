@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from objnerf.console import Progress, no_progress
 from objnerf.dataset import files, names
-from objnerf.dataset.cameras import Intrinsics, camera_rays
+from objnerf.dataset.cameras import Pinhole, camera_rays
 from objnerf.dataset.card import (
     CARD_NAME,
     CONVENTIONS,
@@ -29,6 +29,7 @@ from validate.findings import Report
 from validate.geometry import azimuth_rotations
 from validate.pictures import READ
 from validate.reading import read_matrix_text
+from validate.settings import OPTION
 from validate.survey import Fault, Survey
 
 _SCENE_TOKEN = re.compile(r"sc(?=\d)")
@@ -183,9 +184,9 @@ class _Job:
         pose = self._write_pose(view, stem)
         self._write_azimuth(view, stem, pose)
         self._write_depth(view, stem)
-        for suffix in sorted(
-            source.companions - {names.POSE_SUFFIX, names.AZIMUTH_SUFFIX, names.DEPTH_SUFFIX}
-        ):
+        self._write_intrinsics(view, stem)
+        written = {names.POSE_SUFFIX, names.AZIMUTH_SUFFIX, names.DEPTH_SUFFIX, names.INTRINSICS_SUFFIX}
+        for suffix in sorted(source.companions - written):
             path = source.companion(suffix)
             if path is not None:
                 self._copy(path, stem + suffix)
@@ -279,8 +280,8 @@ class _Job:
         depth = source.depth().astype(np.float64)
         if explanation is not None and explanation.kind == "ray":
             height, width = depth.shape
-            full = Intrinsics.from_focal_ratio(self.survey.settings.focal_ratio, width, height)
-            depth = depth / np.linalg.norm(camera_rays(full), axis=-1)
+            full = camera_rays(self.survey.lenses.intrinsics(view, width, height))
+            depth = depth / np.linalg.norm(full, axis=-1)
             self._count("depth maps turned from ray length into planar depth")
         elif explanation is not None and explanation.is_unit and explanation.factor is not None:
             depth = depth * explanation.factor
@@ -291,6 +292,25 @@ class _Job:
         if loose:
             self._count("depth maps stored as float32 H×W×1")
         files.write_depth(self.building / name, depth)
+
+    def _write_intrinsics(self, view: int, stem: str) -> None:
+        """The view's own lens, changed as the dataset's is where depth says that focal lengths are wrong."""
+        path = self.survey.views[view].intrinsics_path
+        if path is None:
+            return
+        if self.survey.settings.source.get("focal_ratio") == OPTION:
+            self._count("views' own intrinsics left out: --focal-ratio was to hold for all views")
+            return
+        name = stem + names.INTRINSICS_SUFFIX
+        explanation = self.survey.depth_explanation
+        if explanation is None or explanation.focal_ratio is None or not self.survey.lenses.own[view]:
+            self._copy(path, name)
+            return
+        old = self.survey.lenses.pinhole(view)
+        pairs = zip(old.focal_ratio, explanation.focal_ratio, self.survey.settings.focal_ratio, strict=True)
+        x, y = (own * better / usual for own, better, usual in pairs)
+        files.write_pinhole(self.building / name, Pinhole((x, y), old.principal_offset))
+        self._count("views' own focal lengths corrected")
 
     # Descriptions
 

@@ -15,6 +15,7 @@ from objnerf.dataset.index import Dataset, View, scan_dataset
 from objnerf.errors import InputError
 from validate.checks.registry import Check, all_checks
 from validate.findings import Finding, Report
+from validate.lenses import read_lenses
 from validate.pictures import Source, gather
 from validate.settings import Limits, resolve_settings
 from validate.suggest import notes, suggest
@@ -54,7 +55,7 @@ def run(
         near, far: planar depths between which a model will sample, world units.
         nss_scale: what a model will divide world units by.
         obj_scale: half side of the locality box, world units.
-        focal_ratio: (fx / width, fy / height).
+        focal_ratio: (fx / width, fy / height) of all views, those with intrinsics of their own included.
         num_slots: slots of the model, background included.
         sample: open the pictures of this many scenes only, spread evenly; names and poses are all checked.
         photo: also compare feature matches with the poses (needs the extra ``photo``).
@@ -148,6 +149,7 @@ def survey_dataset(dataset: Dataset, options: dict[str, Any], limits: Limits, wo
     scene_index = np.cumsum(scene_index)
     n_scenes = len(dataset.scenes)
     matrices = read_matrices(dataset.root, views, workers)
+    lenses, settings = read_lenses(dataset.root, views, settings, workers)
     poses = sort_poses(views, matrices, limits)
     diagnosis = diagnose_poses(poses, scene_index, n_scenes, limits)
     return Survey(
@@ -163,6 +165,7 @@ def survey_dataset(dataset: Dataset, options: dict[str, Any], limits: Limits, wo
         diagnosis=diagnosis,
         centring=find_centring(diagnosis, scene_index, n_scenes, settings.obj_scale, limits),
         matrices=matrices,
+        lenses=lenses,
         extras=extras,
     )
 
@@ -195,7 +198,13 @@ def open_pictures(survey: Survey, sample: int | None, workers: Workers, progress
         if name.removesuffix(".json").isascii() and name.removesuffix(".json").isdigit() and len(name) < 24
     }
     source = Source(
-        survey.dataset.root, survey.views, survey.scene_index, cards, survey.poses.stored, survey.world_poses
+        survey.dataset.root,
+        survey.views,
+        survey.scene_index,
+        cards,
+        survey.poses.stored,
+        survey.world_poses,
+        survey.lenses.numbers,
     )
     pictures = gather(source, opened, survey.settings, survey.limits, workers, progress)
     return replace(survey, pictures=pictures)

@@ -13,7 +13,7 @@ REFERENCE_NSS_SCALE = 7.0
 REFERENCE_OBJ_SCALE = 4.5
 
 #: Where a setting came from.
-OPTION, CARD, REFERENCE = "option", "dataset.yaml", "reference"
+OPTION, VIEWS, CARD, REFERENCE = "option", "_intrinsics.txt", "dataset.yaml", "reference"
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,10 @@ class Settings:
         near, far: planar depths between which rays are sampled, world units.
         nss_scale: world units are divided by it before they reach a network.
         obj_scale: half side of the locality box, world units.
-        focal_ratio: (fx / width, fy / height).
+        focal_ratio: (fx / width, fy / height) of all views; where cameras differ, the median.
         num_slots: slots of the model, background included; None when nobody said.
-        source: for each of them ``option``, ``dataset.yaml`` or ``reference``.
+        source: for each of them ``option``, ``dataset.yaml`` or ``reference``; for the focal ratio also
+            ``_intrinsics.txt``, the views' own files.
     """
 
     near: float = REFERENCE_NEAR

@@ -132,6 +132,9 @@ def _focal_ratio(survey: Survey) -> Suggestion | None:
     if explanation is not None and explanation.focal_ratio is not None:
         return Suggestion(explanation.focal_ratio, f"depth agrees between views when {explanation.words}")
     ratio = settings.focal_ratio
+    if survey.lenses.own.any():
+        words = "the median of the views' own" if survey.lenses.differ else "in the views' own files"
+        return Suggestion(ratio, f"{words} (_intrinsics.txt)")
     aspect = ratio[0] * size[0] / (ratio[1] * size[1])
     shape = f"pictures of {size[0]}×{size[1]}"
     if abs(aspect - 1.0) <= survey.limits.pixel_aspect or settings.source.get("focal_ratio") == OPTION:

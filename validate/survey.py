@@ -21,6 +21,7 @@ from objnerf.dataset.index import Dataset, View
 from validate.diagnosis import Diagnosis, diagnose, mirror_axis
 from validate.findings import Finding, Severity
 from validate.geometry import scene_focuses
+from validate.lenses import Lenses
 from validate.pictures import Pictures
 from validate.reading import MatrixText, read_matrix_text
 from validate.settings import Limits, Settings
@@ -118,6 +119,7 @@ class Survey:
         diagnosis: the convention of the poses; ``diagnosis.poses`` are the ones to compute with.
         centring: where the cameras look, and what to subtract so that it is the origin.
         matrices: the text files as they are.
+        lenses: what each view is seen through.
         extras: pictures that are no views though they are called like one (extra passes); not in ``views``.
         pictures: figures on images, masks and depth; None when only the cheap checks run.
         measured: what ``box_shares`` measured already, by half side of the box.
@@ -135,6 +137,7 @@ class Survey:
     diagnosis: Diagnosis
     centring: Centring
     matrices: Matrices
+    lenses: Lenses
     extras: Sequence[View] = ()
     pictures: Pictures | None = None
     measured: dict[float, tuple[np.ndarray, np.ndarray]] = field(

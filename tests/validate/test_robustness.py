@@ -17,6 +17,7 @@ from objnerf.dataset.cameras import look_at
 from objnerf.dataset.index import Dataset, Scene, View
 from objnerf.dataset.names import POSE_SUFFIX, parse_view_name
 from validate.diagnosis import diagnose
+from validate.lenses import Lenses
 from validate.runner import choose_checks, judge
 from validate.settings import Limits, resolve_settings
 from validate.survey import Fault, Matrices, Survey, find_centring, sort_faults
@@ -57,6 +58,9 @@ def survey_of_poses(poses: np.ndarray, options: dict[str, object]) -> Survey:
         diagnosis=diagnosis,
         matrices=Matrices(stored, np.full((len(stored), 3, 3), np.nan), {}, {}),
         centring=find_centring(diagnosis, scene_index, scenes, chosen.obj_scale, limits),
+        lenses=Lenses(
+            np.tile([*chosen.focal_ratio, 0.0, 0.0], (len(stored), 1)), np.zeros(len(stored), bool), {}
+        ),
     )
 
 

@@ -10,6 +10,7 @@ from validate.checks.images import opened
 from validate.checks.registry import check
 from validate.checks.world import scale_is_off
 from validate.findings import Finding
+from validate.settings import Settings
 from validate.survey import Survey
 
 #: Rays a view, across and down, on which box shares are measured: 4:3, a share is good to about 1 %.
@@ -35,10 +36,24 @@ def box_shares(
     known = survey.measured.get(half)
     if known is not None:
         return known
-    poses = survey.world_poses[survey.diagnosis.usable]
+    usable = survey.diagnosis.usable
+    poses = survey.world_poses[usable]
+    shares, clipped = np.zeros(len(poses)), np.zeros(len(poses))
+    lenses, lens_of = np.unique(survey.lenses.numbers[usable], axis=0, return_inverse=True)
+    for number, lens in enumerate(lenses):
+        alike = lens_of.reshape(-1) == number
+        shares[alike], clipped[alike] = _shares_through(lens, poses[alike], half, settings)
+    survey.measured[half] = shares, clipped
+    return shares, clipped
+
+
+def _shares_through(
+    lens: Float[np.ndarray, "4"], poses: Float[np.ndarray, "views 4 4"], half: float, settings: Settings
+) -> tuple[Float[np.ndarray, "views"], Float[np.ndarray, "views"]]:
+    """``box_shares`` of views that have one lens (a row of ``Lenses.numbers``)."""
     across, down = _GRID
-    u = ((np.arange(across) + 0.5) / across - 0.5) / settings.focal_ratio[0]
-    v = ((np.arange(down) + 0.5) / down - 0.5) / settings.focal_ratio[1]
+    u = ((np.arange(across) + 0.5) / across - 0.5 - lens[2]) / lens[0]
+    v = ((np.arange(down) + 0.5) / down - 0.5 - lens[3]) / lens[1]
     directions = np.stack([*np.meshgrid(u, v), np.ones((down, across))], axis=-1).reshape(-1, 3)
     directions = directions.T.astype(np.float32)
     shares, clipped = np.zeros(len(poses)), np.zeros(len(poses))
@@ -63,7 +78,6 @@ def box_shares(
         np.clip(leave, settings.near, settings.far, out=leave)
         inside = np.where(met, leave - enter, 0).sum(axis=1)
         clipped[batch] = np.where(way > 0, 1.0 - inside / np.maximum(way, 1e-12), 0.0)
-    survey.measured[half] = shares, clipped
     return shares, clipped
 
 

@@ -11,7 +11,7 @@ from validate.checks.registry import check
 from validate.findings import Finding
 from validate.hypotheses import bad_views_of_scene
 from validate.pictures import BROKEN, READ
-from validate.settings import CARD, OPTION
+from validate.settings import CARD, OPTION, VIEWS
 from validate.survey import Survey
 
 _DEPTH = names.DEPTH_SUFFIX
@@ -348,7 +348,11 @@ def intrinsics(survey: Survey) -> Iterator[Finding]:
         return
     ratio = survey.settings.focal_ratio
     source = survey.settings.source.get("focal_ratio", "reference")
-    origin = {OPTION: "given", CARD: "from dataset.yaml"}.get(source, "the reference's")
+    origin = {
+        OPTION: "given",
+        CARD: "from dataset.yaml",
+        VIEWS: "the median of the views' own intrinsics" if survey.lenses.differ else "the views' own",
+    }.get(source, "the reference's")
     explanation = survey.depth_explanation
     stored = f"({ratio[0]:.4g}, {ratio[1]:.4g}) ({origin})"
     if explanation is not None and explanation.kind == "focal" and explanation.focal_ratio is not None:

@@ -41,7 +41,8 @@ ORDER = (
     *("IMAGE-READ", "IMAGE-SIZE", "IMAGE-MODE", "IMAGE-BLANK", "IMAGE-DUP"),
     *("POSE-READ", "POSE-SHAPE", "POSE-FINITE", "POSE-BOTTOM", "POSE-ORTHO", "POSE-DET"),
     *("POSE-AXES", "POSE-INVERTED", "POSE-TRANSPOSED", "POSE-UP", "POSE-ROLL", "POSE-DUP"),
-    *("WORLD-CENTRE", "WORLD-SCALE", "BOX-PIXELS", "BOX-OBJECTS", "NEAR-FAR", "INTRINSICS"),
+    *("WORLD-CENTRE", "WORLD-SCALE", "BOX-PIXELS", "BOX-OBJECTS", "NEAR-FAR"),
+    *("INTRINSICS", "INTRINSICS-FILE"),
     *("MASK-LEVELS", "MASK-BACKGROUND", "MASK-SMALL", "MASK-SIZE"),
     *("DEPTH-READ", "DEPTH-KIND", "DEPTH-VIEWS", "AZIMUTH", "VIEWS-SPREAD", "META", "PHOTO"),
 )
@@ -66,7 +67,19 @@ def check(
 def all_checks() -> dict[str, Check]:
     """Every check by id, in the order in which they are reported."""
     # Imported here because each module imports this one.
-    from validate.checks import azimuth, boxes, depths, files, images, masks, meta, photo, poses, world  # noqa: F401
+    from validate.checks import (  # noqa: F401
+        azimuth,
+        boxes,
+        depths,
+        files,
+        images,
+        lenses,
+        masks,
+        meta,
+        photo,
+        poses,
+        world,
+    )
 
     return {id: _CHECKS[id] for id in ORDER if id in _CHECKS}
 

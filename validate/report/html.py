@@ -166,6 +166,7 @@ def _rig(survey: Survey, report: Report) -> Rig | None:
                     scene=int(survey.scene_of[view]),
                     order=view - block.start,
                     world_from_camera=survey.poses.rigid[view],
+                    intrinsics=survey.lenses.intrinsics(view, *size),
                     group=group,
                     colour=colour,
                 )
