@@ -15,7 +15,7 @@ from objnerf import __version__
 from objnerf.errors import ObjnerfError
 
 if TYPE_CHECKING:
-    pass
+    from objnerf.console import Progress
 
 
 class _Command(click.Group):
@@ -57,6 +57,31 @@ _CONTEXT = {
 }
 
 _DATASET = click.argument("dataset", type=click.Path(path_type=Path))
+
+#: Scenes and seconds after which the time of all of them is estimated.
+FORECAST_SCENES = 4
+FORECAST_SECONDS = 10.0
+
+#: Where `generate` writes, and what `validate` and `train` take, where nothing is said.
+DEFAULT_DATASET = Path("dataset")
+
+
+def _or_default(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    """The folder that was named, or ``dataset``, which is then said."""
+    if value is not None or ctx.params.get("explain") is not None:
+        return value
+    if not DEFAULT_DATASET.exists():
+        raise click.UsageError(
+            f"no dataset was named, and there is no folder {DEFAULT_DATASET} here. `objnerf generate` makes "
+            f"one there; for one of your own call `objnerf {ctx.info_name} FOLDER`"
+        )
+    click.echo(f"no dataset was named: taking ./{DEFAULT_DATASET}", err=True)
+    return DEFAULT_DATASET
+
+
+_DATASET_OR_DEFAULT = click.argument(
+    "dataset", type=click.Path(path_type=Path), required=False, callback=_or_default
+)
 
 
 def _parse_size(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[int, int]:
@@ -215,7 +240,13 @@ def evaluate(
     show_default=True,
     help="room-diverse, room-chair, clevr-567, or a YAML file: a changed copy of one of them.",
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the dataset.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_DATASET,
+    show_default=True,
+    help="Folder of the dataset.",
+)
 @click.option("--scenes", type=int, help="How many; default: the preset's published number.")
 @click.option("--split", type=click.Choice(["train", "test"]), default="train", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="0 is a seed.")
@@ -328,7 +359,14 @@ def generate(
         passes=passes,
         manipulations=manipulations,
     )
-    with progress_bar("planning" if plan_only else "rendering", "scenes") as progress:
+    if not plan_only:
+        click.echo(
+            f"{request.scenes} scenes go to {out}. Stop at any time (Ctrl-C): the same call goes on where it "
+            "stopped, and what is there can be used. --scenes N makes fewer",
+            err=True,
+        )
+    with progress_bar("planning" if plan_only else "rendering", "scenes") as shown:
+        progress = shown if plan_only else _forecast(shown)
         report = generate_dataset(
             request,
             out,
@@ -344,6 +382,35 @@ def generate(
         )
     click.echo(f"{out}: {report.statistics()}")
     report.raise_failures()
+    if not plan_only:
+        click.echo(f"next: objnerf validate {out}")
+
+
+def _forecast(progress: "Progress") -> "Progress":
+    """Say once how long the whole will take, as soon as some scenes tell."""
+    from time import monotonic
+
+    from objnerf.console import format_seconds
+
+    begun = monotonic()
+    first: int | None = None
+    said = False
+
+    def report(done: int, total: int, note: str) -> None:
+        nonlocal first, said
+        first = done if first is None else first
+        passed, made = monotonic() - begun, done - first
+        if not said and made >= FORECAST_SCENES and passed >= FORECAST_SECONDS:
+            said = True
+            left = passed / made * (total - done)
+            click.echo(
+                f"{made} scenes took {format_seconds(passed)}, so this machine needs about "
+                f"{format_seconds(left)} more for the other {total - done}",
+                err=True,
+            )
+        progress(done, total, note)
+
+    return report
 
 
 @main.group("assets")
@@ -473,7 +540,7 @@ def assets_fetch(names: tuple[str, ...], assets: Path | None, folder: Path) -> N
 
 
 @main.command()
-@_DATASET
+@_DATASET_OR_DEFAULT
 @click.option(
     "--recipe", "source", metavar="NAME|FILE", help="A recipe of the package, or a YAML file. [default: tiny]"
 )
@@ -566,6 +633,10 @@ def train(
         click.echo(
             f"{out}: {outcome.step} steps, {format_seconds(outcome.seconds)}{quality} ({outcome.reason})"
         )
+        click.echo(
+            f"next: objnerf evaluate {out} {dataset} · objnerf render {out} {dataset} --slots · "
+            f"objnerf export {out} {dataset} · objnerf view {out}"
+        )
     if outcome.reason == "stopped":
         click.secho(
             f"interrupted; `objnerf train {dataset} --out {out} --resume` goes on", fg="yellow", err=True
@@ -574,7 +645,8 @@ def train(
 
 
 @main.command("validate")
-@click.argument("dataset", type=click.Path(path_type=Path), required=False)
+@click.option("--explain", metavar="ID", is_eager=True, help="Print a check's documentation and leave.")
+@_DATASET_OR_DEFAULT
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write JSON here.")
 @click.option(
     "--html",
@@ -596,7 +668,6 @@ def train(
 @click.option("--fix", type=click.Path(path_type=Path, file_okay=False), help="Write a mended copy here.")
 @click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Change a threshold.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that read pictures (default: cores).")
-@click.option("--explain", metavar="ID", help="Print a check's documentation and leave.")
 @click.pass_context
 def validate_(
     ctx: click.Context,
@@ -617,9 +688,11 @@ def validate_(
     if explain is not None:
         click.echo(validate.explain(explain), nl=False)
         return
-    if dataset is None:
-        raise click.UsageError("Missing argument 'DATASET'.")
-    ctx.exit(validate.command(dataset, json_file, html_file, strict=strict, **options))
+    assert dataset is not None
+    status = validate.command(dataset, json_file, html_file, strict=strict, **options)
+    if status == 0:
+        click.echo(f"next: objnerf train {options['fix'] or dataset}", err=True)
+    ctx.exit(status)
 
 
 def _refuse_unsound(dataset: Path, **settings: Any) -> None:

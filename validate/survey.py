@@ -145,6 +145,17 @@ class Survey:
     )
 
     @property
+    def unfinished(self) -> bool:
+        """Whether a generator has made some scenes of those that dataset.yaml says, and not all yet."""
+        card = self.card
+        return (
+            card is not None
+            and card.preset is not None
+            and card.scenes is not None
+            and self.n_scenes < card.scenes
+        )
+
+    @property
     def n_scenes(self) -> int:
         return len(self.dataset.scenes)
 

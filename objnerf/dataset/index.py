@@ -5,8 +5,8 @@ without a view) is kept in lists, which the validator reads and everybody else m
 """
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +154,11 @@ class Dataset:
         """All views, scene by scene."""
         for scene in self.scenes.values():
             yield from scene.views
+
+    def with_views(self, choose: Callable[[tuple[View, ...]], Iterable[View]]) -> "Dataset":
+        """The same dataset with some of each scene's views, as ``choose`` picks them; in memory only."""
+        scenes = {id: replace(scene, views=tuple(choose(scene.views))) for id, scene in self.scenes.items()}
+        return replace(self, scenes=scenes)
 
     def card(self) -> DatasetCard | None:
         """``dataset.yaml``, read now; None when there is none."""

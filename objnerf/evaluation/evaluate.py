@@ -192,17 +192,36 @@ def scenes_to_evaluate(facts: DatasetFacts | None, dataset: Dataset) -> tuple[li
     """
     if facts is None:
         return list(dataset.scenes), "all scenes, for the weights don't tell what they were trained on"
-    known = sorted((*facts.train_scenes, *facts.held_out_scenes))
-    card = dataset.card()
-    is_test = card is not None and card.split == "test"
-    if is_test or list(dataset.scenes) != known or dataset.n_views != facts.views:
+    if not _trained_on(facts, dataset):
         return list(dataset.scenes), "all scenes of a dataset that the run was not trained on"
+    if facts.held_out_views:
+        return list(
+            dataset.scenes
+        ), f"the last {facts.held_out_views} views of its scene, which were held out of training"
     if not facts.held_out_scenes:
         raise InputError(
             f"{dataset.root} is the dataset that the run was trained on, and the run held no scene out "
             "(held_out in its recipe), so there is nothing to evaluate on; name a test set"
         )
     return list(facts.held_out_scenes), "the scenes that were held out of training"
+
+
+def _trained_on(facts: DatasetFacts, dataset: Dataset) -> bool:
+    known = sorted((*facts.train_scenes, *facts.held_out_scenes))
+    card = dataset.card()
+    is_test = card is not None and card.split == "test"
+    return not is_test and list(dataset.scenes) == known and dataset.n_views == facts.views
+
+
+def unseen_views(facts: DatasetFacts | None, dataset: Dataset) -> Dataset:
+    """A dataset without the views that a run learned from, where it held views out instead of scenes.
+
+    The first view of a scene stays, which is the input view.
+    """
+    if facts is None or not facts.held_out_views or not _trained_on(facts, dataset):
+        return dataset
+    count = facts.held_out_views
+    return dataset.with_views(lambda views: (views[0], *views[len(views) - count :]))
 
 
 @dataclass(frozen=True)
@@ -294,7 +313,7 @@ def evaluate_run(
     scenes, chosen = scenes_to_evaluate(run.facts, dataset)
     return evaluate(
         run.model,
-        dataset,
+        unseen_views(run.facts, dataset),
         scenes[:limit],
         run.settings(seed=seed),
         manipulations=manipulations,

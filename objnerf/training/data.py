@@ -58,8 +58,24 @@ def derive_seed(seed: int, attempt: int, stream: int, *more: int) -> int:
     return (int(words[0]) << 31) ^ int(words[1])
 
 
+def views_to_hold_out(dataset: Dataset, held_out: HeldOut, needed: int) -> int:
+    """How many of each scene's last views are held out, since there is no scene to spare: 0 where there is.
+
+    A dataset of one scene cannot do without it, so views of it are what the model is tried on.
+
+    Args:
+        dataset: to be trained on.
+        held_out: the recipe's; a number of scenes is taken at its word.
+        needed: views of each scene that a step looks at; so many are never held out.
+    """
+    if len(dataset.scenes) > 1 or held_out.scenes is not None or held_out.share == 0:
+        return 0
+    views = min(len(scene.views) for scene in dataset.scenes.values())
+    return max(0, min(max(1, round(held_out.share * views)), views - needed))
+
+
 def split_scenes(ids: Sequence[int], held_out: HeldOut) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Scene ids to train on, and the last ones, which are held out.
+    """Scene ids to train on, and the last ones, which are held out; none of a single scene.
 
     Raises:
         InputError: nothing would be left to train on.
@@ -67,7 +83,7 @@ def split_scenes(ids: Sequence[int], held_out: HeldOut) -> tuple[tuple[int, ...]
     if held_out.scenes is not None:
         count = held_out.scenes
     else:
-        count = max(1, round(held_out.share * len(ids))) if held_out.share > 0 else 0
+        count = max(1, round(held_out.share * len(ids))) if held_out.share > 0 and len(ids) > 1 else 0
     if count >= len(ids):
         raise InputError(
             f"the dataset has {len(ids)} scenes and {count} of them are to be held out, so none is left to "

@@ -107,15 +107,21 @@ def train(
         set_precision(recipe)
         dataset = open_dataset(dataset_root)
         train_ids, held_out_ids = data.split_scenes(tuple(dataset.scenes), recipe.held_out)
+        held_views = data.views_to_hold_out(dataset, recipe.held_out, recipe.batch.views)
         run = stack.enter_context(
-            open_run(out, recipe, dataset, train_ids, held_out_ids, resume, command, processes)
+            open_run(out, recipe, dataset, train_ids, held_out_ids, resume, command, processes, held_views)
         )
+        # Of a single scene the last views are what the model is tried on.
+        learned = dataset.with_views(lambda views: views[: len(views) - held_views])
+        unseen = dataset.with_views(lambda views: (views[0], *views[len(views) - held_views :]))
+        if held_views:
+            _log.info("there is one scene, so its last %d views are held out instead of scenes", held_views)
 
         lens = recipe.scale.focal_ratio if recipe.scale.own_intrinsics else None
         sizes = [recipe.input_size, *(stage.size for stage in recipe.stages)]
         with bar("reading pictures", "views") as reading:
             scenes = data.load_scenes(
-                dataset,
+                learned,
                 train_ids,
                 sizes,
                 processes.device,
@@ -126,7 +132,7 @@ def train(
             )
         shown_ids = (held_out_ids or train_ids)[: recipe.evaluation.scenes]
         shown = data.load_scenes(
-            dataset,
+            unseen if held_views else dataset,
             shown_ids,
             [recipe.input_size, recipe.evaluation.size],
             processes.device,
@@ -222,7 +228,7 @@ def train(
             if looks and processes.main:
                 seen = look(bench.model, shown, recipe, locality=moment.locality)
                 run.picture(state.step, seen.picture)
-                if held_out_ids and seen.psnr is not None:
+                if (held_out_ids or held_views) and seen.psnr is not None:
                     run.figures(state.step, {"psnr/held_out": seen.psnr, "attempt": state.attempt})
                     best = state.best_psnr is None or seen.psnr > state.best_psnr
                     state = replace(state, psnr=seen.psnr, best_psnr=seen.psnr if best else state.best_psnr)

@@ -205,7 +205,10 @@ class Adversarial(Section):
 
 
 class HeldOut(Section):
-    """Scenes that are never trained on: the last ones of the dataset."""
+    """Scenes that are never trained on: the last ones of the dataset.
+
+    Of a dataset of one scene the last views are held out instead.
+    """
 
     share: float = Field(
         0.1, ge=0, lt=1, description="share of the scenes, rounded; at least one when it is over 0"
@@ -344,6 +347,9 @@ class DatasetFacts(Section):
     image_size: Size
     train_scenes: tuple[int, ...]
     held_out_scenes: tuple[int, ...]
+    held_out_views: int = Field(
+        0, ge=0, description="last views of each scene that were held out, where there is a single scene"
+    )
 
 
 class RunConfig(Section):

@@ -143,6 +143,7 @@ def open_run(
     resume: bool,
     command: Sequence[str],
     processes: Processes,
+    held_out_views: int = 0,
 ) -> Iterator[RunFolder]:
     """Make a run folder, or open one to go on with its run; the log is written while it is open.
 
@@ -157,6 +158,7 @@ def open_run(
         image_size=(size[1], size[0]),
         train_scenes=tuple(train_scenes),
         held_out_scenes=tuple(held_out_scenes),
+        held_out_views=held_out_views,
     )
     config = RunConfig(objnerf_version=__version__, recipe=recipe, dataset=facts)
     before = _check_folder(out, config, resume)

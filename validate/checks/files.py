@@ -90,7 +90,7 @@ def file_ids(survey: Survey) -> Iterator[Finding]:
         else [0]
     )
     holes = [scene for scene in holes if scene not in orphaned]
-    if holes and ids[-1] + 1 - len(ids) == len(holes) == ids[0]:
+    if holes and ids[-1] + 1 - len(ids) == len(holes) == ids[0] and not survey.unfinished:
         yield Finding(
             "FILE-IDS",
             "E",
@@ -101,6 +101,18 @@ def file_ids(survey: Survey) -> Iterator[Finding]:
             unit="scenes",
             total=len(ids),
             count=len(holes),
+            mendable=True,
+        )
+    elif holes and survey.unfinished:
+        yield Finding(
+            "FILE-IDS",
+            "W",
+            f"{len(holes)} scenes before the last one are not made yet, the first is {holes[0]}: workers do "
+            "not finish in order. objnerf trains on what is there; uORF's own loader needs ids without holes",
+            "run the same `objnerf generate` again for the rest, or renumber a copy (--fix does)",
+            unit="scenes",
+            count=len(holes),
+            total=ids[-1] + 1,
             mendable=True,
         )
     elif holes:

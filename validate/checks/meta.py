@@ -49,7 +49,15 @@ def _card(survey: Survey) -> Iterator[Finding]:
             f"{FORMAT_VERSION}",
             "use a newer objnerf",
         )
-    if card.scenes is not None and card.scenes != survey.n_scenes:
+    if survey.unfinished:
+        yield _on_card(
+            "W",
+            f"{survey.n_scenes} of {card.scenes} scenes are there: the generator was stopped, or is at work. "
+            "What is there can be used",
+            "run the same `objnerf generate` again for the rest, or correct the number (--fix does)",
+            mendable=True,
+        )
+    elif card.scenes is not None and card.scenes != survey.n_scenes:
         yield _on_card(
             "E",
             f"dataset.yaml says {card.scenes} scenes, on disk are {survey.n_scenes}: a copy or a generator "
