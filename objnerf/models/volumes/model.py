@@ -526,6 +526,8 @@ class ObjectVolumes(SceneModel):
         opacity = self._opacity(code.volume)
         losses_ = {
             "sparsity": config.sparsity_weight * shown.mean(),
+            # A foreground that is gone would have nothing to learn from.
+            "floor": config.floor_weight * (config.floor - shown.mean()).clamp(min=0),
             "decided": config.decided_weight * ramp * losses.decided(shown),
             "spread": config.spread_weight * ramp * rendering.spread.mean(),
             "volume": config.volume_weight * min(1.0, step / 300) * opacity.mean(),
