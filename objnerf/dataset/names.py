@@ -35,7 +35,9 @@ COMPANION_SUFFIXES = tuple(
 
 MIN_DIGITS = 4
 
-_SCENE = re.compile(r"sc(\d+)")
+_SCENE = re.compile(r"sc(\d{%d,})" % MIN_DIGITS)
+# Too short, but meant: the validator says so. Inside a word, as in disc0.png, it means nothing.
+_SHORT_SCENE = re.compile(r"(?<![^\W\d_])sc(\d+)")
 _MOVEMENT = re.compile(r"(\d+)_movement\.txt")
 
 
@@ -64,18 +66,18 @@ def split_companion(filename: str) -> tuple[str, str] | None:
 def parse_view_name(filename: str) -> ViewName | None:
     """Take a view's file name (``….png``, no folder) apart; None when it is no view.
 
-    A companion (``…_mask.png``) is no view. Where ``sc`` and digits occur more than once the last
+    A companion (``…_mask.png``) is no view. An id has four digits or more; a shorter one (``x_sc1.png``, but
+    not ``disc1.png``) is taken where there is no other, and is FILE-NAME's to judge. Where ``sc`` and digits occur more than once the last
     occurrence counts, so that a prefix that happens to contain ``sc3`` does no harm here; the
     validator's FILE-AMBIGUOUS warns of it, because the reference matches any occurrence.
     """
     if not filename.endswith(".png") or split_companion(filename) is not None:
         return None
     stem = filename[: -len(".png")]
-    found = None
-    for found in _SCENE.finditer(stem):  # noqa: B007  (the last match is wanted)
-        pass
-    if found is None:
+    matches = list(_SCENE.finditer(stem)) or list(_SHORT_SCENE.finditer(stem))
+    if not matches:
         return None
+    found = matches[-1]
     digits = found.group(1)
     # int() of a name longer than this is slow and, over 4300 digits, an error.
     if len(digits) > 18:

@@ -198,6 +198,8 @@ def scenes_to_evaluate(facts: DatasetFacts | None, dataset: Dataset) -> tuple[li
         return list(
             dataset.scenes
         ), f"the last {facts.held_out_views} views of its scene, which were held out of training"
+    if not facts.held_out_scenes and len(dataset.scenes) == 1:
+        return list(dataset.scenes), "the only scene, which the run has learned from, with no view to spare"
     if not facts.held_out_scenes:
         raise InputError(
             f"{dataset.root} is the dataset that the run was trained on, and the run held no scene out "

@@ -106,3 +106,6 @@ def test_one_scene_with_no_view_to_spare_is_trained_on_all_of_them(data: Path, t
     result = call("train", root, "--max-steps", 1, "--out", tmp_path / "run", *SMALL)
     assert result.exit_code == 0, result.output
     assert read_run_config(tmp_path / "run").dataset.held_out_views == 0
+    result = call("evaluate", tmp_path / "run", root, "--json", tmp_path / "scores.json")
+    assert result.exit_code == 0, result.output
+    assert "learned from" in json.loads((tmp_path / "scores.json").read_text())["settings"]["chosen"]

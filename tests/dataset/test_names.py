@@ -25,7 +25,16 @@ def test_ids_of_one_dataset_have_one_width_so_that_none_contains_another():
 
 @pytest.mark.parametrize(
     "filename",
-    ["notes.png", "00000_img0.png", "x_sc0001_mask.png", "x_sc0001_moved.png", "x_sc0001.jpg", "sc.png"],
+    [
+        "notes.png",
+        "00000_img0.png",
+        "x_sc0001_mask.png",
+        "x_sc0001_moved.png",
+        "x_sc0001.jpg",
+        "sc.png",
+        "disc0.png",
+        "misc000.png",
+    ],
 )
 def test_what_is_no_view(filename):
     assert names.parse_view_name(filename) is None
@@ -35,6 +44,13 @@ def test_the_last_scene_id_in_a_name_counts():
     name = names.parse_view_name("disc3_sc0012_a.png")
     assert name is not None
     assert (name.prefix, name.scene, name.suffix) == ("disc3_", 12, "_a")
+
+
+@pytest.mark.parametrize(("filename", "scene"), [("x_sc0012_sc3.png", 12), ("x_sc7_img0.png", 7)])
+def test_a_short_id_counts_only_where_there_is_no_other(filename, scene):
+    name = names.parse_view_name(filename)
+    assert name is not None
+    assert name.scene == scene
 
 
 @pytest.mark.parametrize("suffix", names.COMPANION_SUFFIXES)

@@ -492,13 +492,13 @@ def rigid(pose: Float[np.ndarray, "4 4"], where: str, target: str) -> Float[np.n
 def grouped_by_name(views: Sequence[PosedView], name: str) -> tuple[tuple[PosedScene, ...], bool]:
     """Scenes of views that lie in one place, and whether their stems are names of our format.
 
-    The rule: when every stem is a view name of our format (it holds ``sc`` and digits) and the scene ids run
-    from 0 without holes, these are the scenes; otherwise all views are one scene.
+    The rule: when every stem is a view name of our format (it holds ``sc`` and four digits or more) and the
+    scene ids run from 0 without holes, these are the scenes; otherwise all views are one scene.
     """
     parsed = [names.parse_view_name(f"{view.stem}.png") for view in views]
     ids = {view_name.scene for view_name in parsed if view_name is not None}
     digits = {view_name.digits for view_name in parsed if view_name is not None}
-    if None in parsed or ids != set(range(len(ids))) or len(digits) != 1:
+    if None in parsed or ids != set(range(len(ids))) or len(digits) != 1 or min(digits) < names.MIN_DIGITS:
         return (PosedScene(name, tuple(views)),), False
     by_id: dict[int, list[PosedView]] = {id_: [] for id_ in sorted(ids)}
     for view, view_name in zip(views, parsed, strict=True):
@@ -525,7 +525,7 @@ def stems_fit(scenes: Sequence[PosedScene]) -> bool:
             digits.add(name.digits)
         if [view.stem for view in scene.views] != sorted(view.stem for view in scene.views):
             return False
-    return len(digits) == 1
+    return len(digits) == 1 and min(digits) >= names.MIN_DIGITS
 
 
 def scene_folders(root: Path, holds_scene: Callable[[Path], bool]) -> list[Path]:
