@@ -35,7 +35,7 @@ COMPANION_SUFFIXES = tuple(
 
 MIN_DIGITS = 4
 
-_SCENE = re.compile(r"sc(\d{%d,})" % MIN_DIGITS)
+_SCENE = re.compile(rf"sc(\d{{{MIN_DIGITS},}})")
 # Too short, but meant: the validator says so. Inside a word, as in disc0.png, it means nothing.
 _SHORT_SCENE = re.compile(r"(?<![^\W\d_])sc(\d+)")
 _MOVEMENT = re.compile(r"(\d+)_movement\.txt")
@@ -67,9 +67,8 @@ def parse_view_name(filename: str) -> ViewName | None:
     """Take a view's file name (``….png``, no folder) apart; None when it is no view.
 
     A companion (``…_mask.png``) is no view. An id has four digits or more; a shorter one (``x_sc1.png``, but
-    not ``disc1.png``) is taken where there is no other, and is FILE-NAME's to judge. Where ``sc`` and digits occur more than once the last
-    occurrence counts, so that a prefix that happens to contain ``sc3`` does no harm here; the
-    validator's FILE-AMBIGUOUS warns of it, because the reference matches any occurrence.
+    not ``disc1.png``) is taken where there is no other, and is FILE-NAME's to judge. Where several fit the
+    last one counts; FILE-AMBIGUOUS warns of it, because the reference matches any occurrence.
     """
     if not filename.endswith(".png") or split_companion(filename) is not None:
         return None
