@@ -291,6 +291,9 @@ def hold_back(survey: Survey, findings: list[Finding]) -> tuple[list[Finding], d
         for other in findings:
             if causes and other.id.startswith(causes) and other.unit == "views" and other.path is not None:
                 blamed |= dict.fromkeys(other.views, other.id)
+        if finding.unit == "scenes" and not _all_in_error(findings, causes, finding):
+            kept.append(finding)
+            continue
         rest = [view for view in finding.views if view not in blamed]
         if not causes or len(rest) == len(finding.views):
             kept.append(finding)
@@ -304,3 +307,12 @@ def hold_back(survey: Survey, findings: list[Finding]) -> tuple[list[Finding], d
             )
             kept.append(again)
     return kept, held
+
+
+def _all_in_error(findings: list[Finding], causes: tuple[str, ...], finding: Finding) -> bool:
+    """Whether errors that ``finding`` follows from blame every view of its scenes: warnings excuse none."""
+    blamed: set[int] = set()
+    for other in findings:
+        if causes and other.severity == "E" and other.id.startswith(causes) and other.unit == "views":
+            blamed.update(other.views)
+    return blamed.issuperset(finding.views)
