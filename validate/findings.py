@@ -148,7 +148,12 @@ class Report:
             "notes": list(self.notes),
             "repair": None
             if self.repair is None
-            else {"out": str(self.repair.out), "changes": self.repair.changes, "left": self.repair.left},
+            else {
+                "out": str(self.repair.out),
+                "changes": self.repair.changes,
+                "left": self.repair.left,
+                "refused": self.repair.refused,
+            },
             "held_back": dict(self.held_back),
             "checked": list(self.checked),
             "skipped": dict(self.skipped),

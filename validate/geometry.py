@@ -24,14 +24,14 @@ AXIS_CONVENTIONS: Float[np.ndarray, "24 3 3"] = np.array(
     )
 )
 
-#: Rotations that bring each candidate for "up" to +z; the first is the identity.
-UP_CONVENTIONS: dict[str, Float[np.ndarray, "3 3"]] = {
-    "z": np.eye(3),
-    "y": np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]),
-    "-y": np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]),
-    "-z": np.array([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]]),
-    "x": np.array([[0.0, 0, -1], [0, 1, 0], [1, 0, 0]]),
-    "-x": np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]]),
+#: The axes that a world may have up, likeliest first.
+UP_DIRECTIONS: dict[str, Float[np.ndarray, "3"]] = {
+    "z": np.array([0.0, 0.0, 1.0]),
+    "y": np.array([0.0, 1.0, 0.0]),
+    "-y": np.array([0.0, -1.0, 0.0]),
+    "-z": np.array([0.0, 0.0, -1.0]),
+    "x": np.array([1.0, 0.0, 0.0]),
+    "-x": np.array([-1.0, 0.0, 0.0]),
 }
 
 
@@ -47,16 +47,22 @@ def off_axis_angles(
     return np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
 
 
-def rolls(poses: Float[np.ndarray, "views 4 4"]) -> Float[np.ndarray, "views"]:
-    """Roll about the optical axis in degrees, -180 … 180, against a world whose up is z.
+def rolls(
+    poses: Float[np.ndarray, "views 4 4"], up: Float[np.ndarray, "*#views 3"] | None = None
+) -> Float[np.ndarray, "views"]:
+    """Roll about the optical axis in degrees, -180 … 180, against ``up`` (unit vectors; z when left out).
 
     0 for a camera whose right axis is horizontal and whose down axis points downwards. A camera that looks
     straight up or down has no roll: 0.
     """
-    right_z = poses[:, 2, 0]
-    down_z = poses[:, 2, 1]
-    roll = np.degrees(np.arctan2(right_z, -down_z))
-    return np.where(np.hypot(right_z, down_z) < 0.02, 0.0, roll)
+    if up is None:
+        right_up, down_up = poses[:, 2, 0], poses[:, 2, 1]
+    else:
+        directions = np.broadcast_to(up, (len(poses), 3))
+        right_up = np.einsum("ni,ni->n", poses[:, :3, 0], directions)
+        down_up = np.einsum("ni,ni->n", poses[:, :3, 1], directions)
+    roll = np.degrees(np.arctan2(right_up, -down_up))
+    return np.where(np.hypot(right_up, down_up) < 0.02, 0.0, roll)
 
 
 def scene_focuses(

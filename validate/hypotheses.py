@@ -111,6 +111,40 @@ def explain_contradictions(survey: Survey) -> Explanation | None:
     return best
 
 
+def agreement_of_depths(surveys: Sequence[Survey]) -> list[float] | None:
+    """How well the depth maps of different views agree under each reading of the poses.
+
+    It is the share of points that agree less that of points that contradict: a flat ground agrees with its
+    own mirror image, objects that stand on it do not.
+
+    Args:
+        surveys: one dataset under several readings.
+    Returns:
+        None where there is no depth to compare.
+    """
+    survey = surveys[0]
+    with_depth = [names.DEPTH_SUFFIX in view.companions for view in survey.views]
+    scenes = np.unique(survey.scene_index[with_depth])
+    if not len(scenes):
+        return None
+    chosen = scenes[np.unique(np.linspace(0, len(scenes) - 1, min(_SCENES, len(scenes))).astype(int))]
+    totals = np.zeros((len(surveys), 3))
+    for scene in chosen:
+        loaded = load_depths(survey, np.flatnonzero(survey.scene_index == scene)[:_VIEWS].tolist())
+        if loaded is None:
+            continue
+        views, stack = loaded
+        pairs = list(itertools.permutations(range(len(views)), 2))
+        for total, reading in zip(totals, surveys, strict=True):
+            posed = replace(stack, poses=reading.world_poses[views])
+            # Rays' lengths, and other mistakes of depth, cost all readings the same: a loose tolerance.
+            total += count_pairs(posed, pairs, 2.0 * survey.limits.depth_tolerance).sum(axis=0)
+    if totals[:, 0].max() < 50:
+        return None
+    # Of the points that could land, not only of those that do: a wrong reading may look past the scene.
+    return [float((total[1] - total[2]) / totals[:, 0].max()) for total in totals]
+
+
 Change = Callable[[DepthStack], DepthStack]
 
 

@@ -5,11 +5,12 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from objnerf.console import Progress, no_progress
 from objnerf.dataset import files, names
@@ -27,7 +28,9 @@ from objnerf.errors import InputError, ObjnerfError, WorkError
 from validate.checks.files import misnamed_views
 from validate.findings import Report
 from validate.geometry import azimuth_rotations
+from validate.labels import relabelling
 from validate.pictures import READ
+from validate.proof import unproven
 from validate.reading import read_matrix_text
 from validate.settings import OPTION
 from validate.survey import Fault, Survey
@@ -43,17 +46,21 @@ class Repair:
     """What was done.
 
     Attributes:
-        out: the mended copy.
+        out: the mended copy, or where it would be.
         changes: what was changed, in words with counts.
         left: what was found and could not be mended.
+        refused: why nothing was written; None where a copy was.
     """
 
     out: Path
     changes: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    refused: str | None = None
 
     def text(self) -> str:
         """For people: a line a change."""
+        if self.refused is not None:
+            return f"no mended copy was written: {self.refused}\n"
         lines = [f"mended copy: {self.out}"]
         lines += [f"  changed: {change}" for change in self.changes] or ["  nothing had to be changed"]
         lines += [f"  left as it is: {item}" for item in self.left]
@@ -61,18 +68,27 @@ class Repair:
 
 
 def repair(
-    survey: Survey, report: Report, out: str | os.PathLike[str], progress: Progress = no_progress
+    survey: Survey,
+    report: Report,
+    out: str | os.PathLike[str],
+    verify: Callable[[Path], Report],
+    progress: Progress = no_progress,
 ) -> Repair:
     """Write a mended copy of the surveyed dataset.
 
-    Mends conventions of axes, inversion, transposition, up and centring; scale, mirroring and last rows of
-    single matrices; scene ids and their widths; transparency and odd picture modes; ray lengths stored as
-    depth; missing or wrong azimuth files; stray files. Writes the suggested settings into ``dataset.yaml``.
+    Mends conventions of axes, hand, inversion, transposition, up and centring; scale, mirroring and last rows
+    of single matrices; scene ids and their widths; transparency and odd picture modes; ray lengths stored as
+    depth; masks whose background is not the second lowest grey level; missing or wrong azimuth files; stray
+    files. Writes the suggested settings into ``dataset.yaml``.
+
+    The copy has to prove itself, else nothing is written and ``refused`` says why: its poses are the rig that
+    was found, up to a similarity of the world and what findings name, and validating it gives no new error.
 
     Args:
         survey: with pictures.
         report: what was found in it.
         out: a folder that is not there yet, or is empty, outside the dataset.
+        verify: validates a folder as ``report`` was made.
     Raises:
         InputError: ``out`` cannot be used.
         WorkError: writing failed.
@@ -85,12 +101,23 @@ def repair(
         )
     target = Path(out)
     _refuse_unusable(survey.dataset.root, target)
+    if survey.diagnosis.is_undecided:
+        return Repair(
+            target,
+            refused="the poses alone leave two readings that are mirror images of each other, and one of "
+            "them is wrong; let the pictures decide with --photo, or put depth maps beside the views",
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     # Built beside its place and renamed at the end: a copy that is there is whole.
     building = Path(tempfile.mkdtemp(prefix=f".tmp-{target.name}-", dir=target.parent))
     try:
         job = _Job(survey, report, building, Repair(target))
-        job.write(progress)
+        problem = unproven(survey, job.poses, job.excused)
+        if problem is None:
+            job.write(progress)
+            problem = _new_errors(report, verify(building))
+        if problem is not None:
+            return Repair(target, refused=problem)
         os.chmod(building, 0o755)
         if target.is_dir():
             target.rmdir()
@@ -100,6 +127,15 @@ def repair(
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return job.outcome
+
+
+def _new_errors(before: Report, after: Report) -> str | None:
+    """Errors that the copy has and the dataset had not; those that were held back there are not new."""
+    known = {finding.id for finding in before.errors} | set(before.held_back)
+    new = [finding for finding in after.errors if finding.id not in known]
+    if not new:
+        return None
+    return f"it would have an error that the dataset has not: {new[0].id}, {new[0].message}"
 
 
 def _refuse_unusable(root: Path, target: Path) -> None:
@@ -119,6 +155,32 @@ def _refuse_unusable(root: Path, target: Path) -> None:
         raise InputError(f"{target}: the folder cannot be read ({error.strerror or error})") from error
 
 
+def _conversions(survey: Survey, view: int) -> list[str]:
+    """What is done to a view's pose, in words that are counted."""
+    diagnosis = survey.diagnosis
+    convention = diagnosis.single.get(view, diagnosis.convention)
+    flipped = diagnosis.flipped and view not in diagnosis.single
+    words = []
+    if convention.layout == "inverted":
+        words.append("poses inverted: they were world-to-camera")
+    if convention.layout == "transposed":
+        words.append("rotations transposed")
+    if convention.layout in ("unrotated", "uninverted"):
+        words.append("positions turned from the camera's frame into the world's")
+    if convention.mirrored:
+        words.append("poses mirrored, because their world was left-handed")
+    if not np.array_equal(convention.frame(flipped), np.eye(3)):
+        words.append(f"camera axes changed to OpenCV's (were: {convention.axis_words(flipped)})")
+    scene = survey.scene_index[view]
+    if not np.array_equal(diagnosis.world.turns[scene], np.eye(3)):
+        name = diagnosis.world.name
+        was = f"was {name}" if name not in ("tilted", "own") else f"was {diagnosis.world.tilt:.0f}° off"
+        words.append(f"poses turned so that the world's up is z ({was})")
+    if np.abs(survey.centring.subtract[scene]).max() > 0:
+        words.append("camera positions shifted so that the cameras look at the origin")
+    return words
+
+
 class _Job:
     """One repair: the survey, the place, and the tally of what was changed."""
 
@@ -131,6 +193,26 @@ class _Job:
         self.scene_ids = {old: new for new, old in enumerate(survey.dataset.scenes)}
         self.stems = self._new_stems()
         self.described = self._described_poses()
+        self.poses = self._new_poses()
+        self.labels = relabelling(survey) if survey.pictures is not None else {}
+
+    @property
+    def excused(self) -> Bool[np.ndarray, "views"]:
+        """Views whose pose is taken from elsewhere, as findings of their own say."""
+        excused = np.zeros(len(self.survey.views), dtype=bool)
+        excused[list(self.described)] = True
+        return excused
+
+    def _new_poses(self) -> Float[np.ndarray, "views 4 4"]:
+        """What is written for each view; nan where the file is copied as it is.
+
+        Views that don't go with the others are moved with the world as well: they are wrong, or right, as
+        they were.
+        """
+        poses = self.survey.moved_poses.copy()
+        for view, pose in self.described.items():
+            poses[view] = pose
+        return poses
 
     def write(self, progress: Progress) -> None:
         survey = self.survey
@@ -185,7 +267,9 @@ class _Job:
         self._write_azimuth(view, stem, pose)
         self._write_depth(view, stem)
         self._write_intrinsics(view, stem)
-        written = {names.POSE_SUFFIX, names.AZIMUTH_SUFFIX, names.DEPTH_SUFFIX, names.INTRINSICS_SUFFIX}
+        self._write_mask(view, stem)
+        written = {names.POSE_SUFFIX, names.AZIMUTH_SUFFIX, names.DEPTH_SUFFIX}
+        written |= {names.INTRINSICS_SUFFIX, names.MASK_SUFFIX}
         for suffix in sorted(source.companions - written):
             path = source.companion(suffix)
             if path is not None:
@@ -211,14 +295,13 @@ class _Job:
         path = survey.views[view].pose_path
         if path is None:
             return None
-        usable = bool(survey.diagnosis.usable[view])
-        pose = survey.world_poses[view] if usable else None
+        pose = self.poses[view] if np.isfinite(self.poses[view]).all() else None
         if view in self.described:
-            pose = self.described[view]
             self._count("poses taken from the scenes' descriptions, which they differed from")
         elif pose is None or np.array_equal(pose, survey.poses.stored[view]):
             self._copy(path, stem + names.POSE_SUFFIX)
             return pose
+        assert pose is not None
         files.write_matrix(self.building / (stem + names.POSE_SUFFIX), pose)
         fault = Fault(int(survey.poses.fault[view]))
         if fault in _MENDABLE:
@@ -226,21 +309,12 @@ class _Job:
                 Fault.BOTTOM: "last rows of poses set to 0 0 0 1",
                 Fault.WHOLE_TRANSPOSED: "poses transposed as a whole",
                 Fault.SCALED: "rotations freed from their scale",
-                Fault.MIRRORED: "mirrored rotations turned right",
+                Fault.MIRRORED: "mirrored rotations made right-handed",
                 Fault.NOT_ROTATION: "rotation blocks replaced by the nearest rotation",
             }
             self._count(words[fault])
-        convention = survey.diagnosis.single.get(view, survey.diagnosis.convention)
-        if convention.layout == "inverted":
-            self._count("poses inverted: they were world-to-camera")
-        if convention.layout == "transposed":
-            self._count("rotations transposed")
-        if convention.axes:
-            self._count(f"camera axes changed to OpenCV's (were: {convention.axis_words})")
-        if convention.up != "z":
-            self._count(f"poses turned so that the world's up is z (was {convention.up})")
-        if np.abs(survey.centring.subtract[survey.scene_index[view]]).max() > 0:
-            self._count("camera positions shifted so that the cameras look at the origin")
+        for conversion in _conversions(survey, view):
+            self._count(conversion)
         return pose
 
     def _write_azimuth(self, view: int, stem: str, pose: Float[np.ndarray, "4 4"] | None) -> None:
@@ -312,12 +386,31 @@ class _Job:
         files.write_pinhole(self.building / name, Pinhole((x, y), old.principal_offset))
         self._count("views' own focal lengths corrected")
 
+    def _write_mask(self, view: int, stem: str) -> None:
+        path = self.survey.views[view].mask_path
+        if path is None:
+            return
+        name = stem + names.MASK_SUFFIX
+        plan = self.labels.get(view)
+        if plan is None or all(old == new for old, new in plan.items()):
+            self._copy(path, name)
+            return
+        pixels = files.read_mask(path).astype(np.uint32)
+        packed = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
+        old, inverse = np.unique(packed, return_inverse=True)
+        new = np.array([plan.get(int(colour), int(colour)) for colour in old], dtype=np.uint32)
+        relabelled = new[inverse.reshape(packed.shape)]
+        channels = np.stack([relabelled >> 16 & 255, relabelled >> 8 & 255, relabelled & 255], axis=-1)
+        files.write_image(self.building / name, channels.astype(np.uint8))
+        self._count("masks relabelled, so that the second lowest grey level is the background")
+
     # Descriptions
 
     def _described_poses(self) -> dict[int, Float[np.ndarray, "4 4"]]:
         """Poses from ``scenes/*.json`` for the views whose pose file differs from them."""
         survey = self.survey
-        if survey.pictures is None:
+        if survey.pictures is None or survey.world_is_moved:
+            # Descriptions are of the world as it was.
             return {}
         described: dict[int, Float[np.ndarray, "4 4"]] = {}
         for scene, note in survey.pictures.scene_notes.items():
@@ -339,7 +432,7 @@ class _Job:
         survey = self.survey
         if not survey.dataset.scene_cards:
             return
-        if survey.diagnosis.convention.up != "z" or np.abs(survey.centring.subtract).max() > 0:
+        if survey.world_is_moved:
             self.outcome.changes.append(
                 f"{SCENE_FOLDER}/ left out: it describes the world as it was before it was turned or shifted"
             )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from objnerf.console import Progress, no_progress
 from objnerf.dataset import names
@@ -14,12 +15,14 @@ from objnerf.dataset.card import DatasetCard, read_card
 from objnerf.dataset.index import Dataset, View, scan_dataset
 from objnerf.errors import InputError
 from validate.checks.registry import Check, all_checks
+from validate.diagnosis import Diagnosis
 from validate.findings import Finding, Report
 from validate.lenses import read_lenses
 from validate.pictures import Source, gather
-from validate.settings import Limits, resolve_settings
+from validate.readings import settle
+from validate.settings import Limits, Settings, resolve_settings
 from validate.suggest import notes, suggest
-from validate.survey import Survey, diagnose_poses, find_centring, read_matrices, sort_poses
+from validate.survey import Centring, Survey, diagnose_poses, find_centring, read_matrices, sort_poses
 from validate.workers import Workers
 
 #: Below this many views, starting processes takes longer than reading.
@@ -87,13 +90,21 @@ def run(
     }
     with Workers(workers if dataset.n_views >= _FEW_VIEWS and not quick else 1) as pool:
         survey = survey_dataset(dataset, options, Limits().with_changes(limits or {}), pool)
+        if not quick:
+            survey = settle(survey, any(check.needs == "photo" for check in checks), progress)
         if fix is not None or any(check.needs != "poses" for check in checks):
             survey = open_pictures(survey, sample, pool, progress)
     report = judge(survey, checks, path)
     if fix is not None:
         from validate.repair import repair
 
-        report = replace(report, repair=repair(survey, report, fix, progress))
+        # With the settings that are written into the copy, and the same checks and limits.
+        again = [check.id for check in checks]
+
+        def verify(copy: Path) -> Report:
+            return run(copy, only=again, num_slots=num_slots, limits=limits, workers=workers)
+
+        report = replace(report, repair=repair(survey, report, fix, verify, progress))
     return report
 
 
@@ -163,11 +174,22 @@ def survey_dataset(dataset: Dataset, options: dict[str, Any], limits: Limits, wo
         scene_index=scene_index,
         poses=poses,
         diagnosis=diagnosis,
-        centring=find_centring(diagnosis, scene_index, n_scenes, settings.obj_scale, limits),
+        centring=_centring(diagnosis, scene_index, n_scenes, settings, limits),
         matrices=matrices,
         lenses=lenses,
         extras=extras,
     )
+
+
+def _centring(
+    diagnosis: Diagnosis,
+    scene_index: Int[np.ndarray, "views"],
+    n_scenes: int,
+    settings: Settings,
+    limits: Limits,
+) -> Centring:
+    middle = 0.5 * (settings.near + settings.far)
+    return find_centring(diagnosis, scene_index, n_scenes, settings.obj_scale, limits, middle)
 
 
 def _without_extra_passes(views: list[View]) -> tuple[list[View], list[View]]:
@@ -245,7 +267,7 @@ def judge(survey: Survey, checks: list[Check], path: str | os.PathLike[str]) -> 
     found: list[Finding] = []
     for check in checks:
         found.extend(check.function(survey))
-    findings, held_back = hold_back(survey, found)
+    findings, held_back = hold_back(survey, _confirm_rolls(survey, found))
     findings.sort(key=lambda finding: finding.severity != "E")
     used = sorted({name for check in checks for name in check.limits})
     all_limits = survey.limits.as_dict()
@@ -255,13 +277,40 @@ def judge(survey: Survey, checks: list[Check], path: str | os.PathLike[str]) -> 
         n_views=len(survey.views),
         findings=tuple(findings),
         suggested=suggest(survey),
-        notes=tuple(notes(survey)),
+        notes=(*notes(survey), *survey.remarks),
         held_back=held_back,
         checked=tuple(check.id for check in checks),
         settings=survey.settings.as_dict(),
         limits={name: all_limits[name] for name in used},
         survey=survey,
     )
+
+
+def _confirm_rolls(survey: Survey, findings: list[Finding]) -> list[Finding]:
+    """A rolled camera among upright ones whose depth contradicts the others: the roll is wrong, an error.
+
+    Where most cameras are rolled, they were held so, and roll explains nothing.
+    """
+    contradicted = {
+        view
+        for finding in findings
+        if finding.id == "DEPTH-VIEWS" and finding.severity == "E" and finding.unit == "views"
+        for view in finding.views
+    }
+    result: list[Finding] = []
+    for finding in findings:
+        views = [view for view in finding.views if view in contradicted]
+        few = finding.path is not None and finding.count <= 0.5 * survey.diagnosis.usable.sum()
+        if finding.id != "POSE-ROLL" or not views or not few:
+            result.append(finding)
+            continue
+        message = finding.message + ": its depth contradicts the other views, so that the pose is wrong"
+        result.append(survey.on_views("POSE-ROLL", "E", views, message, finding.fix, names.POSE_SUFFIX))
+        rest = [view for view in finding.views if view not in contradicted]
+        if rest:
+            again = survey.on_views("POSE-ROLL", "W", rest, finding.message, finding.fix, names.POSE_SUFFIX)
+            result.append(again)
+    return result
 
 
 #: Findings on a view that follow from another finding on the same view: checks and what they follow from.
@@ -274,11 +323,11 @@ _FOLLOWS = {
 
 
 def hold_back(survey: Survey, findings: list[Finding]) -> tuple[list[Finding], dict[str, str]]:
-    """Leave out what follows from a finding on the same view.
+    """Leave out what follows from an error on the same view.
 
     A view with a wrong pose contradicts its azimuth file, its description and its neighbours' depth as a
-    matter of course. (Mistakes of the whole dataset have no consequences here: the checks work on mended
-    poses.)
+    matter of course. (Mistakes of the whole dataset have no consequences here: the checks work on corrected
+    poses.) Warnings hold nothing back, and a scene is left out only where all of its views are blamed.
 
     Returns:
         The findings that are left, and the reason for each id of which something was held back.
@@ -289,30 +338,31 @@ def hold_back(survey: Survey, findings: list[Finding]) -> tuple[list[Finding], d
         causes = _FOLLOWS.get(finding.id, ())
         blamed: dict[int, str] = {}
         for other in findings:
-            if causes and other.id.startswith(causes) and other.unit == "views" and other.path is not None:
+            follows = causes and other.severity == "E" and other.id.startswith(causes)
+            if follows and other.unit == "views" and other.path is not None:
                 blamed |= dict.fromkeys(other.views, other.id)
-        if finding.unit == "scenes" and not _all_in_error(findings, causes, finding):
+        rest, dropped = _unblamed(survey, finding, blamed)
+        if not dropped:
             kept.append(finding)
             continue
-        rest = [view for view in finding.views if view not in blamed]
-        if not causes or len(rest) == len(finding.views):
-            kept.append(finding)
+        because = ", ".join(sorted({blamed[view] for view in finding.views if view in blamed}))
+        held[finding.id] = f"on {dropped} {finding.unit} already named by {because}"
+        if not rest:
             continue
-        because = sorted({blamed[view] for view in finding.views if view in blamed})
-        held[finding.id] = f"on {len(finding.views) - len(rest)} views already named by {', '.join(because)}"
-        if rest and finding.unit == "views":
+        arguments = finding.id, finding.severity, rest, finding.message, finding.fix
+        if finding.unit == "scenes":
+            kept.append(survey.on_scenes(*arguments, mendable=finding.mendable))
+        else:
             suffix = (finding.path or ".png").removeprefix(survey.views[finding.views[0]].stem)
-            again = survey.on_views(
-                finding.id, finding.severity, rest, finding.message, finding.fix, suffix, finding.mendable
-            )
-            kept.append(again)
+            kept.append(survey.on_views(*arguments, suffix, finding.mendable))
     return kept, held
 
 
-def _all_in_error(findings: list[Finding], causes: tuple[str, ...], finding: Finding) -> bool:
-    """Whether errors that ``finding`` follows from blame every view of its scenes: warnings excuse none."""
-    blamed: set[int] = set()
-    for other in findings:
-        if causes and other.severity == "E" and other.id.startswith(causes) and other.unit == "views":
-            blamed.update(other.views)
-    return blamed.issuperset(finding.views)
+def _unblamed(survey: Survey, finding: Finding, blamed: dict[int, str]) -> tuple[list[int], int]:
+    """The views, or scenes, of a finding that no other finding blames, and how many it leaves out."""
+    if finding.unit != "scenes":
+        rest = [view for view in finding.views if view not in blamed]
+        return rest, len(finding.views) - len(rest)
+    scenes = dict.fromkeys(int(survey.scene_of[view]) for view in finding.views)
+    free = {int(survey.scene_of[view]) for view in finding.views if view not in blamed}
+    return [scene for scene in scenes if scene in free], len(scenes) - len(free)

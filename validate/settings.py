@@ -12,6 +12,9 @@ REFERENCE_FAR = 20.0
 REFERENCE_NSS_SCALE = 7.0
 REFERENCE_OBJ_SCALE = 4.5
 
+#: Camera distance at which these values are meant, world units.
+REFERENCE_DISTANCE = 12.39
+
 #: Where a setting came from.
 OPTION, VIEWS, CARD, REFERENCE = "option", "_intrinsics.txt", "dataset.yaml", "reference"
 

@@ -7,11 +7,8 @@ from validate.checks.boxes import box_shares
 from validate.checks.images import usual_size
 from validate.checks.world import camera_distances, scale_is_off
 from validate.findings import Suggestion
-from validate.settings import OPTION, REFERENCE_NSS_SCALE, REFERENCE_OBJ_SCALE
+from validate.settings import OPTION, REFERENCE_DISTANCE, REFERENCE_NSS_SCALE, REFERENCE_OBJ_SCALE
 from validate.survey import Survey
-
-#: Camera distance at which the reference's nss_scale and obj_scale are meant.
-_REFERENCE_DISTANCE = 12.39
 
 #: What is left around measured extents.
 _MARGIN = 1.05
@@ -56,7 +53,7 @@ def _nss_scale(survey: Survey, distance: float) -> Suggestion:
     ratio = distance / current
     if survey.limits.scale_low <= ratio <= survey.limits.scale_high:
         return Suggestion(current, f"suits cameras at {distance:.4g} units (median)")
-    value = _round(REFERENCE_NSS_SCALE * distance / _REFERENCE_DISTANCE)
+    value = _round(REFERENCE_NSS_SCALE * distance / REFERENCE_DISTANCE)
     return Suggestion(
         value, f"{REFERENCE_NSS_SCALE:g} at the reference's camera distance 12.39, here {distance:.4g}"
     )
@@ -68,7 +65,7 @@ def _obj_scale(survey: Survey, distance: float) -> Suggestion:
     start = current
     reason = ""
     if scale_is_off(survey):
-        start = _round(REFERENCE_OBJ_SCALE * distance / _REFERENCE_DISTANCE)
+        start = _round(REFERENCE_OBJ_SCALE * distance / REFERENCE_DISTANCE)
         reason = f"{REFERENCE_OBJ_SCALE:g} at the reference's camera distance 12.39, here {distance:.4g}"
     objects = _objects(survey)
     reach = 0.0

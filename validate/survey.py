@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -18,13 +18,13 @@ from jaxtyping import Bool, Float, Int
 from objnerf.dataset import names
 from objnerf.dataset.card import DatasetCard
 from objnerf.dataset.index import Dataset, View
-from validate.diagnosis import Diagnosis, diagnose, mirror_axis
+from validate.diagnosis import Convention, Diagnosis, diagnose
 from validate.findings import Finding, Severity
-from validate.geometry import scene_focuses
+from validate.geometry import axis_misses, off_axis_angles, scene_focuses
 from validate.lenses import Lenses
 from validate.pictures import Pictures
 from validate.reading import MatrixText, read_matrix_text
-from validate.settings import Limits, Settings
+from validate.settings import REFERENCE_DISTANCE, REFERENCE_OBJ_SCALE, Limits, Settings
 from validate.workers import Workers
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ class Poses:
         fault: a ``Fault`` for each view.
         measure: the figure behind the fault (scale, deviation).
         text: what reading the file gave, for the views whose text is no 4×4 matrix.
-        rigid: rigid matrices in the stored convention: scale, mirroring and last row mended.
+        rigid: orthonormal matrices in the stored convention: scale and last row corrected. A mirrored one
+            keeps its determinant of -1.
         valid: where ``rigid`` can be worked on.
     """
 
@@ -96,6 +97,9 @@ class Centring:
         together: the point that the dataset as a whole is off by; None when it is centred, or when only
             single scenes are off.
         subtract: what to subtract from the camera positions of each scene.
+        unit: what offsets are a share of: obj_scale, or what it would be at the scale of this world.
+        odd_views: views that alone pull their scene's focus away, with the angle in degrees between the
+            optical axis and what the others of the scene look at.
     """
 
     focus: Float[np.ndarray, "scenes 3"]
@@ -103,6 +107,8 @@ class Centring:
     share: Float[np.ndarray, "scenes"]
     together: Float[np.ndarray, "3"] | None
     subtract: Float[np.ndarray, "scenes 3"]
+    unit: float
+    odd_views: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,8 @@ class Survey:
         extras: pictures that are no views though they are called like one (extra passes); not in ``views``.
         pictures: figures on images, masks and depth; None when only the cheap checks run.
         measured: what ``box_shares`` measured already, by half side of the box.
+        photo_matches: feature matches that were found already, by scene and how many of its views to take.
+        remarks: what checks have to say that is no finding.
     """
 
     dataset: Dataset
@@ -143,6 +151,8 @@ class Survey:
     measured: dict[float, tuple[np.ndarray, np.ndarray]] = field(
         default_factory=dict, compare=False, repr=False
     )
+    photo_matches: dict[tuple[int, int], Any] = field(default_factory=dict, compare=False, repr=False)
+    remarks: list[str] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def unfinished(self) -> bool:
@@ -166,6 +176,19 @@ class Survey:
         poses = self.diagnosis.poses.copy()
         poses[:, :3, 3] -= self.centring.subtract[self.scene_index]
         return poses
+
+    @cached_property
+    def moved_poses(self) -> Float[np.ndarray, "views 4 4"]:
+        """As ``world_poses``, and those of views astray moved with the rest; nan where there is no matrix."""
+        poses = self.diagnosis.every_pose.copy()
+        poses[:, :3, 3] -= self.centring.subtract[self.scene_index]
+        return poses
+
+    @property
+    def world_is_moved(self) -> bool:
+        """The corrected poses are in another world than the stored ones: turned, mirrored or shifted."""
+        moved = not self.diagnosis.world.is_level or self.diagnosis.convention.mirrored
+        return moved or bool(np.abs(self.centring.subtract).max() > 0)
 
     @cached_property
     def depth_explanation(self) -> "Explanation | None":
@@ -358,7 +381,8 @@ def sort_faults(
     measure[free & mirrored] = determinant[free & mirrored]
     valid &= ~(skewed & ~(deviation < _HOPELESS_ORTHO))
 
-    work = np.flatnonzero(valid & (skewed | scaled | mirrored))
+    # Mirrored ones stay so: whether a camera axis or the world is mirrored is asked of the whole rig.
+    work = np.flatnonzero(valid & (skewed | scaled))
     for view in work:
         rotation = rigid[view, :3, :3]
         if skewed[view]:
@@ -366,9 +390,6 @@ def sort_faults(
             rotation = left @ right
         else:
             rotation = rotation / scale[view]
-        if np.linalg.det(rotation) < 0:
-            rotation = rotation.copy()
-            rotation[:, mirror_axis(rotation, rigid[view, :3, 3])] *= -1
         rigid[view, :3, :3] = rotation
     rigid[~valid] = np.nan
     return Poses(stored, fault, measure, text, rigid, valid)
@@ -380,16 +401,23 @@ def find_centring(
     n_scenes: int,
     obj_scale: float,
     limits: Limits,
+    distance: float = REFERENCE_DISTANCE,
 ) -> Centring:
     """Where the cameras of each scene look, and how far from the origin beyond doubt.
 
     Along a direction in which the optical axes hardly differ (a narrow arc sees its own depth badly) the
     focus is uncertain by the look-at jitter over the square root of the normal matrix's eigenvalue; three
     times that, less what a wide rig has anyway, is taken off.
+
+    Args:
+        distance: how far before cameras that look in one direction the origin is to lie.
     """
+    if diagnosis.known and diagnosis.forward_facing:
+        return _centre_ahead(diagnosis, scene_index, n_scenes, obj_scale, limits, distance)
     usable = diagnosis.usable
     poses, index = diagnosis.poses[usable], scene_index[usable]
     focus, normal, residual = scene_focuses(poses, index, n_scenes)
+    obj_scale = _centring_unit(poses, index, focus, obj_scale)
     count = np.bincount(index, minlength=n_scenes)
     values, vectors = np.linalg.eigh(normal)
     jitter = limits.centre_jitter * obj_scale
@@ -404,6 +432,14 @@ def find_centring(
     excess = np.einsum("sij,sj->si", vectors, reduced)
     excess[np.isnan(focus).any(axis=1)] = np.nan
     share = np.linalg.norm(excess, axis=1) / obj_scale
+    odd_views: dict[int, float] = {}
+    for scene in np.flatnonzero((np.nan_to_num(share) > limits.centre_warn) & (count >= 4)):
+        if _is_pulled_by_one(poses[index == scene], limits.centre_warn * obj_scale):
+            angles = off_axis_angles(diagnosis.poses, np.zeros((1, 3)))
+            own = np.flatnonzero(usable & (scene_index == scene))
+            odd = int(own[np.argmax(angles[own])])
+            odd_views[odd] = float(angles[odd])
+            excess[scene], share[scene] = 0.0, 0.0
     off = np.nan_to_num(share) > limits.centre_warn
 
     subtract = np.zeros((n_scenes, 3))
@@ -416,7 +452,49 @@ def find_centring(
             subtract[:] = together
         else:
             subtract[off] = focus[off]
-    return Centring(focus, excess, share, together, subtract)
+    return Centring(focus, excess, share, together, subtract, obj_scale, odd_views)
+
+
+def _is_pulled_by_one(poses: Float[np.ndarray, "views 4 4"], allowed: float) -> bool:
+    """All axes of a scene but one pass near the origin: then it is not the scene that is off its centre."""
+    misses = np.sort(axis_misses(poses, np.zeros((1, 3))))
+    return bool(misses[-2] < allowed and misses[-1] > 3.0 * misses[-2])
+
+
+def _centre_ahead(
+    diagnosis: Diagnosis,
+    scene_index: Int[np.ndarray, "views"],
+    n_scenes: int,
+    obj_scale: float,
+    limits: Limits,
+    distance: float,
+) -> Centring:
+    """For cameras that look in one direction: an origin before them, where it is not there already."""
+    nothing, subtract = np.zeros((n_scenes, 3)), np.zeros((n_scenes, 3))
+    views = np.flatnonzero(diagnosis.usable)
+    poses, index = diagnosis.poses[views], scene_index[views]
+    if np.median(off_axis_angles(poses, np.zeros((1, 3)))) > limits.off_axis_degrees:
+        for scene in np.unique(index):
+            own = poses[index == scene]
+            direction = own[:, :3, 2].mean(axis=0)
+            middle = np.median(own[:, :3, 3], axis=0)
+            subtract[scene] = middle + distance * direction / np.linalg.norm(direction)
+    return Centring(subtract.copy(), nothing, np.zeros(n_scenes), None, subtract, obj_scale)
+
+
+def _centring_unit(
+    poses: Float[np.ndarray, "views 4 4"],
+    index: Int[np.ndarray, "views"],
+    focus: Float[np.ndarray, "scenes 3"],
+    obj_scale: float,
+) -> float:
+    """``obj_scale``, unless the world has another scale altogether: then what suits its cameras' distance."""
+    distances = np.linalg.norm(poses[:, :3, 3] - focus[index], axis=1)
+    distances = distances[np.isfinite(distances)]
+    if not len(distances):
+        return obj_scale
+    usual = REFERENCE_OBJ_SCALE * float(np.median(distances)) / REFERENCE_DISTANCE
+    return obj_scale if usual == 0.0 or 1 / 3 < obj_scale / usual < 3 else usual
 
 
 def _common_focus(
@@ -438,7 +516,19 @@ def _common_focus(
 
 
 def diagnose_poses(
-    poses: Poses, scene_index: Int[np.ndarray, "views"], n_scenes: int, limits: Limits
+    poses: Poses,
+    scene_index: Int[np.ndarray, "views"],
+    n_scenes: int,
+    limits: Limits,
+    convention: Convention | None = None,
 ) -> Diagnosis:
-    """The convention of the poses that can be worked on."""
-    return diagnose(poses.rigid, poses.valid, scene_index, n_scenes, limits.off_axis_degrees)
+    """The convention of the poses that can be worked on, unless it is given."""
+    return diagnose(
+        poses.rigid,
+        poses.valid,
+        scene_index,
+        n_scenes,
+        limits.off_axis_degrees,
+        limits.roll_degrees,
+        convention,
+    )

@@ -68,13 +68,15 @@ def _against_poses(survey: Survey, stored: np.ndarray, sound: np.ndarray) -> Ite
     off = np.abs(angle) > limit
     if not off.any():
         return
-    if not survey.diagnosis.convention.is_right or survey.diagnosis.single:
+    convention = survey.diagnosis.convention
+    if convention.layout != "stored" or convention.mirrored or not survey.diagnosis.world.is_level:
+        # The files were made in another world: --fix writes them anew.
+        return
+    if not convention.is_right or survey.diagnosis.single:
         # Azimuth files made from wrong poses are wrong with them; mending the poses mends them.
         from_stored, here = azimuth_rotations(np.nan_to_num(survey.poses.rigid[use]))
         follows = np.abs(from_stored - stored[use]).max(axis=(1, 2)) < 0.02
         off &= ~(follows & here)
-        if survey.diagnosis.convention.layout != "stored" or survey.diagnosis.convention.up != "z":
-            return
     if not off.any():
         return
     middle = float(np.degrees(np.angle(np.exp(1j * np.radians(angle)).mean())))

@@ -1,65 +1,17 @@
 """Checks on instance masks, as the reference reads them: labels are the distinct grey levels."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt
 
-from objnerf.dataset.files import BACKGROUND_COLOUR, grey_levels
 from validate.checks.images import opened, usual_size
 from validate.checks.registry import check
-from validate.figures import MAX_COLOURS, SPECKS
 from validate.findings import Finding
+from validate.labels import MaskFacts, breaks_rule, mask_facts, relabelling
 from validate.pictures import READ
 from validate.survey import Survey
 
 _MASK = "_mask.png"
-
-_STANDARD_BACKGROUND = BACKGROUND_COLOUR[0] << 16 | BACKGROUND_COLOUR[1] << 8 | BACKGROUND_COLOUR[2]
-
-
-@dataclass(frozen=True)
-class MaskFacts:
-    """What the masks hold, a row a mask.
-
-    Attributes:
-        views: index of each mask's view.
-        colours: 0xRRGGBB, most frequent first; ``present`` says how many are real.
-        greys: their grey levels.
-        tiny: colours with too few pixels.
-        blended: masks with so many specks that their edges must be anti-aliased.
-        background: the dataset's background colour.
-    """
-
-    views: Int[np.ndarray, "masks"]
-    colours: UInt[np.ndarray, "masks slots"]
-    present: Bool[np.ndarray, "masks slots"]
-    greys: Int[np.ndarray, "masks slots"]
-    tiny: Bool[np.ndarray, "masks slots"]
-    blended: Bool[np.ndarray, "masks"]
-    background: int
-
-
-def mask_facts(survey: Survey) -> MaskFacts:
-    """Gather the colours of all readable masks."""
-    rows = opened(survey).rows
-    views = np.flatnonzero(rows["mask"] == READ)
-    own = rows[views]
-    colours, pixels = own["colours"], own["pixels"]
-    present = pixels > 0
-    channels = np.stack([colours >> 16 & 255, colours >> 8 & 255, colours & 255], axis=-1).astype(np.uint8)
-    greys = grey_levels(channels).astype(np.int64)
-    area = np.maximum(own["mask_width"].astype(np.int64) * own["mask_height"], 1)
-    tiny = present & (pixels < survey.limits.mask_tiny * area[:, None])
-    blended = (own["n_colours"] > MAX_COLOURS) | (tiny.sum(axis=1) >= SPECKS)
-    standard = ((colours == _STANDARD_BACKGROUND) & present).any(axis=1)
-    if not len(views) or standard.mean() >= 0.5:
-        background = _STANDARD_BACKGROUND
-    else:
-        found, count = np.unique(own["border"], return_counts=True)
-        background = int(found[np.argmax(count)])
-    return MaskFacts(views, colours, present, greys, tiny, blended, background)
 
 
 def _rgb(packed: int) -> str:
@@ -149,6 +101,7 @@ def mask_background(survey: Survey) -> Iterator[Finding]:
     grey = np.where(there, (facts.greys * is_background).max(axis=1), 0)
     below = (facts.present & (facts.greys < grey[:, None])).sum(axis=1)
     lacking = ~there & ~facts.blended
+    mended = np.isin(facts.views, list(relabelling(survey)))
     if lacking.any():
         yield survey.on_views(
             "MASK-BACKGROUND",
@@ -157,8 +110,10 @@ def mask_background(survey: Survey) -> Iterator[Finding]:
             f"the mask has no background colour {_rgb(facts.background)}: another colour is used, or an "
             "object fills "
             "the picture",
-            "write the background as (64, 64, 64) and the objects in the format's colours",
+            "write the background as (64, 64, 64) and the objects in the format's colours (--fix relabels a "
+            "scene of which one object is seen in all views)",
             suffix=_MASK,
+            mendable=bool(mended[lacking].all()),
         )
     wrong = there & (below != 1) & ~facts.blended
     if wrong.any():
@@ -179,8 +134,10 @@ def mask_background(survey: Survey) -> Iterator[Finding]:
             f"the second lowest, which the reference takes for the background: {cause}",
             "give the first object a darker colour than the background, as (0, 0, 255), and all others "
             "brighter "
-            "ones; keep every object in view",
+            "ones (--fix relabels a scene of which one object is seen in all views); keep every object in "
+            "view",
             suffix=_MASK,
+            mendable=bool(mended[wrong].all()),
         )
 
 
@@ -232,7 +189,7 @@ def _inconsistent(survey: Survey, facts: MaskFacts) -> tuple[list[tuple[int, int
     Returns:
         ``(hidden, recoloured)``: pairs of a view and the colour.
     """
-    clean = ~facts.blended & ~_breaks_background_rule(facts)
+    clean = ~facts.blended & ~breaks_rule(facts)
     solid = facts.present & ~facts.tiny & clean[:, None]
     palette, columns = np.unique(np.where(solid, facts.colours, 0), return_inverse=True)
     if len(palette) > 64:
@@ -266,13 +223,6 @@ def _inconsistent(survey: Survey, facts: MaskFacts) -> tuple[list[tuple[int, int
         first = np.flatnonzero(lacking[mask] & (elsewhere[scenes[mask]] > 0))[0]
         hidden.append((int(facts.views[mask]), int(palette[first])))
     return hidden, recoloured
-
-
-def _breaks_background_rule(facts: MaskFacts) -> Bool[np.ndarray, "masks"]:
-    is_background = (facts.colours == facts.background) & facts.present
-    grey = (facts.greys * is_background).max(axis=1, initial=0)
-    below = (facts.present & (facts.greys < grey[:, None])).sum(axis=1)
-    return ~is_background.any(axis=1) | (below != 1)
 
 
 @check("MASK-SIZE", "E", "a mask is as large as its picture", needs="pictures")

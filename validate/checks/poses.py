@@ -1,6 +1,5 @@
 """Checks on single matrices, and on the convention that all of them were written in."""
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -111,20 +110,7 @@ def pose_ortho(survey: Survey) -> Iterator[Finding]:
 
 @check("POSE-DET", "E", "the rotation block has determinant 1", limits=("det_error",))
 def pose_det(survey: Survey) -> Iterator[Finding]:
-    mirrored = _with_fault(survey, Fault.MIRRORED)
-    if len(mirrored):
-        yield survey.on_views(
-            "POSE-DET",
-            "E",
-            mirrored,
-            f"the rotation is mirrored: its determinant is {survey.poses.measure[mirrored[0]]:.3g}, expected "
-            "1; one "
-            "camera axis was flipped alone, or the world is left-handed",
-            "flip two camera axes, not one (OpenGL to OpenCV is diag(1, -1, -1)); --fix turns the flipped "
-            "axis back",
-            suffix=_POSE,
-            mendable=True,
-        )
+    yield from _mirrored(survey)
     scaled = _with_fault(survey, Fault.SCALED)
     if len(scaled):
         yield survey.on_views(
@@ -139,6 +125,54 @@ def pose_det(survey: Survey) -> Iterator[Finding]:
             suffix=_POSE,
             mendable=True,
         )
+
+
+def _mirrored(survey: Survey) -> Iterator[Finding]:
+    """Matrices with determinant -1: all of them, for which there are two readings, or single ones."""
+    diagnosis = survey.diagnosis
+    mirrored = _with_fault(survey, Fault.MIRRORED)
+    if not len(mirrored) or (diagnosis.flipped and diagnosis.convention.mirrored):
+        # A left-handed world has a name of its own.
+        return
+    message = (
+        f"the rotation is mirrored: its determinant is {survey.poses.measure[mirrored[0]]:.3g}, expected 1; "
+    )
+    if not diagnosis.flipped or not diagnosis.known:
+        yield survey.on_views(
+            "POSE-DET",
+            "E",
+            mirrored,
+            message + "one camera axis was flipped alone",
+            "flip two camera axes, not one (OpenGL to OpenCV is diag(1, -1, -1)); --fix turns the flipped "
+            "axis back where the other cameras tell which it is",
+            suffix=_POSE,
+            mendable=all(view in diagnosis.turned_round for view in mirrored.tolist()),
+        )
+        return
+    words = diagnosis.convention.axis_words(flipped=True)
+    if diagnosis.is_undecided:
+        message += (
+            f"the poses alone leave two readings, mirror images of each other: the camera axes are {words}, "
+            "or the world is left-handed"
+        )
+        fix = (
+            "let the pictures decide with --photo (or depth maps beside the views); then --fix flips the "
+            "camera axis back, or mirrors the world: diag(1, -1, 1, 1) @ RT, from the left"
+        )
+    else:
+        message += f"the camera axes are {words} ({_evidence(survey)})"
+        fix = "flip two camera axes, not one (OpenGL to OpenCV is diag(1, -1, -1)); --fix turns the axis back"
+    yield survey.on_views(
+        "POSE-DET", "E", mirrored, message, fix, suffix=_POSE, mendable=not diagnosis.is_undecided
+    )
+
+
+def _evidence(survey: Survey) -> str:
+    """What decided between two readings, in words."""
+    return {
+        "depth": "the views' depth agrees in this reading alone",
+        "photo": "feature matches fit this reading alone",
+    }.get(survey.diagnosis.decided_by or "", "the other reading is unlikely")
 
 
 def _convention_groups(survey: Survey) -> list[tuple[Convention, list[int] | None]]:
@@ -193,24 +227,63 @@ def _on(
     limits=("off_axis_degrees",),
 )
 def pose_axes(survey: Survey) -> Iterator[Finding]:
+    diagnosis = survey.diagnosis
     for convention, views in _convention_groups(survey):
-        if convention.axes == 0 or convention.is_roll:
+        flipped = diagnosis.flipped and views is None
+        if flipped and not convention.mirrored:
+            # POSE-DET names the axes.
             continue
+        if convention.axes == 0 or (convention.mirrored and not flipped):
+            continue
+        program = convention.program() if not flipped else None
+        words = convention.axis_words(flipped)
+        called = f"{program} ({words})" if program else words
         if convention.is_opengl:
             message = (
                 "cameras look away from the scene: the camera axes are OpenGL's or Blender's (x right, y up, "
-                "looking "
-                "along -z), expected OpenCV's (x right, y down, z forward)"
+                "looking along -z), expected OpenCV's (x right, y down, z forward)"
             )
             fix = "RT = RT @ diag(1, -1, -1, 1): flip the camera's y and z, not the world's (--fix does)"
-        else:
+        elif views is None and diagnosis.is_undecided:
+            twin = next(reading for reading in diagnosis.readings if reading.mirrored)
             message = (
-                f"cameras look away from the scene: the camera axes are {convention.axis_words}, expected "
-                "OpenCV's "
-                "(x right, y down, z forward)"
+                f"the camera axes are {called}, expected OpenCV's (x right, y down, z forward). The poses "
+                "alone "
+                f"leave another reading, the mirror image: axes {twin.program()} ({twin.axis_words()}) in a "
+                "left-handed world"
             )
+            fix = "let the pictures decide with --photo (or depth beside the views); --fix corrects it then"
+            yield _on(survey, "POSE-AXES", views, message, fix, mendable=False)
+            continue
+        else:
+            message = f"the camera axes are {called}, expected OpenCV's (x right, y down, z forward)"
+            if views is None and len(diagnosis.readings) > 1:
+                message += f": {_evidence(survey)}"
             fix = "reorder the camera's axes: multiply RT from the right (--fix does)"
         yield _on(survey, "POSE-AXES", views, message, fix)
+
+
+@check("POSE-HANDED", "E", "the world is right-handed")
+def pose_handed(survey: Survey) -> Iterator[Finding]:
+    diagnosis = survey.diagnosis
+    convention = diagnosis.convention
+    if not diagnosis.known or not convention.mirrored:
+        return
+    program = convention.program() if not diagnosis.flipped else None
+    words = convention.axis_words(diagnosis.flipped)
+    cameras = f", with the camera axes {words}" + (f", as {program}" if program else "")
+    if diagnosis.flipped:
+        cameras = ": the determinant of the rotations is -1"
+    yield _on(
+        survey,
+        "POSE-HANDED",
+        None,
+        f"the world is left-handed{cameras}; expected a right-handed world. Poses alone would fit a mirrored "
+        f"camera as well; {_evidence(survey)}",
+        "mirror the world, not the cameras: RT = diag(1, -1, 1, 1) @ RT, from the left"
+        + ("" if diagnosis.flipped else ", then reorder the camera's axes from the right")
+        + " (--fix does)",
+    )
 
 
 @check("POSE-INVERTED", "E", "poses are camera-to-world, not world-to-camera")
@@ -254,47 +327,84 @@ def pose_transposed(survey: Survey) -> Iterator[Finding]:
             )
 
 
-@check("POSE-UP", "E", "the world's up is z")
-def pose_up(survey: Survey) -> Iterator[Finding]:
-    convention = survey.diagnosis.convention
-    if survey.diagnosis.known and convention.up != "z":
-        turn = {
-            "y": "(x, y, z) → (x, -z, y)",
-            "-y": "(x, y, z) → (x, z, -y)",
-            "-z": "(x, y, z) → (x, -y, -z)",
-            "x": "(x, y, z) → (-z, y, x)",
-            "-x": "(x, y, z) → (z, y, -x)",
-        }[convention.up]
+@check("POSE-TRANSLATION", "E", "the last column is the camera's position in the world")
+def pose_translation(survey: Survey) -> Iterator[Finding]:
+    for convention, views in _convention_groups(survey):
+        if convention.layout not in ("unrotated", "uninverted"):
+            continue
+        negated = convention.layout == "unrotated"
+        form = "[Rᵀ | -t]" if negated else "[Rᵀ | t]"
+        position = survey.poses.rigid[survey.diagnosis.usable][:, :3, 3]
+        near = " ".join(f"{value:.3g}" for value in np.median(position, axis=0))
         yield _on(
             survey,
-            "POSE-UP",
-            None,
-            f"the world's up is {convention.up}, expected z with the ground at z = 0: cameras stand upright "
-            "only "
-            f"against {convention.up}",
-            f"turn the world, not the cameras: {turn} on positions and on every column of the rotations "
-            "(--fix does)",
+            "POSE-TRANSLATION",
+            views,
+            f"the last column is the translation of the world-to-camera matrix [R | t], beside a rotation "
+            f"that was inverted: {form}, all cameras are about ({near}); expected the position -Rᵀ t",
+            f"position = {'R' if negated else '-R'} @ last column, R being the stored rotation (--fix does)",
         )
 
 
-@check("POSE-ROLL", "W", "cameras are not rolled about their optical axis", limits=("roll_degrees",))
-def pose_roll(survey: Survey) -> Iterator[Finding]:
-    usable = np.flatnonzero(survey.diagnosis.usable)
-    if not len(usable):
+@check("POSE-UP", "E", "the world's up is z", limits=("roll_degrees",))
+def pose_up(survey: Survey) -> Iterator[Finding]:
+    diagnosis = survey.diagnosis
+    world = diagnosis.world
+    if not diagnosis.known or world.is_level:
         return
-    roll = rolls(survey.diagnosis.poses[usable])
-    if survey.diagnosis.convention.is_roll:
-        # The diagnosis took the roll out of all poses alike.
-        held = math.degrees(math.atan2(*_roll_of(survey.diagnosis.convention)))
+    turn = {
+        "y": "(x, y, z) → (x, -z, y)",
+        "-y": "(x, y, z) → (x, z, -y)",
+        "-z": "(x, y, z) → (x, -y, -z)",
+        "x": "(x, y, z) → (-z, y, x)",
+        "-x": "(x, y, z) → (z, y, -x)",
+    }.get(world.name)
+    fix = "turn the world, not the cameras (--fix does)"
+    if world.up is None:
+        message = (
+            f"every scene has an up of its own, {world.tilt:.0f}° from z (median), as the cameras tell: "
+            "expected z, with the ground at z = 0"
+        )
+        fix = "turn each scene's world, not the cameras (--fix does)"
+    elif turn is not None:
+        message = (
+            f"the world's up is {world.name}, expected z with the ground at z = 0: cameras stand upright "
+            f"only against {world.name}"
+        )
+        fix = (
+            f"turn the world, not the cameras: {turn} on positions and on every column of the rotations "
+            "(--fix does)"
+        )
+    else:
+        up = ", ".join(f"{value:.3f}" for value in world.up)
+        accuracy = f" ± {world.uncertainty:.0f}°" if world.uncertainty >= 1.0 else ""
+        message = (
+            f"the world is tilted: up, as the cameras tell, is ({up}){accuracy}, {world.tilt:.0f}° from z; "
+            "expected z, with the ground at z = 0"
+        )
+    severity = "W" if world.name == "tilted" and world.tilt < 10.0 else "E"
+    yield _on(survey, "POSE-UP", None, message, fix, severity=severity)
+
+
+@check("POSE-ROLL", "E", "cameras are not rolled about their optical axis", limits=("roll_degrees",))
+def pose_roll(survey: Survey) -> Iterator[Finding]:
+    diagnosis = survey.diagnosis
+    usable = np.flatnonzero(diagnosis.usable)
+    if not len(usable) or not diagnosis.known:
+        return
+    held = diagnosis.convention
+    roll = rolls(held.upright(diagnosis.poses[usable]))
+    if held.held:
+        told = f": {_evidence(survey)}" if diagnosis.decided_by else ""
         yield _on(
             survey,
             "POSE-ROLL",
             None,
-            f"all cameras are rolled by about {held:.0f}°; expected upright ones",
-            "where the pictures stand upright, the camera axes are mislabelled: turn them (--fix does); "
-            "where they lie "
-            "on their side, turn pictures and poses",
+            f"all cameras are rolled by about {held.held_degrees:.0f}°; expected upright ones{told}",
+            "leave the poses where the pictures lie on their side as well; where the pictures stand upright, "
+            "the camera axes are mislabelled, which --photo or depth maps would tell",
             severity="W",
+            mendable=False,
         )
     rolled = usable[np.abs(roll) > survey.limits.roll_degrees]
     if len(rolled):
@@ -308,20 +418,13 @@ def pose_roll(survey: Survey) -> Iterator[Finding]:
             f"the camera is rolled by up to {worst:.0f}° about its optical axis, expected under "
             f"{survey.limits.roll_degrees:g}°"
             + (
-                "; the world's up may not be z"
+                "; most cameras are, as when held by hand"
                 if most
                 else "; a wrong pose, unless the picture is tilted as well"
             ),
-            "check the pose against its picture; poses are upright in this format",
+            "check the pose against its picture; where the picture is tilted as well, the pose is right",
             suffix=_POSE,
         )
-
-
-def _roll_of(convention: Convention) -> tuple[float, float]:
-    from validate.geometry import AXIS_CONVENTIONS
-
-    matrix = AXIS_CONVENTIONS[convention.axes]
-    return float(matrix[1, 0]), float(matrix[0, 0])
 
 
 def same_pose_pairs(survey: Survey) -> list[tuple[int, int]]:

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from validate.checks.registry import check
 from validate.findings import Finding
-from validate.geometry import axis_misses, off_axis_angles
+from validate.settings import REFERENCE_DISTANCE, REFERENCE_NSS_SCALE
 from validate.survey import Survey
 
 
@@ -19,7 +19,6 @@ from validate.survey import Survey
 )
 def world_centre(survey: Survey) -> Iterator[Finding]:
     diagnosis = survey.diagnosis
-    obj_scale = survey.settings.obj_scale
     limits = survey.limits
     astray = sorted(diagnosis.astray)
     if astray:
@@ -28,35 +27,79 @@ def world_centre(survey: Survey) -> Iterator[Finding]:
             "WORLD-CENTRE",
             "E",
             astray,
-            f"the camera looks {worst:.0f}° past the point that the other cameras look at, expected under "
-            f"{limits.off_axis_degrees:g}°; the pose belongs to another view or is broken",
+            f"the camera looks {worst:.0f}° past the point that the other cameras of its scene look at, "
+            f"expected under {limits.off_axis_degrees:g}°; the pose belongs to another view or is broken",
             "export the pose of this view again",
             suffix="_RT.txt",
         )
     if not diagnosis.usable.any():
         return
     if not diagnosis.known:
-        usable = np.flatnonzero(diagnosis.usable)
-        angle = off_axis_angles(diagnosis.poses[usable], np.zeros((1, 3)))
-        away = usable[angle > limits.off_axis_degrees]
+        yield _no_common_point(survey)
+    elif diagnosis.forward_facing:
+        yield from _facing_past_origin(survey)
+    else:
+        yield from _off_centre(survey)
+
+
+def _no_common_point(survey: Survey) -> Finding:
+    """The cameras make no rig in any known convention."""
+    usable = np.flatnonzero(survey.diagnosis.usable)
+    miss = survey.diagnosis.miss
+    by = ""
+    if miss > survey.limits.off_axis_degrees:
+        by = (
+            f": half of the optical axes pass the best one by over {miss:.0f}°, expected under "
+            f"{survey.limits.off_axis_degrees:g}°"
+        )
+    return survey.on_views(
+        "WORLD-CENTRE",
+        "E",
+        usable,
+        f"the cameras look at no common point{by}; no convention of axes, inversion or transposition "
+        "explains it, wherever the world's centre is",
+        "export the poses again, and compare a few with their pictures (--photo): they may be of other "
+        "views, or of cameras that look outwards, which this format has no place for",
+        suffix="_RT.txt",
+    )
+
+
+def _facing_past_origin(survey: Survey) -> Iterator[Finding]:
+    """Cameras that look in one direction: the origin should lie before them."""
+    subtract = survey.centring.subtract
+    if not np.abs(subtract).max() > 0:
+        return
+    point = np.median(subtract, axis=0)
+    yield Finding(
+        "WORLD-CENTRE",
+        "E",
+        "the cameras look in one direction and not at the origin: their optical axes are (nearly) parallel, "
+        "so that how far away the scene is cannot be told from the poses",
+        f"subtract {_coordinates(point)} from the positions, which puts the origin before the cameras, half "
+        "way from near to far (--fix does; pass --near and --far that suit the scene)",
+        count=survey.n_scenes,
+        total=survey.n_scenes,
+        unit="scenes",
+        mendable=True,
+    )
+
+
+def _off_centre(survey: Survey) -> Iterator[Finding]:
+    """Cameras that look at another point than the origin: all scenes at one, or single scenes."""
+    centring, limits = survey.centring, survey.limits
+    if centring.odd_views:
+        worst = max(centring.odd_views.values())
         yield survey.on_views(
             "WORLD-CENTRE",
-            "E",
-            away if len(away) else usable,
-            "the cameras look at no common point near the origin: the median angle between an optical axis "
-            "and the "
-            f"direction to the origin is {np.median(angle):.0f}°, expected under "
-            f"{limits.off_axis_degrees:g}°; no "
-            "convention of axes, inversion or transposition explains it",
-            "centre the scene on the origin; where that is done, look for poses of other views or another "
-            "dataset",
+            "W",
+            sorted(centring.odd_views),
+            f"the camera looks {worst:.0f}° past the origin, which all others of its scene look at; the pose "
+            "may belong to another view",
+            "compare the pose with its picture (--photo)",
             suffix="_RT.txt",
         )
-        return
-    centring = survey.centring
     share = centring.share
-    measured = np.isfinite(share)
-    off = np.flatnonzero(measured & (np.nan_to_num(share) > limits.centre_warn))
+    off = np.flatnonzero(np.isfinite(share) & (np.nan_to_num(share) > limits.centre_warn))
     if not len(off):
         return
     if centring.together is not None:
@@ -65,10 +108,8 @@ def world_centre(survey: Survey) -> Iterator[Finding]:
         yield Finding(
             "WORLD-CENTRE",
             "E" if part > limits.centre_error else "W",
-            f"the cameras look at ({middle[0]:.2f}, {middle[1]:.2f}, {middle[2]:.2f}), expected the origin: "
-            "off by "
-            f"{part:.2f} × obj_scale ({obj_scale:g}), allowed are {limits.centre_warn:g}; the world was not "
-            "centred on the scene",
+            f"the cameras look at {_coordinates(middle)}, expected the origin: "
+            f"{_off_by(survey, part)}; the world was not centred on the scene",
             "subtract that point from the camera positions (--fix does)",
             count=len(off),
             total=survey.n_scenes,
@@ -85,25 +126,28 @@ def world_centre(survey: Survey) -> Iterator[Finding]:
         if not len(chosen):
             continue
         worst_scene = chosen[np.argmax(share[chosen])]
-        point = centring.focus[worst_scene]
-        usable = np.flatnonzero(diagnosis.usable & (survey.scene_index == worst_scene))
-        misses = axis_misses(diagnosis.poses[usable], np.zeros((1, 3)))
-        blame = ""
-        if len(usable) > 2:
-            order = np.argsort(misses)
-            if misses[order[-1]] > 3 * misses[order[-2]] + 0.1 * obj_scale:
-                blame = f"; it is {survey.views[usable[order[-1]]].stem} that looks elsewhere"
         yield survey.on_scenes(
             "WORLD-CENTRE",
             "E" if severity == "E" else "W",
             [int(ids[scene]) for scene in chosen],
-            f"the cameras of scene {ids[worst_scene]} look at ({point[0]:.2f}, {point[1]:.2f}, "
-            f"{point[2]:.2f}), "
-            f"expected the origin: off by {share[worst_scene]:.2f} × obj_scale ({obj_scale:g}), allowed are "
-            f"{limits.centre_warn:g}{blame}",
-            "centre the scene on the origin (--fix does), unless one of its poses is wrong",
-            mendable=not blame,
+            f"the cameras of scene {ids[worst_scene]} look at {_coordinates(centring.focus[worst_scene])}, "
+            f"expected the origin: {_off_by(survey, float(share[worst_scene]))}",
+            "subtract the point from the camera positions of each scene (--fix does)",
+            mendable=True,
         )
+
+
+def _coordinates(point: Float[np.ndarray, "3"]) -> str:
+    """A point, to a thousandth of its size."""
+    size = max(float(np.abs(point).max()), 1e-12)
+    digits = max(0, 3 - int(np.floor(np.log10(size))) - 1)
+    return "(" + ", ".join(f"{value:.{min(max(digits, 2), 6)}f}" for value in point) + ")"
+
+
+def _off_by(survey: Survey, part: float) -> str:
+    unit, obj_scale = survey.centring.unit, survey.settings.obj_scale
+    half = f"obj_scale ({obj_scale:g})" if unit == obj_scale else f"what suits as obj_scale ({unit:.3g})"
+    return f"off by {part:.2f} × {half}, allowed are {survey.limits.centre_warn:g}"
 
 
 @check(
@@ -160,7 +204,7 @@ def world_scale(survey: Survey) -> Iterator[Finding]:
             f"camera distance / nss_scale is {ratio:.2g}, expected {limits.scale_low:g} … "
             f"{limits.scale_high:g}: a "
             "network's position encoding sees coordinates of the wrong size",
-            f"pass --nss-scale {median * 7.0 / 12.39:.3g}",
+            f"pass --nss-scale {median * REFERENCE_NSS_SCALE / REFERENCE_DISTANCE:.3g}",
             count=len(distances),
             total=len(survey.views),
             mendable=True,

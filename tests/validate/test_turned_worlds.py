@@ -1,0 +1,131 @@
+"""Which kind of rig, whichever way its world is turned; copies that are proven before they are written."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+import validate
+from objnerf.dataset import open_dataset
+from objnerf.dataset.files import write_matrix
+from objnerf.dataset.rigid import fit_similarity, rig_up
+from validate.findings import Report
+
+CopyOf = Callable[[str], Path]
+
+
+def poses_of(folder: Path) -> np.ndarray:
+    return np.stack([view.pose() for view in open_dataset(folder).views()])
+
+
+def rewrite(folder: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Other poses beside the same pictures, without azimuth files, which would belong to the old ones."""
+    for view in list(open_dataset(folder).views()):
+        write_matrix(view.pose_path, change(view.pose()))
+        for path in folder.glob(f"{view.stem}_azi_rot.txt"):
+            path.unlink()
+
+
+def similarity(seed: int) -> np.ndarray:
+    """A turn, a shift and no change of scale, which validate leaves to WORLD-SCALE."""
+    generator = np.random.default_rng(seed)
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.random(random_state=generator).as_matrix()
+    matrix[:3, 3] = generator.uniform(-3, 3, 3)
+    return matrix
+
+
+def ids(report: Report, severity: str | None = None) -> set[str]:
+    return {finding.id for finding in report.findings if severity in (None, finding.severity)}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_sound_rig_in_any_world_is_levelled_and_centred_and_not_broken(
+    seed: int, copy_of: CopyOf, tmp_path: Path, data: Path
+) -> None:
+    folder = copy_of("blocks")
+    world = similarity(seed)
+    rewrite(folder, lambda pose: world @ pose)
+    report = validate.run(folder, fix=tmp_path / "fixed")
+    assert not {"POSE-TRANSPOSED", "POSE-INVERTED", "POSE-AXES"} & ids(report)
+    assert all(finding.count == finding.total for finding in report.errors if finding.unit == "views")
+    fixed = poses_of(tmp_path / "fixed")
+    # One similarity away from what was given, and from the original.
+    for rig in (poses_of(folder), poses_of(data / "blocks")):
+        fit = fit_similarity(rig, fixed)
+        assert fit.is_exact(0.1, 2e-3)
+        assert fit.similarity.scale == pytest.approx(1.0, abs=1e-3)
+    tilt = np.degrees(np.arccos(np.clip(rig_up(fixed).direction[2], -1, 1)))
+    assert tilt < 10
+    again = validate.run(tmp_path / "fixed")
+    assert again.ok, again.text()
+    assert "WORLD-CENTRE" not in ids(again)
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_a_translation_that_was_not_rotated_has_its_own_name(
+    sign: float, copy_of: CopyOf, tmp_path: Path, data: Path
+) -> None:
+    """[Rᵀ | -t] and [Rᵀ | t] beside the right [Rᵀ | -Rᵀ t]."""
+
+    def half_inverted(pose: np.ndarray) -> np.ndarray:
+        changed = pose.copy()
+        changed[:3, 3] = sign * np.linalg.inv(pose)[:3, 3]
+        return changed
+
+    folder = copy_of("blocks")
+    rewrite(folder, half_inverted)
+    report = validate.run(folder, fix=tmp_path / "fixed")
+    assert ids(report, "E") == {"POSE-TRANSLATION"}, report.text()
+    np.testing.assert_allclose(poses_of(tmp_path / "fixed"), poses_of(data / "blocks"), atol=1e-4)
+
+
+def test_a_mirrored_world_is_told_from_a_mirrored_camera_by_depth(
+    copy_of: CopyOf, tmp_path: Path, data: Path
+) -> None:
+    folder = copy_of("blocks_depth")
+    rewrite(folder, lambda pose: np.diag([1.0, -1.0, 1.0, 1.0]) @ pose)
+    report = validate.run(folder, fix=tmp_path / "fixed")
+    assert ids(report, "E") == {"POSE-HANDED"}, report.text()
+    np.testing.assert_allclose(poses_of(tmp_path / "fixed"), poses_of(data / "blocks_depth"), atol=1e-5)
+
+
+def test_poses_alone_leave_two_readings_and_nothing_is_written(copy_of: CopyOf, tmp_path: Path) -> None:
+    folder = copy_of("blocks")
+    rewrite(folder, lambda pose: np.diag([1.0, -1.0, 1.0, 1.0]) @ pose)
+    report = validate.run(folder, fix=tmp_path / "fixed")
+    assert ids(report, "E") == {"POSE-DET"}
+    (finding,) = report.errors
+    assert "two readings" in finding.message
+    assert report.repair is not None
+    assert report.repair.changes == []
+    assert not (tmp_path / "fixed").exists()
+
+
+def test_rolled_cameras_are_a_warning_alone(copy_of: CopyOf) -> None:
+    generator = np.random.default_rng(3)
+
+    def roll(pose: np.ndarray) -> np.ndarray:
+        angle = np.radians(generator.uniform(8, 14) * generator.choice([-1, 1]))
+        changed = pose.copy()
+        changed[:3, :3] = pose[:3, :3] @ Rotation.from_rotvec([0, 0, angle]).as_matrix()
+        return changed
+
+    folder = copy_of("blocks")
+    rewrite(folder, roll)
+    report = validate.run(folder)
+    assert "POSE-ROLL" in ids(report, "W")
+    assert ids(report, "E") <= {"POSE-UP"}, report.text()
+
+
+def test_no_sentence_contradicts_itself(copy_of: CopyOf) -> None:
+    """A sound rig in a tilted world looks at a common point, and is not told that it does not."""
+    folder = copy_of("blocks")
+    world = np.eye(4)
+    world[:3, :3] = Rotation.from_euler("xy", [15, 12], degrees=True).as_matrix()
+    rewrite(folder, lambda pose: world @ pose)
+    report = validate.run(folder)
+    assert ids(report, "E") == {"POSE-UP"}, report.text()
+    assert "no common point" not in report.text()
