@@ -570,8 +570,8 @@ def _without_retired(content: Any, where: str) -> Any:
     model = content.get("model")
     if isinstance(model, dict) and model.get("kind") == "places":
         raise InputError(
-            f"{where}: the model 'places' was replaced by 'volumes' in objnerf 0.2, so its runs cannot be "
-            "used any more; train again with --recipe tiny or fast, or use objnerf 0.1"
+            f"{where}: the model 'places' was replaced by 'volumes', so its runs cannot be "
+            "used any more; train again with --recipe tiny or fast, or use objnerf 0.1.0"
         )
     return {
         name: {key: value for key, value in part.items() if (name, key) not in RETIRED}
