@@ -26,6 +26,8 @@ Front = Literal["+z", "-z"]
 
 _MAX_TEXTURE_SIDE = 1024
 _MAX_COORDINATE = 1e9
+_MAX_PLY_HEADER = 1 << 16
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UNREADABLE = {
     "KHR_draco_mesh_compression",
     "EXT_meshopt_compression",
@@ -71,7 +73,8 @@ def up_of(path: Path, wish: Literal["auto", "y", "z"]) -> Up:
 def companions(path: Path) -> list[tuple[str, Path | None]]:
     """Files that a mesh file names: as it names them, and where they are (None: missing).
 
-    For OBJ these are material files and the base-colour images those name; for glTF its buffers and images.
+    For OBJ these are material files and the base-colour images those name; for glTF its buffers and images;
+    for PLY the image of a comment "TextureFile".
     """
     suffix = path.suffix.lower()
     if suffix == ".gltf":
@@ -86,6 +89,8 @@ def companions(path: Path) -> list[tuple[str, Path | None]]:
             for name in names
             if not name.startswith("data:")
         ]
+    if suffix == ".ply":
+        return [(name, find_companion(path.parent, name)) for name in _texture_of_ply(path)]
     if suffix != ".obj":
         return []
     named: list[tuple[str, Path | None]] = []
@@ -257,7 +262,7 @@ def _read_pieces(path: Path) -> Iterator[_Piece]:
         vertices = np.asarray(mesh.vertices, dtype=np.float64)
         if vertices.ndim != 2 or vertices.shape[1] != 3 or faces.ndim != 2 or faces.shape[1] != 3:
             raise UnusableMesh(f"its vertices are an array of {vertices.shape}, expected three numbers each")
-        material, uv = _material(mesh, len(vertices))
+        material, uv = _material(mesh, len(vertices), gltf=path.suffix.lower() in (".gltf", ".glb"))
         corners = np.zeros((len(faces), 3, 2)) if uv is None else uv[faces]
         yield _Piece(vertices, faces, material, corners, uv is not None)
 
@@ -295,7 +300,10 @@ def _named_files(path: Path) -> dict[str, bytes]:
 
     def add(name: str, found: Path | None) -> None:
         if found is not None:
-            files[name] = files[unquote(name)] = found.read_bytes()
+            content = found.read_bytes()
+            if found.suffix.lower() == ".mtl":
+                content = content.removeprefix(_BYTE_ORDER_MARK)
+            files[name] = files[unquote(name)] = content
 
     if path.suffix.lower() != ".obj":
         for name, found in companions(path):
@@ -310,27 +318,52 @@ def _named_files(path: Path) -> dict[str, bytes]:
     return files
 
 
-def _material(mesh: Any, n_vertices: int) -> tuple[PartMaterial, Float[np.ndarray, "vertices 2"] | None]:
+def _material(
+    mesh: Any, n_vertices: int, *, gltf: bool
+) -> tuple[PartMaterial, Float[np.ndarray, "vertices 2"] | None]:
+    """A mesh's own look; glTF's colours of factors and vertices are linear (glTF 2.0, 3.9.2 and 3.7.2.1)."""
     visual = mesh.visual
+    encode = _srgb if gltf else _triple
     if visual.kind == "vertex" or visual.kind == "face":
         colours = np.asarray(visual.vertex_colors if visual.kind == "vertex" else visual.face_colors)
-        return PartMaterial("own", _triple(colours[:, :3].mean(axis=0) / 255)), None
+        return PartMaterial("own", encode(colours[:, :3].mean(axis=0) / 255)), None
     material = getattr(visual, "material", None)
     if material is None:
-        return PartMaterial("paint"), None
+        # The default material of glTF is white (3.9); other formats leave the look open.
+        return (PartMaterial("own", (1.0, 1.0, 1.0)) if gltf else PartMaterial("paint")), None
     image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
     factor = getattr(material, "baseColorFactor", None)
     if factor is None:
         factor = getattr(material, "diffuse", None)
-    colour = None if factor is None else _triple(np.asarray(factor, dtype=np.float64)[:3] / 255)
+    share = None if factor is None else np.asarray(factor, dtype=np.float64)[:3] / 255
+    colour = None if share is None else encode(share)
     uv = getattr(visual, "uv", None)
     if image is not None and uv is not None and len(uv) == n_vertices and np.isfinite(uv).all():
-        return PartMaterial("own", colour, _texture(image)), np.asarray(uv, dtype=np.float64)[:, :2]
+        pixels = _texture(image)
+        if gltf and share is not None and share.min() < 1.0:
+            pixels = _multiplied(pixels, share)
+        return PartMaterial("own", colour, pixels), np.asarray(uv, dtype=np.float64)[:, :2]
+    if colour is None:
+        colour = (1.0, 1.0, 1.0) if gltf else None
     return (PartMaterial("paint") if colour is None else PartMaterial("own", colour)), None
+
+
+def _multiplied(
+    pixels: UInt8[np.ndarray, "height width 3"], factor: Float[np.ndarray, "3"]
+) -> UInt8[np.ndarray, "height width 3"]:
+    """A texture times a factor, as light: glTF's base colour is the product of both, linear."""
+    value = np.arange(256) / 255
+    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    tables = [np.rint(_srgb_of(linear * share) * 255).astype(np.uint8) for share in factor]
+    return np.stack([table[pixels[..., channel]] for channel, table in enumerate(tables)], axis=-1)
 
 
 def _texture(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
     # alpha is dropped, not composited: which of its ends means opaque is not certain in these files
+    if image.mode.startswith("I"):
+        # Pillow clips 16 bits to 8 instead of scaling them.
+        deep = np.asarray(image).astype(np.float64)
+        image = Image.fromarray(np.rint(np.clip(deep / 257, 0, 255)).astype(np.uint8))
     picture = image.convert("RGBA").convert("RGB")
     picture.thumbnail((_MAX_TEXTURE_SIDE, _MAX_TEXTURE_SIDE))
     pixels: np.ndarray = np.asarray(picture, dtype=np.uint8)
@@ -342,9 +375,28 @@ def _triple(values: Float[np.ndarray, "3"]) -> tuple[float, float, float]:
     return red, green, blue
 
 
+def _srgb(values: Float[np.ndarray, "3"]) -> tuple[float, float, float]:
+    return _triple(np.round(_srgb_of(np.clip(values, 0, 1)), 9))
+
+
+def _srgb_of(linear: Float[np.ndarray, " values"]) -> Float[np.ndarray, " values"]:
+    """Linear light in [0, 1] as sRGB."""
+    root = np.maximum(linear, 1e-9) ** (1 / 2.4)
+    coded: np.ndarray = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * root - 0.055)
+    return coded
+
+
+def _texture_of_ply(path: Path) -> list[str]:
+    """Images that the header of a PLY file names, as MeshLab writes them: ``comment TextureFile NAME``."""
+    with path.open("rb") as file:
+        header = file.read(_MAX_PLY_HEADER).split(b"end_header", 1)[0]
+    names = re.findall(rb"^comment\s+TextureFile\s+(.+?)\s*$", header, re.MULTILINE)
+    return [name.decode("utf-8", errors="replace") for name in dict.fromkeys(names)]
+
+
 def _values(path: Path, keyword: str) -> list[str]:
     """What follows a keyword at the beginning of lines of an OBJ or MTL file."""
-    content = path.read_bytes()
+    content = path.read_bytes().removeprefix(_BYTE_ORDER_MARK)
     values = []
     # a plain search first: a pattern anchored to lines takes seconds on a large OBJ
     for match in re.finditer(keyword.encode(), content, re.IGNORECASE):
