@@ -41,6 +41,14 @@ _TRIAL_VIEWS, _TRIAL_SCENES, _TRIAL_SCENE_VIEWS = 400, 24, 64
 #: Roll of all cameras alike up to which a convention of axes needs no second thought, degrees.
 _LEVEL = 8.0
 
+#: What it counts for a reading that cameras stand upright in a world whose up is z and look at its origin, as
+#: in most datasets of this format: by chance no wrong reading has it.
+_AT_HOME = 1.0
+
+#: Share of the views whose roll counts in how cameras are held. Single wrong views may be rolled anyhow; but
+#: where half of them are level and half are not, as in world-to-camera matrices, nobody held them so.
+_MOST_ROLLS = 0.75
+
 #: A view's roll is a contradiction from here on, degrees, and from this multiple of what is typical.
 _ROLLED_OVER, _ROLLED_TIMES = 25.0, 5.0
 
@@ -447,12 +455,16 @@ def _find_convention(
     trials = _converging(matrices, scenes, flipped, off_axis_degrees)
     best = _Trial(RIGHT, trials[0].share if trials else 0.0, np.inf)
     for trial in trials:
-        if trial.score >= best.score:
+        if trial.score - _AT_HOME >= best.score:
             # Sorted: no later one can be better.
             break
         poses = trial.convention.undo(matrices)
         _, centre, _ = _convergence(poses, scenes, off_axis_degrees)
-        score = trial.score + _posture(poses, scenes, centre)
+        posture = _posture(poses, scenes, centre)
+        score = trial.score + posture
+        distance = np.linalg.norm(poses[:, :3, 3], axis=1)
+        if posture == 0.0 and (np.linalg.norm(centre, axis=1) < 0.1 * distance).mean() >= 0.9:
+            score -= _AT_HOME
         if score < best.score:
             best = replace(trial, score=score)
     if best.share >= (0.5 if best.convention.is_right else 0.6):
@@ -543,17 +555,17 @@ def _posture(
 ) -> float:
     """How oddly the cameras of a rig would be held: rolled, below the scene, in a world whose up is not z."""
     up = rig_up(poses)
-    roll = float(np.median(np.abs(rolls(poses, up.direction))))
-    directions = np.tile(up.direction, (len(poses), 1))
+    roll = float(np.quantile(np.abs(rolls(poses, up.direction)), _MOST_ROLLS))
+    directions, own_worlds = np.tile(up.direction, (len(poses), 1)), False
     if roll > _LEVEL and scenes.max() > 0:
         own = np.zeros((len(poses), 3))
         for scene in range(int(scenes.max()) + 1):
             here = scenes == scene
             own[here] = rig_up(poses[here]).direction
-        own_roll = float(np.median(np.abs(rolls(poses, own))))
+        own_roll = float(np.quantile(np.abs(rolls(poses, own)), _MOST_ROLLS))
         # As many ups as scenes fit better as a matter of course.
         if own_roll < 0.5 * roll:
-            roll, directions = own_roll, own
+            roll, directions, own_worlds = own_roll, own, True
     offset = poses[:, :3, 3] - centre
     height = np.einsum("ni,ni->n", offset, directions)
     below = float((height < -0.1 * np.linalg.norm(offset, axis=1)).mean()) > 0.5
@@ -561,6 +573,8 @@ def _posture(
     near = np.median(tilts, axis=0) < max(5.0, min(3.0 * up.uncertainty_degrees, _MOST_UNCERTAIN))
     axis = next((name for name, close in zip(UP_DIRECTIONS, near, strict=True) if close), None)
     world = {"z": 0.0, "y": 0.3, "-y": 0.3}.get(axis or "", 0.5)
+    # One world for all scenes is likelier than one for each, unless it is the only one that fits.
+    world += 0.6 if own_worlds else 0.0
     return min(1.5, max(0.0, roll - _LEVEL) / 20.0) + (0.8 if below else 0.0) + world
 
 
