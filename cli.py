@@ -250,8 +250,12 @@ def evaluate(
 @click.option("--scenes", type=int, help="How many; default: the preset's published number.")
 @click.option("--split", type=click.Choice(["train", "test"]), default="train", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="0 is a seed.")
-@click.option("--shapes", type=int, help="Distinct shapes to draw from; default: the preset's.")
-@click.option("--bgs", type=int, help="Distinct floors to draw from; default: the preset's.")
+@click.option(
+    "--shapes", type=int, help="Distinct shapes to draw from; default: the preset's, or what --meshes offers."
+)
+@click.option(
+    "--bgs", type=int, help="Distinct floors to draw from; default: the preset's, or what --textures offers."
+)
 @click.option("--views", type=int, help="Pictures of a scene; default: the preset's.")
 @click.option(
     "--size",

@@ -320,13 +320,7 @@ class Catalogue:
         Raises:
             InputError: nothing of that name, or fewer shapes than asked for.
         """
-        if count < 1:
-            raise InputError(f"--shapes must be at least 1, found {count}.")
-        shapes: list[ShapeAsset] = []
-        for asset in islice(self.usable_shapes(shape_source, seed), count):
-            shapes.append(asset)
-            if progress is not None:
-                progress(len(shapes), count)
+        shapes = self.offered_shapes(shape_source, count, seed, progress)
         if len(shapes) < count:
             dropped = (
                 f" ({len(self.dropped)} more can't be used; `objnerf assets check` says why)"
@@ -336,6 +330,32 @@ class Catalogue:
             raise InputError(
                 f"{count} shapes were asked for, and {shape_source!r} offers {len(shapes)}{dropped}. "
                 f"Ask for at most --shapes {len(shapes)}, or offer more with --meshes or --shapenet-root."
+            )
+        return shapes
+
+    def offered_shapes(
+        self,
+        shape_source: str,
+        count: int,
+        seed: int,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[ShapeAsset]:
+        """`count` different shapes, or as many as there are; otherwise as `shapes`.
+
+        Raises:
+            InputError: nothing of that name, or none of its files can be used.
+        """
+        if count < 1:
+            raise InputError(f"--shapes must be at least 1, found {count}.")
+        shapes: list[ShapeAsset] = []
+        for asset in islice(self.usable_shapes(shape_source, seed), count):
+            shapes.append(asset)
+            if progress is not None:
+                progress(len(shapes), count)
+        if not shapes:
+            raise InputError(
+                f"none of the {len(self.dropped)} files that stand in for {shape_source!r} can be used; "
+                "`objnerf assets check` with the same folders says why."
             )
         return shapes
 
@@ -477,19 +497,40 @@ class Catalogue:
         Raises:
             InputError: an image folder was given and holds fewer.
         """
+        floors = self.offered_floors(count)
+        if len(floors) < count:
+            raise InputError(
+                f"{count} backgrounds were asked for, and {self._image_folders()} offers {len(floors)} "
+                f"usable images. Ask for at most --bgs {len(floors)}, or add images (PNG, JPEG, "
+                "WebP, BMP or TIFF)."
+            )
+        return floors
+
+    def offered_floors(self, count: int) -> list[FloorAsset]:
+        """`count` different floors, or as many as there are; otherwise as `floors`.
+
+        Raises:
+            InputError: an image folder was given, and none of its images can be used.
+        """
         if count < 1:
             raise InputError(f"--bgs must be at least 1, found {count}.")
-        images = [
-            entry
-            for entry in self.manifest.floors
-            if isinstance(entry, ImageSurfaces) and self._is_given(entry)
-        ]
+        images = self._given_images()
         if images:
             return self._image_floors(images, count)
         return [
             FloorAsset.model_validate(_painted(entry, f"floor/{family}", FLOOR_FAMILIES[family], variant))
             for entry, family, variant in islice(_in_turn(self.manifest.floors), count)
         ]
+
+    def _given_images(self) -> list[ImageSurfaces]:
+        return [
+            entry
+            for entry in self.manifest.floors
+            if isinstance(entry, ImageSurfaces) and self._is_given(entry)
+        ]
+
+    def _image_folders(self) -> str:
+        return ", ".join(str(self._folder(entry)) for entry in self._given_images())
 
     def walls(self, count: int) -> list[WallAsset]:
         """`count` different wall coverings; a longer list begins with the shorter one."""
@@ -614,13 +655,9 @@ class Catalogue:
                         tile_size=entry.tile_size * (2 if verdict.mirrored else 1),
                     )
                 )
-        if len(floors) < count:
-            folders = ", ".join(str(self._folder(entry)) for entry in entries)
+        if not floors:
             raise InputError(
-                f"{count} backgrounds were asked for, and {folders} offers {len(floors)} usable images. "
-                f"Ask for at most --bgs {len(floors)}, or add images (PNG, JPEG, WebP, BMP or TIFF)."
-                if floors
-                else f"--textures: no usable image (PNG, JPEG, WebP, BMP or TIFF) below {folders}."
+                f"--textures: no usable image (PNG, JPEG, WebP, BMP or TIFF) below {self._image_folders()}."
             )
         return floors
 

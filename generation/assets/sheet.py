@@ -190,16 +190,16 @@ def draw_sheet(
     Args:
         catalogue: where they are from.
         shape_source: entry or family of the manifest.
-        shapes: how many shapes, 0 for none.
-        floors: how many floors (and half as many walls), 0 for none.
+        shapes: how many shapes, or as many as there are; 0 for none.
+        floors: how many floors (and half as many walls), or as many as there are; 0 for none.
         seed: which shapes.
         size: pixels of a picture.
         progress: called with (pictures so far, pictures in all).
     Raises:
-        InputError: the catalogue offers fewer.
+        InputError: nothing was asked for, or nothing of it can be used.
     """
-    chosen = catalogue.shapes(shape_source, shapes, seed) if shapes else []
-    grounds = catalogue.floors(floors) if floors else []
+    chosen = catalogue.offered_shapes(shape_source, shapes, seed) if shapes else []
+    grounds = catalogue.offered_floors(floors) if floors else []
     coverings = catalogue.walls(-(-floors // 2)) if floors else []
     total, done = len(chosen) + len(grounds) + len(coverings), 0
     sections = []

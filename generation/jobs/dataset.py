@@ -19,7 +19,7 @@ from generation.assets.catalogue import ShapeAsset, SurfaceAsset
 from generation.jobs.local import LocalWorker, Worker, work
 from generation.jobs.orders import Answer, AssetFolders, Order, WorkerSetup
 from generation.plan.cameras import check_views
-from generation.plan.plan import PlacementError, ScenePlan, Stock, plan_scene
+from generation.plan.plan import PlacementError, ScenePlan, Stock, fit_request, plan_scene
 from generation.plan.request import GenerationRequest
 from objnerf.dataset.card import (
     CARD_NAME,
@@ -148,7 +148,7 @@ def generate_dataset(
     interruptions, workers, shards and machines in any mix give the same bytes.
 
     Args:
-        request: what to make.
+        request: what to make, with as many shapes and backgrounds as there are (see `fit_request`).
         out: folder of the dataset; made when missing.
         assets: where assets lie.
         workers: processes at a time; None for one a core.
@@ -165,7 +165,11 @@ def generate_dataset(
     """
     assets = assets or AssetFolders()
     check_views(request.preset.cameras, request.views)
-    stock = Stock.draw(assets.load(), request)
+    catalogue = assets.load()
+    request, notes = fit_request(request, catalogue)
+    for note in notes:
+        logger.warning("%s", note)
+    stock = Stock.draw(catalogue, request)
     if plan_only:
         return plan_dataset(request, stock, out, shard, progress)
     check_blender()

@@ -20,7 +20,7 @@ from objnerf.dataset.card import FORMAT_VERSION
 from objnerf.dataset.names import make_view_stem
 from objnerf.errors import InputError
 
-__all__ = ["ObjectPlan", "PlacementError", "ScenePlan", "Stock", "ViewPlan", "plan_scene"]
+__all__ = ["ObjectPlan", "PlacementError", "ScenePlan", "Stock", "ViewPlan", "fit_request", "plan_scene"]
 
 #: Wall coverings to draw from; walls are no option of their own.
 N_WALLS = 12
@@ -165,6 +165,51 @@ class Stock:
         floors = catalogue.floors(request.backgrounds) if preset.room.floors == "floors" else []
         walls = catalogue.walls(N_WALLS) if preset.room.walls else []
         return cls(catalogue, tuple(shapes), tuple(floors), tuple(walls))
+
+
+def fit_request(
+    request: GenerationRequest, catalogue: Catalogue
+) -> tuple[GenerationRequest, tuple[str, ...]]:
+    """The request with no more shapes and backgrounds than the user's folders offer.
+
+    A preset's counts are those of the published sets; a folder of eleven meshes offers eleven. What is left
+    is a plain request, so that a dataset is resumed, and its command repeated, with the counts it really has.
+    Shapes of disjoint splits are left alone: fewer of them for one split would change the other.
+
+    Returns:
+        The request to use, and one sentence about each count that was lowered.
+    Raises:
+        InputError: nothing of the preset's kind is offered, or nothing of it can be used.
+    """
+    preset, roots = request.preset, catalogue.roots
+    changes: dict[str, int] = {}
+    notes = []
+    if preset.split_shapes == "shared":
+        source = preset.objects.source
+        shapes = len(catalogue.offered_shapes(source, request.shapes, request.seed))
+        if shapes < request.shapes:
+            changes["shapes"] = shapes
+            given = [
+                f"{option} {folder}"
+                for option, folder in (("--meshes", roots.meshes), ("--shapenet-root", roots.shapenet))
+                if folder is not None
+            ]
+            offerer = " and ".join(given) or repr(source)
+            notes.append(
+                f"usable shapes in {offerer}: {shapes}, of the {request.shapes} wanted. All are used"
+            )
+    if preset.room.floors == "floors":
+        floors = len(catalogue.offered_floors(request.backgrounds))
+        if floors < request.backgrounds:
+            changes["backgrounds"] = floors
+            offerer = "the manifest's floors" if roots.textures is None else f"--textures {roots.textures}"
+            notes.append(
+                f"usable images in {offerer}: {floors}, of the {request.backgrounds} backgrounds wanted. "
+                "All are used"
+            )
+    elif roots.textures is not None:
+        notes.append(f"--textures is not used: the floor of preset {preset.name} is plain, without textures")
+    return request.model_copy(update=changes), tuple(notes)
 
 
 def plan_scene(request: GenerationRequest, stock: Stock, scene: int, attempt: int = 0) -> ScenePlan:

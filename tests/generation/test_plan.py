@@ -4,16 +4,19 @@ import contextlib
 import itertools
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import manifold3d
 import numpy as np
 import pytest
 import shapely
+import trimesh
+from PIL import Image
 
-from generation.assets.catalogue import build_mesh
+from generation.assets.catalogue import Catalogue, build_mesh
 from generation.plan.cameras import max_views, plan_cameras
 from generation.plan.placement import Placed, PlacementError, place, placed_footprint
-from generation.plan.plan import ScenePlan, Stock, plan_scene
+from generation.plan.plan import ScenePlan, Stock, fit_request, plan_scene
 from generation.plan.preset import load_preset, preset_names
 from generation.plan.request import build_request
 from generation.plan.seeds import Stream, stream_rng
@@ -303,3 +306,64 @@ def test_disjoint_splits_of_too_few_shapes_are_refused(setting):
     assert len(disjoint(setting, "clevr-567", "train", 3)[1].shapes) == 3
     with pytest.raises(InputError, match="split_shapes: disjoint keeps 3 shapes for train"):
         disjoint(setting, "clevr-567", "test", 3)
+
+
+def boxes(folder: Path, count: int) -> Path:
+    """A folder of so many different boxes."""
+    folder.mkdir()
+    for number in range(count):
+        trimesh.creation.box(extents=(1 + number / 1000, 1, 0.8)).export(folder / f"box{number:03}.obj")
+    return folder
+
+
+def tiles(folder: Path, count: int) -> Path:
+    """A folder of so many images."""
+    folder.mkdir()
+    for number in range(count):
+        Image.new("RGB", (16, 16), (10 * number, 90, 90)).save(folder / f"tile{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize(("count", "used"), [(1, 1), (11, 11), (40, 30)])
+def test_counts_fit_what_the_users_folders_offer(tmp_path: Path, count: int, used: int) -> None:
+    catalogue = Catalogue.load(
+        meshes=boxes(tmp_path / "meshes", count),
+        textures=tiles(tmp_path / "tiles", 3),
+        cache_dir=tmp_path / "cache",
+    )
+    fitted, notes = fit_request(build_request("room-diverse", scenes=2, shapes=30), catalogue)
+    assert (fitted.shapes, fitted.backgrounds) == (used, 3)
+    # 30 shapes and 50 backgrounds were wanted: a note for each that is not there
+    assert [f"usable shapes in --meshes {tmp_path / 'meshes'}: {used}," in note for note in notes] == (
+        [True, False] if used < 30 else [False]
+    )
+    assert f"--textures {tmp_path / 'tiles'}: 3, of the 50 backgrounds wanted" in notes[-1]
+    stock = Stock.draw(catalogue, fitted)
+    assert (len(stock.shapes), len(stock.floors)) == (used, 3)
+    assert {item.asset for item in plan_scene(fitted, stock, 0).objects} <= {s.id for s in stock.shapes}
+    # what fits stays as it is: a dataset is resumed with the counts it was made with
+    assert fit_request(fitted, catalogue) == (fitted, ())
+
+
+def test_counts_are_left_alone_where_there_is_enough(setting: Callable) -> None:
+    request, stock = setting("room-diverse")
+    assert fit_request(request, stock.catalogue) == (request, ())
+    more, notes = fit_request(build_request("clevr-567", scenes=1, shapes=9), stock.catalogue)
+    assert more.shapes == 3
+    assert notes == ("usable shapes in 'primitives': 3, of the 9 wanted. All are used",)
+
+
+def test_textures_for_a_plain_floor_are_said_to_be_left_out(tmp_path: Path) -> None:
+    catalogue = Catalogue.load(textures=tiles(tmp_path / "tiles", 1), cache_dir=tmp_path / "cache")
+    request = build_request("clevr-567", scenes=1)
+    fitted, (note,) = fit_request(request, catalogue)
+    assert fitted == request
+    assert note.startswith("--textures is not used: the floor of preset clevr-567 is plain")
+
+
+def test_a_folder_of_which_nothing_can_be_used_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "meshes").mkdir()
+    (tmp_path / "meshes" / "broken.glb").write_bytes(b"glTF nothing")
+    catalogue = Catalogue.load(meshes=tmp_path / "meshes", cache_dir=tmp_path / "cache")
+    with pytest.raises(InputError, match="none of the 1 files that stand in for 'furniture' can be used"):
+        fit_request(build_request("room-diverse", scenes=1), catalogue)
