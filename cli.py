@@ -84,6 +84,21 @@ _DATASET_OR_DEFAULT = click.argument(
 )
 
 
+def _scale_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The five numbers of ``objnerf.dataset.SceneScale``, None where the user does not state them."""
+    for option in (
+        click.option("--focal-ratio", type=float, nargs=2, metavar="X Y", help="fx / width and fy / height."),
+        click.option("--obj-scale", type=float, help="Half side of the locality box, world units."),
+        click.option(
+            "--nss-scale", type=float, help="World units are divided by this before they reach a network."
+        ),
+        click.option("--far", type=float, help="Planar depth of the last sample, world units."),
+        click.option("--near", type=float, help="Planar depth of the first sample, world units."),
+    ):
+        command = option(command)
+    return command
+
+
 def _parse_size(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[int, int]:
     """``192x144``: width and height in pixels."""
     width, _, height = value.lower().partition("x")
@@ -549,11 +564,7 @@ def assets_fetch(names: tuple[str, ...], assets: Path | None, folder: Path) -> N
     "--recipe", "source", metavar="NAME|FILE", help="A recipe of the package, or a YAML file. [default: tiny]"
 )
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder. [default: runs/DATASET-RECIPE]")
-@click.option("--near", type=float, help="Planar depth of the first sample, world units.")
-@click.option("--far", type=float, help="Planar depth of the last sample, world units.")
-@click.option("--nss-scale", type=float, help="World units are divided by this before they reach a network.")
-@click.option("--obj-scale", type=float, help="Half side of the locality box, world units.")
-@click.option("--focal-ratio", type=float, nargs=2, help="fx / width and fy / height.", metavar="X Y")
+@_scale_options
 @click.option(
     "--fixed-locality/--azimuth-locality",
     default=None,
@@ -661,11 +672,7 @@ def train(
 @click.option("--strict", is_flag=True, help="Exit with 1 on warnings too.")
 @click.option("--only", default="", callback=_parse_list, help="Ids of checks, or POSE for all POSE-… ones.")
 @click.option("--skip", default="", callback=_parse_list, help="Ids of checks to leave out.")
-@click.option("--near", type=float, help="Nearest planar depth that training samples, world units.")
-@click.option("--far", type=float, help="Farthest planar depth that training samples, world units.")
-@click.option("--nss-scale", type=float, help="World units are divided by it before they reach a network.")
-@click.option("--obj-scale", type=float, help="Half side of the locality box, world units.")
-@click.option("--focal-ratio", type=(float, float), default=None, help="fx / width and fy / height.")
+@_scale_options
 @click.option("--num-slots", type=click.IntRange(min=1), help="Slots of the model, background included.")
 @click.option("--sample", type=click.IntRange(min=1), help="Open the pictures of this many scenes only.")
 @click.option("--photo", is_flag=True, help="Compare feature matches with the poses (extra: photo).")

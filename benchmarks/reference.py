@@ -31,12 +31,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO, look_at
-from objnerf.models import UORF, SceneGeometry, UorfConfig
+from objnerf.dataset.cameras import look_at
+from objnerf.dataset.card import SceneScale
+from objnerf.models import UORF, UorfConfig
 from objnerf.models.fields import fourier_features
 from objnerf.rendering.rays import camera_directions, points_on_rays, uniform_depths, world_rays
 
-GEOMETRY = SceneGeometry(near=6.0, far=20.0, nss_scale=7.0, obj_scale=4.5, focal_ratio=REFERENCE_FOCAL_RATIO)
+GEOMETRY = SceneScale()
 DISTANCE, ELEVATION = 12.39, 40.3
 """Of the camera in the format's documentation, world units and degrees."""
 

@@ -16,8 +16,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from objnerf.dataset.card import SceneScale
 from objnerf.models.reference_checkpoint import load_reference
-from objnerf.models.scene import UORF, SceneGeometry
+from objnerf.models.scene import UORF
 from objnerf.rendering.rays import (
     azimuth_rotation,
     camera_directions,
@@ -59,7 +60,7 @@ CASES = [
 
 def _load(folder: Path, fixed_locality: bool = False) -> UORF:
     config = json.loads((folder / "config.json").read_text())
-    geometry = SceneGeometry(
+    geometry = SceneScale(
         near=float(config["near"]),
         far=float(config["far"]),
         nss_scale=float(config["nss_scale"]),

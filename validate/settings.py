@@ -3,17 +3,8 @@
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO
-from objnerf.dataset.card import DatasetCard
+from objnerf.dataset.card import UORF_SCALE, DatasetCard, SceneScale
 from objnerf.errors import InputError
-
-REFERENCE_NEAR = 6.0
-REFERENCE_FAR = 20.0
-REFERENCE_NSS_SCALE = 7.0
-REFERENCE_OBJ_SCALE = 4.5
-
-#: Camera distance at which these values are meant, world units.
-REFERENCE_DISTANCE = 12.39
 
 #: Where a setting came from.
 OPTION, VIEWS, CARD, REFERENCE = "option", "_intrinsics.txt", "dataset.yaml", "reference"
@@ -33,17 +24,17 @@ class Settings:
             ``_intrinsics.txt``, the views' own files.
     """
 
-    near: float = REFERENCE_NEAR
-    far: float = REFERENCE_FAR
-    nss_scale: float = REFERENCE_NSS_SCALE
-    obj_scale: float = REFERENCE_OBJ_SCALE
-    focal_ratio: tuple[float, float] = REFERENCE_FOCAL_RATIO
+    near: float = UORF_SCALE.near
+    far: float = UORF_SCALE.far
+    nss_scale: float = UORF_SCALE.nss_scale
+    obj_scale: float = UORF_SCALE.obj_scale
+    focal_ratio: tuple[float, float] = UORF_SCALE.focal_ratio
     num_slots: int | None = None
     source: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Values and sources, for the reports."""
-        names = ("near", "far", "nss_scale", "obj_scale", "focal_ratio", "num_slots")
+        names = (*SceneScale.model_fields, "num_slots")
         return {
             name: {"value": getattr(self, name), "source": self.source.get(name, REFERENCE)}
             for name in names
@@ -59,7 +50,7 @@ def resolve_settings(card: DatasetCard | None, options: dict[str, Any]) -> Setti
     """
     values: dict[str, Any] = {}
     source: dict[str, str] = {}
-    for name in ("near", "far", "nss_scale", "obj_scale", "focal_ratio", "num_slots"):
+    for name in (*SceneScale.model_fields, "num_slots"):
         option = options.get(name)
         from_card = getattr(card, name, None) if card is not None else None
         if option is not None:

@@ -3,11 +3,12 @@
 import numpy as np
 
 from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO, box_corners
+from objnerf.dataset.card import UORF_CAMERA_DISTANCE, UORF_SCALE
 from validate.checks.boxes import box_shares
 from validate.checks.images import usual_size
 from validate.checks.world import camera_distances, scale_is_off
 from validate.findings import Suggestion
-from validate.settings import OPTION, REFERENCE_DISTANCE, REFERENCE_NSS_SCALE, REFERENCE_OBJ_SCALE
+from validate.settings import OPTION
 from validate.survey import Survey
 
 #: What is left around measured extents.
@@ -34,6 +35,10 @@ def _number(suggestion: Suggestion) -> float:
     return suggestion.value
 
 
+def _usual(published: float, distance: float) -> str:
+    return f"{published:g} at uORF's camera distance {UORF_CAMERA_DISTANCE:g}, here {distance:.4g}"
+
+
 def _round(value: float, digits: int = 3) -> float:
     """To so many significant digits."""
     return float(f"{value:.{digits}g}")
@@ -53,10 +58,8 @@ def _nss_scale(survey: Survey, distance: float) -> Suggestion:
     ratio = distance / current
     if survey.limits.scale_low <= ratio <= survey.limits.scale_high:
         return Suggestion(current, f"suits cameras at {distance:.4g} units (median)")
-    value = _round(REFERENCE_NSS_SCALE * distance / REFERENCE_DISTANCE)
-    return Suggestion(
-        value, f"{REFERENCE_NSS_SCALE:g} at the reference's camera distance 12.39, here {distance:.4g}"
-    )
+    value = _round(UORF_SCALE.nss_scale * distance / UORF_CAMERA_DISTANCE)
+    return Suggestion(value, _usual(UORF_SCALE.nss_scale, distance))
 
 
 def _obj_scale(survey: Survey, distance: float) -> Suggestion:
@@ -65,8 +68,8 @@ def _obj_scale(survey: Survey, distance: float) -> Suggestion:
     start = current
     reason = ""
     if scale_is_off(survey):
-        start = _round(REFERENCE_OBJ_SCALE * distance / REFERENCE_DISTANCE)
-        reason = f"{REFERENCE_OBJ_SCALE:g} at the reference's camera distance 12.39, here {distance:.4g}"
+        start = _round(UORF_SCALE.obj_scale * distance / UORF_CAMERA_DISTANCE)
+        reason = _usual(UORF_SCALE.obj_scale, distance)
     objects = _objects(survey)
     reach = 0.0
     if objects is not None:

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from objnerf.dataset import names
-from objnerf.dataset.card import DatasetCard
+from objnerf.dataset.card import UORF_CAMERA_DISTANCE, UORF_SCALE, DatasetCard
 from objnerf.dataset.index import Dataset, View
 from validate.diagnosis import Convention, Diagnosis, diagnose
 from validate.findings import Finding, Severity
@@ -24,7 +24,7 @@ from validate.geometry import axis_misses, off_axis_angles, scene_focuses
 from validate.lenses import Lenses
 from validate.pictures import Pictures
 from validate.reading import MatrixText, read_matrix_text
-from validate.settings import REFERENCE_DISTANCE, REFERENCE_OBJ_SCALE, Limits, Settings
+from validate.settings import Limits, Settings
 from validate.workers import Workers
 
 if TYPE_CHECKING:
@@ -401,7 +401,7 @@ def find_centring(
     n_scenes: int,
     obj_scale: float,
     limits: Limits,
-    distance: float = REFERENCE_DISTANCE,
+    distance: float = UORF_CAMERA_DISTANCE,
 ) -> Centring:
     """Where the cameras of each scene look, and how far from the origin beyond doubt.
 
@@ -493,7 +493,7 @@ def _centring_unit(
     distances = distances[np.isfinite(distances)]
     if not len(distances):
         return obj_scale
-    usual = REFERENCE_OBJ_SCALE * float(np.median(distances)) / REFERENCE_DISTANCE
+    usual = UORF_SCALE.obj_scale * float(np.median(distances)) / UORF_CAMERA_DISTANCE
     return obj_scale if usual == 0.0 or 1 / 3 < obj_scale / usual < 3 else usual
 
 

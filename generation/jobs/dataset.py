@@ -407,15 +407,10 @@ def _remove_dataset(out: Path) -> None:
 def make_card(request: GenerationRequest, stock: Stock) -> DatasetCard:
     """`dataset.yaml` of a request: the same on every machine and shard."""
     preset = request.preset
-    ratio = request.intrinsics.focal_ratio
     shared = preset.split_shapes == "shared"
     content = {
         "image_size": (request.width, request.height),
-        "focal_ratio": ratio,
-        "near": preset.near,
-        "far": request.far,
-        "nss_scale": preset.nss_scale,
-        "obj_scale": preset.obj_scale,
+        **request.scale.model_dump(),
         "scenes": request.scenes,
         "views_per_scene": request.views,
         "split": request.split,

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from generation.plan.preset import Preset, Split, load_preset
 from objnerf.dataset.cameras import Intrinsics
-from objnerf.dataset.card import describe_validation_error
+from objnerf.dataset.card import SceneScale, describe_validation_error
 from objnerf.errors import InputError
 
 PassName = Literal["depth", "mask", "normal", "albedo", "amodal"]
@@ -53,6 +53,18 @@ class GenerationRequest(BaseModel):
         """
         focal = self.preset.cameras.lens / self.preset.cameras.sensor * max(self.width, self.height)
         return Intrinsics(self.width, self.height, focal, focal)
+
+    @property
+    def scale(self) -> SceneScale:
+        """What a model has to know of the dataset: the preset's values; ``far`` and lens fit the size."""
+        preset = self.preset
+        return SceneScale(
+            near=preset.near,
+            far=self.far,
+            nss_scale=preset.nss_scale,
+            obj_scale=preset.obj_scale,
+            focal_ratio=self.intrinsics.focal_ratio,
+        )
 
     @property
     def far(self) -> float:

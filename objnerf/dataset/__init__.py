@@ -1,7 +1,7 @@
 """The on-disk dataset format: names, cameras, index, files and cards. Needs neither torch nor bpy."""
 
 from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO, Intrinsics, Pinhole
-from objnerf.dataset.card import DatasetCard, SceneCard, read_card, write_card
+from objnerf.dataset.card import DatasetCard, SceneCard, SceneScale, read_card, write_card
 from objnerf.dataset.index import Dataset, Scene, View, open_dataset, scan_dataset
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Pinhole",
     "Scene",
     "SceneCard",
+    "SceneScale",
     "View",
     "open_dataset",
     "read_card",

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import yaml
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO
 from objnerf.dataset.files import write_text
 from objnerf.errors import InputError
 
@@ -21,6 +22,41 @@ SCENE_FOLDER = "scenes"
 FORMAT_VERSION = 1
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class SceneScale(BaseModel):
+    """The five numbers that a dataset and the models trained on it have to agree on.
+
+    The defaults are the published values of uORF's datasets.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    near: Positive = Field(default=6.0, description="planar depth of the first sample, world units")
+    far: Positive = Field(default=20.0, description="planar depth of the last sample, world units")
+    nss_scale: Positive = Field(
+        default=7.0, description="world units are divided by this before they reach a network"
+    )
+    obj_scale: Positive = Field(default=4.5, description="half side of the locality box, world units")
+    focal_ratio: tuple[Positive, Positive] = Field(
+        default=REFERENCE_FOCAL_RATIO, description="(fx / width, fy / height) of the images"
+    )
+
+    @model_validator(mode="after")
+    def _near_before_far(self) -> "SceneScale":
+        if self.near >= self.far:
+            raise ValueError(f"near must be smaller than far, but near is {self.near} and far is {self.far}")
+        return self
+
+    @property
+    def depth_range(self) -> float:
+        """far - near, world units: the unit of length of densities."""
+        return self.far - self.near
+
+
+#: The published values of uORF's datasets, and the distance from the origin at which its cameras stand.
+UORF_SCALE = SceneScale()
+UORF_CAMERA_DISTANCE = 12.39
 
 
 class AssetUse(BaseModel):
@@ -35,21 +71,20 @@ class AssetUse(BaseModel):
 
 
 class DatasetCard(BaseModel):
-    """``dataset.yaml``: what a program needs to know beyond the files, and what a person wants to know."""
+    """``dataset.yaml``: what a program needs to know beyond the files, and what a person wants to know.
+
+    The fields of `SceneScale` are None where the file does not hold them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     format_version: int = Field(default=FORMAT_VERSION, ge=1)
     image_size: tuple[int, int] | None = Field(default=None, description="width and height in pixels")
-    focal_ratio: tuple[Positive, Positive] | None = Field(
-        default=None, description="focal lengths as shares: fx / width, fy / height"
-    )
-    near: Positive | None = Field(default=None, description="nearest planar depth to sample, world units")
-    far: Positive | None = Field(default=None, description="farthest planar depth to sample, world units")
-    nss_scale: Positive | None = Field(
-        default=None, description="world units are divided by it before they reach a network"
-    )
-    obj_scale: Positive | None = Field(default=None, description="half side of the locality box, world units")
+    focal_ratio: tuple[Positive, Positive] | None = None
+    near: Positive | None = None
+    far: Positive | None = None
+    nss_scale: Positive | None = None
+    obj_scale: Positive | None = None
     scenes: int | None = Field(default=None, ge=0, description="number of scenes")
     views_per_scene: int | None = Field(default=None, ge=1)
     split: Literal["train", "test"] | None = Field(default=None, description="which split this folder is")
@@ -60,6 +95,12 @@ class DatasetCard(BaseModel):
     versions: dict[str, str] | None = Field(default=None, description="package and Blender versions")
     assets: list[AssetUse] | None = None
     command: str | None = Field(default=None, description="the command that made the dataset")
+
+    @property
+    def stated_scale(self) -> dict[str, Any]:
+        """The fields of `SceneScale` that the file holds."""
+        stated = {name: getattr(self, name) for name in SceneScale.model_fields}
+        return {name: value for name, value in stated.items() if value is not None}
 
 
 #: What ``conventions`` says in every dataset that this package writes.

@@ -505,7 +505,7 @@ def _fixed_key(model: SceneModel, settings: RenderSettings, has_lpips: bool, fig
     digest = hashlib.sha256()
     plain = {key: value for key, value in asdict(settings).items() if key != "chunk_rays"}
     digest.update(
-        json.dumps([SCORES_VERSION, plain, asdict(model.geometry), has_lpips, list(figures)]).encode()
+        json.dumps([SCORES_VERSION, plain, model.geometry.model_dump(), has_lpips, list(figures)]).encode()
     )
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())

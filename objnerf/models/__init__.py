@@ -1,13 +1,13 @@
 """Scene models: images in, slots out, slots rendered. ``build_model`` makes the one a recipe asks for."""
 
+from objnerf.dataset.card import SceneScale
 from objnerf.models.config import ModelConfig, UorfConfig, VolumesConfig
-from objnerf.models.scene import UORF, SceneCode, SceneGeometry, SceneModel
+from objnerf.models.scene import UORF, SceneCode, SceneModel
 
 __all__ = [
     "UORF",
     "ModelConfig",
     "SceneCode",
-    "SceneGeometry",
     "SceneModel",
     "UorfConfig",
     "VolumesConfig",
@@ -15,7 +15,7 @@ __all__ = [
 ]
 
 
-def build_model(config: ModelConfig, geometry: SceneGeometry) -> SceneModel:
+def build_model(config: ModelConfig, geometry: SceneScale) -> SceneModel:
     """The model that a recipe's ``model`` section describes, freshly initialised.
 
     Args:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from objnerf.dataset.card import SceneScale
 from objnerf.errors import InputError
 from objnerf.models.config import UorfConfig
-from objnerf.models.scene import UORF, SceneGeometry
+from objnerf.models.scene import UORF
 from objnerf.models.weights import read_weights
 
 PARTS = ("Encoder", "SlotAttention", "Decoder")
@@ -15,7 +16,7 @@ PARTS = ("Encoder", "SlotAttention", "Decoder")
 
 def load_reference(
     folder: Path,
-    geometry: SceneGeometry,
+    geometry: SceneScale,
     *,
     num_slots: int,
     epoch: str = "latest",

@@ -13,34 +13,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from objnerf.dataset.card import SceneScale
 from objnerf.models.config import UorfConfig
 from objnerf.models.encoder import Encoder
 from objnerf.models.fields import Decoder
 from objnerf.models.slots import SlotAttention
 from objnerf.rendering.rays import azimuth_rotation, inside_box, points_on_rays
 from objnerf.rendering.volume import Rendering, SlotRendering, SlotSamples, composite
-
-
-@dataclass(frozen=True)
-class SceneGeometry:
-    """What a dataset fixes about space; lengths in world units."""
-
-    near: float
-    """Planar depth at which sampling starts."""
-    far: float
-    """Planar depth at which sampling ends; densities are per (far - near) of length."""
-    nss_scale: float
-    """World coordinates are divided by this before they enter a network."""
-    obj_scale: float
-    """Half side of the locality box centred on the world's origin."""
-    focal_ratio: tuple[float, float]
-    """(fx / width, fy / height)."""
-
-    @property
-    def depth_range(self) -> float:
-        """far - near: the unit of length of densities."""
-        return self.far - self.near
-
 
 # Spelled out because the run-time shape checks of the tests don't take typing.Self.
 Code = TypeVar("Code", bound="SceneCode")
@@ -133,7 +112,7 @@ class SceneModel(nn.Module):
         geometry: of the dataset.
     """
 
-    def __init__(self, geometry: SceneGeometry) -> None:
+    def __init__(self, geometry: SceneScale) -> None:
         super().__init__()
         self.geometry = geometry
 
@@ -291,7 +270,7 @@ class UORF(SceneModel):
         geometry: of the dataset.
     """
 
-    def __init__(self, config: UorfConfig, geometry: SceneGeometry) -> None:
+    def __init__(self, config: UorfConfig, geometry: SceneScale) -> None:
         super().__init__(geometry)
         self.config = config
         self.encoder = Encoder(config.z_dim, config.bottom)

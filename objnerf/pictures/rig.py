@@ -12,12 +12,10 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from objnerf.dataset.cameras import Intrinsics, box_corners, frustum_corners
+from objnerf.dataset.card import UORF_SCALE
 from objnerf.dataset.index import Dataset, Scene, View
 from objnerf.errors import InputError
 from objnerf.pictures.sheets import Colour
-
-#: The reference's locality box, for a dataset that does not say its own (half side, world units).
-DEFAULT_OBJ_SCALE = 4.5
 
 #: Colours that tell scenes (or, in one scene, views) apart; readable on white, distinct to the colour-blind.
 CAMERA_COLOURS: tuple[Colour, ...] = (
@@ -175,7 +173,8 @@ def read_rig(
         thumbnails = thumbnails // 2 if len(poses) <= 256 else 0
     card = dataset.card()
     if obj_scale is None:
-        obj_scale = card.obj_scale if card is not None and card.obj_scale is not None else DEFAULT_OBJ_SCALE
+        stated = None if card is None else card.obj_scale
+        obj_scale = UORF_SCALE.obj_scale if stated is None else stated
     groups = _groups([view for view, _, _ in poses])
     number_of_group = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     size = _image_size(dataset, poses[0][0])

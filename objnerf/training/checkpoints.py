@@ -16,9 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from objnerf.dataset.card import SceneScale
 from objnerf.dataset.files import atomic_path, write_text
 from objnerf.errors import InputError
-from objnerf.models import SceneGeometry, SceneModel, build_model
+from objnerf.models import SceneModel, build_model
 from objnerf.training.recipe import Recipe, read_run_config
 
 FORMAT_VERSION = 1
@@ -133,9 +134,9 @@ def checkpoint_path(run: Path, which: Which) -> Path:
     return run / "checkpoints" / f"{which}.safetensors"
 
 
-def scene_geometry(recipe: Recipe) -> SceneGeometry:
+def scene_geometry(recipe: Recipe) -> SceneScale:
     """What a model needs to know of the space that it works in."""
-    return SceneGeometry(**recipe.scale.model_dump(exclude={"own_intrinsics"}))
+    return SceneScale(**recipe.scale.model_dump(include=set(SceneScale.model_fields)))
 
 
 def _read(path: Path, tensors: bool = True) -> tuple[RunState, dict[str, Tensor]]:

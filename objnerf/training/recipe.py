@@ -31,7 +31,7 @@ from pydantic import (
     model_validator,
 )
 
-from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO
+from objnerf.dataset.card import SceneScale
 from objnerf.dataset.index import Dataset, open_dataset
 from objnerf.errors import InputError
 from objnerf.models.config import ModelConfig, UorfConfig
@@ -49,29 +49,14 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Scale(Section):
+class Scale(SceneScale):
     """How the dataset's world is measured. ``dataset.yaml`` is the default of all but the last."""
 
-    near: PositiveFloat = Field(6.0, description="planar depth of the first sample, world units")
-    far: PositiveFloat = Field(20.0, description="planar depth of the last sample, world units")
-    nss_scale: PositiveFloat = Field(
-        7.0, description="world units are divided by this before they reach a network"
-    )
-    obj_scale: PositiveFloat = Field(4.5, description="half side of the locality box, world units")
-    focal_ratio: tuple[PositiveFloat, PositiveFloat] = Field(
-        REFERENCE_FOCAL_RATIO, description="(fx / width, fy / height) of the images"
-    )
     own_intrinsics: bool = Field(
         True,
         description="see views that have intrinsics of their own (_intrinsics.txt) through these; "
         "--focal-ratio turns it off",
     )
-
-    @model_validator(mode="after")
-    def _near_before_far(self) -> "Scale":
-        if self.near >= self.far:
-            raise ValueError(f"near must be smaller than far, but near is {self.near} and far is {self.far}")
-        return self
 
 
 class Stage(Section):
@@ -453,7 +438,7 @@ def scale_of(dataset: Dataset) -> dict[str, Any]:
         InputError: one of these cannot be used.
     """
     card = dataset.card()
-    scale = {} if card is None else {name: getattr(card, name, None) for name in Scale.model_fields}
+    scale = {} if card is None else card.stated_scale
     if dataset.has_own_intrinsics:
         scale["focal_ratio"] = dataset.intrinsics(1, 1).focal_ratio
     return scale

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from objnerf.dataset import files, open_dataset
-from objnerf.dataset.card import CONVENTIONS, DatasetCard, read_card, write_card
+from objnerf.dataset.card import CONVENTIONS, DatasetCard, SceneScale, read_card, write_card
 from objnerf.errors import InputError
 
 #: Of a view with all that belongs to it.
@@ -108,3 +108,18 @@ def test_the_pose_and_labels_of_a_view(tmp_path):
     view = open_dataset(tmp_path).scenes[0].views[0]
     np.testing.assert_array_equal(view.pose(), np.eye(4))
     np.testing.assert_array_equal(view.labels(), [[0, 1], [0, 2]])
+
+
+def test_the_scale_is_declared_once_and_complete():
+    scale = SceneScale()
+    # docs/format.md states uORF's figures; the lens is 35 mm on a 32 mm wide sensor, at 4:3.
+    assert (scale.near, scale.far, scale.nss_scale, scale.obj_scale) == (6.0, 20.0, 7.0, 4.5)
+    assert scale.focal_ratio == pytest.approx((35 / 32, 35 / 32 * 4 / 3))
+    assert scale.depth_range == 14.0
+    with pytest.raises(ValueError, match="near must be smaller than far"):
+        SceneScale(near=5, far=4)
+
+
+def test_a_card_states_what_it_holds_of_the_scale_and_no_more():
+    assert DatasetCard(near=3.0, obj_scale=2.0).stated_scale == {"near": 3.0, "obj_scale": 2.0}
+    assert set(DatasetCard(**SceneScale().model_dump()).stated_scale) == set(SceneScale.model_fields)

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from objnerf.dataset.cameras import look_at
+from objnerf.dataset.card import SceneScale
 from objnerf.dataset.files import mask_from_labels, write_image, write_matrix, write_text
 from objnerf.dataset.names import make_view_stem, movement_name
 from objnerf.evaluation.scenes import RenderSettings, render_view
-from objnerf.models.scene import SceneCode, SceneGeometry, SceneModel
+from objnerf.models.scene import SceneCode, SceneModel
 from objnerf.rendering.rays import points_on_rays
 from objnerf.rendering.volume import Rendering, SlotRendering, SlotSamples, composite
 
@@ -103,7 +104,7 @@ class Balls(SceneModel):
         return self.balls[colours.index(found)]
 
 
-GEOMETRY = SceneGeometry(near=6.0, far=20.0, nss_scale=7.0, obj_scale=4.5, focal_ratio=(350 / 320, 350 / 240))
+GEOMETRY = SceneScale(near=6.0, far=20.0, nss_scale=7.0, obj_scale=4.5, focal_ratio=(350 / 320, 350 / 240))
 
 
 #: Small and quick; samples close enough that no ball falls between two.

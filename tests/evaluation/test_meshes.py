@@ -8,11 +8,12 @@ import pytest
 import torch
 import trimesh
 
+from objnerf.dataset.card import SceneScale
 from objnerf.evaluation.meshes import ground_mesh, slot_meshes, write_meshes
-from objnerf.models.scene import SceneCode, SceneGeometry, SceneModel
+from objnerf.models.scene import SceneCode, SceneModel
 from objnerf.rendering.volume import SlotSamples
 
-GEOMETRY = SceneGeometry(near=6.0, far=20.0, nss_scale=7.0, obj_scale=4.5, focal_ratio=(1.1, 1.5))
+GEOMETRY = SceneScale(near=6.0, far=20.0, nss_scale=7.0, obj_scale=4.5, focal_ratio=(1.1, 1.5))
 
 
 @dataclass(frozen=True)

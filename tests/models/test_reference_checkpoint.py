@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from objnerf.dataset.card import SceneScale
 from objnerf.errors import InputError
 from objnerf.models.config import UorfConfig
 from objnerf.models.reference_checkpoint import load_reference
-from objnerf.models.scene import UORF, SceneGeometry
+from objnerf.models.scene import UORF
 
-GEOMETRY = SceneGeometry(near=6.0, far=20.0, nss_scale=7.0, obj_scale=4.5, focal_ratio=(1.1, 1.5))
+GEOMETRY = SceneScale(near=6.0, far=20.0, nss_scale=7.0, obj_scale=4.5, focal_ratio=(1.1, 1.5))
 
 
 def _write(model: UORF, folder: Path, epoch: str = "latest") -> None:

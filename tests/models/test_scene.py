@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from objnerf.dataset.cameras import look_at
-from objnerf.models import UORF, SceneCode, SceneGeometry, UorfConfig, VolumesConfig, build_model
+from objnerf.dataset.card import SceneScale
+from objnerf.models import UORF, SceneCode, UorfConfig, VolumesConfig, build_model
 from objnerf.rendering.rays import camera_directions, uniform_depths, world_rays
 from objnerf.rendering.volume import Rendering
 
-GEOMETRY = SceneGeometry(near=6.0, far=20.0, nss_scale=7.0, obj_scale=4.5, focal_ratio=(350 / 320, 350 / 240))
+GEOMETRY = SceneScale(near=6.0, far=20.0, nss_scale=7.0, obj_scale=4.5, focal_ratio=(350 / 320, 350 / 240))
 
 
 def _poses(count: int, seed: int = 0) -> torch.Tensor:

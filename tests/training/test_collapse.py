@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from objnerf.models import UORF, ModelConfig, SceneCode, SceneGeometry, SceneModel, build_model
+from objnerf.dataset.card import SceneScale
+from objnerf.models import UORF, ModelConfig, SceneCode, SceneModel, build_model
 from objnerf.rendering.volume import Rendering
 from objnerf.training import loop
 from objnerf.training.collapse import (
@@ -181,7 +182,7 @@ def spoiling(spoil: Callable[[UORF], None], attempts: int) -> Callable[..., Scen
     """``build_model``, but the first ``attempts`` models are spoiled."""
     built = []
 
-    def build(config: ModelConfig, geometry: SceneGeometry) -> SceneModel:
+    def build(config: ModelConfig, geometry: SceneScale) -> SceneModel:
         model = build_model(config, geometry)
         built.append(model)
         if len(built) <= attempts:

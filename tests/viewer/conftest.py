@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from objnerf.dataset.cameras import look_at
+from objnerf.dataset.card import SceneScale
 from objnerf.dataset.files import write_image, write_matrix
 from objnerf.evaluation.evaluate import OpenedRun
-from objnerf.models.scene import SceneCode, SceneGeometry, SceneModel
+from objnerf.models.scene import SceneCode, SceneModel
 from objnerf.rendering.rays import points_on_rays
 from objnerf.rendering.volume import SlotSamples, composite
 from objnerf.training.recipe import load_recipe
@@ -28,7 +29,7 @@ class TwoBalls(SceneModel):
 
     def __init__(self) -> None:
         super().__init__(
-            SceneGeometry(near=6.0, far=20.0, nss_scale=7.0, obj_scale=4.5, focal_ratio=(1.1, 1.46))
+            SceneScale(near=6.0, far=20.0, nss_scale=7.0, obj_scale=4.5, focal_ratio=(1.1, 1.46))
         )
         self.weight = torch.nn.Parameter(torch.zeros(1))
 

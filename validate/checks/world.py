@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float
 
+from objnerf.dataset.card import UORF_CAMERA_DISTANCE, UORF_SCALE
 from validate.checks.registry import check
 from validate.findings import Finding
-from validate.settings import REFERENCE_DISTANCE, REFERENCE_NSS_SCALE
 from validate.survey import Survey
 
 
@@ -204,7 +204,7 @@ def world_scale(survey: Survey) -> Iterator[Finding]:
             f"camera distance / nss_scale is {ratio:.2g}, expected {limits.scale_low:g} … "
             f"{limits.scale_high:g}: a "
             "network's position encoding sees coordinates of the wrong size",
-            f"pass --nss-scale {median * REFERENCE_NSS_SCALE / REFERENCE_DISTANCE:.3g}",
+            f"pass --nss-scale {median * UORF_SCALE.nss_scale / UORF_CAMERA_DISTANCE:.3g}",
             count=len(distances),
             total=len(survey.views),
             mendable=True,

@@ -15,7 +15,7 @@ from jaxtyping import Float, Float32
 
 from objnerf.dataset import names
 from objnerf.dataset.cameras import box_pixel_share, camera_rays, ray_box, world_rays
-from objnerf.dataset.card import DatasetCard
+from objnerf.dataset.card import UORF_CAMERA_DISTANCE, UORF_SCALE, DatasetCard
 from objnerf.dataset.convert.ground import find_ground
 from objnerf.dataset.convert.posed import (
     Blob,
@@ -27,9 +27,6 @@ from objnerf.dataset.convert.posed import (
     depth_map,
 )
 from objnerf.dataset.rigid import Similarity, rig_focus, rig_up, turn_to_z
-
-#: The reference's settings, and the camera distance at which they are meant (docs/format.md).
-_DISTANCE, _NEAR, _FAR, _NSS_SCALE, _OBJ_SCALE = 12.39, 6.0, 20.0, 7.0, 4.5
 
 #: A world that is off by less than this stays as it is, unless a step is asked for.
 _LEVEL_ENOUGH = 2.0  # degrees
@@ -116,7 +113,10 @@ def _words(scenes: Sequence[PosedScene]) -> str:
         up, focus = rig_up(_poses(scene)), rig_focus(_poses(scene))
         level &= up.direction[2] > np.cos(np.radians(_STEEP)) and up.uncertainty_degrees <= _UNCERTAIN
         aside = float(np.linalg.norm(focus.point[:2]))
-        centred &= focus.is_crossing and aside <= _CENTRED_ENOUGH * _OBJ_SCALE * focus.distance / _DISTANCE
+        centred &= (
+            focus.is_crossing
+            and aside <= _CENTRED_ENOUGH * UORF_SCALE.obj_scale * focus.distance / UORF_CAMERA_DISTANCE
+        )
     words = ["right-handed", "z up, as the cameras were held" if level else "up is not known to be z"]
     words.append("origin at what the cameras look at" if centred else "origin as in the source")
     return ", ".join(words)
@@ -173,7 +173,10 @@ def _centred(scene: PosedScene, steps: WorldSteps, notes: list[str]) -> PosedSce
             )
     off = float(np.linalg.norm(origin))
     tilt = float(np.degrees(np.arccos(np.clip(turn[2, 2], -1.0, 1.0))))
-    small = off <= _CENTRED_ENOUGH * _OBJ_SCALE * focus.distance / _DISTANCE and tilt <= _LEVEL_ENOUGH
+    small = (
+        off <= _CENTRED_ENOUGH * UORF_SCALE.obj_scale * focus.distance / UORF_CAMERA_DISTANCE
+        and tilt <= _LEVEL_ENOUGH
+    )
     if small and not steps.centre:
         return scene
     tilted = f"; the ground was tilted by {tilt:.1f} degrees, and is level now" if tilt > 0.05 else ""
@@ -214,7 +217,7 @@ def _scales(distances: Sequence[float], steps: WorldSteps, notes: list[str]) -> 
         return [1.0] * len(distances)
     middle = float(np.median(distances))
     own = max(distances) > _ONE_UNIT * middle or min(distances) * _ONE_UNIT < middle
-    factors = [_DISTANCE / (distance if own else middle) for distance in distances]
+    factors = [UORF_CAMERA_DISTANCE / (distance if own else middle) for distance in distances]
     if steps.scale is None:
         factors = [1.0 if 1 / _SCALED_ENOUGH <= factor <= _SCALED_ENOUGH else factor for factor in factors]
     changed = sorted({factor for factor in factors if factor != 1.0})
@@ -285,8 +288,8 @@ def with_settings(posed: PosedScenes) -> PosedScenes:
     distance = float(np.median(np.linalg.norm(poses[:, :3, 3], axis=1)))
     if not distance > 0:
         return posed
-    unit = distance / _DISTANCE
-    half = _OBJ_SCALE * unit
+    unit = distance / UORF_CAMERA_DISTANCE
+    half = UORF_SCALE.obj_scale * unit
     # A few pixels are enough to measure what share of them sees the box.
     cameras = [posed.intrinsics_of(view).pinhole.at(32, 24) for view in views]
     # The least half side, in steps of 5 %, whose box covers enough of nearly all views.
@@ -297,9 +300,9 @@ def with_settings(posed: PosedScenes) -> PosedScenes:
         half *= 1.05
     rays = [world_rays(camera, pose) for camera, pose in zip(cameras, poses, strict=True)]
     enter, leave = (np.stack(ends) for ends in zip(*(ray_box(o, d, half) for o, d in rays), strict=True))
-    near = float(np.clip(_latest_near(enter, leave), 0.05 * distance, _NEAR * unit))
-    far = float(max(np.quantile(leave[leave > enter], 0.998), _FAR * unit))
-    found = {"near": near, "far": far, "nss_scale": _NSS_SCALE * unit, "obj_scale": half}
+    near = float(np.clip(_latest_near(enter, leave), 0.05 * distance, UORF_SCALE.near * unit))
+    far = float(max(np.quantile(leave[leave > enter], 0.998), UORF_SCALE.far * unit))
+    found = {"near": near, "far": far, "nss_scale": UORF_SCALE.nss_scale * unit, "obj_scale": half}
     card = (posed.card or DatasetCard()).model_copy(
         update={key: float(f"{value:.4g}") for key, value in found.items()}
     )

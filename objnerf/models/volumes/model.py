@@ -25,9 +25,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from objnerf.dataset.card import SceneScale
 from objnerf.errors import InputError
 from objnerf.models.config import VolumesConfig
-from objnerf.models.scene import NovelRays, SceneCode, SceneGeometry, SceneModel
+from objnerf.models.scene import NovelRays, SceneCode, SceneModel
 from objnerf.models.volumes import losses
 from objnerf.models.volumes.background import (
     Background,
@@ -160,7 +161,7 @@ class ObjectVolumes(SceneModel):
         geometry: of the dataset.
     """
 
-    def __init__(self, config: VolumesConfig, geometry: SceneGeometry) -> None:
+    def __init__(self, config: VolumesConfig, geometry: SceneScale) -> None:
         super().__init__(geometry)
         self.config = config
         half = config.half_share * geometry.obj_scale

@@ -7,15 +7,16 @@ import pytest
 import torch
 
 from objnerf.dataset.cameras import look_at
+from objnerf.dataset.card import SceneScale
 from objnerf.errors import InputError
 from objnerf.models.config import VolumesConfig
-from objnerf.models.scene import NovelRays, SceneGeometry
+from objnerf.models.scene import NovelRays
 from objnerf.models.volumes import ObjectVolumes, VolumesCode
 from objnerf.models.volumes.background import source_image
 from objnerf.rendering.rays import camera_directions, world_rays
 from objnerf.rendering.volume import composite
 
-GEOMETRY = SceneGeometry(near=6.0, far=20.0, nss_scale=7.0, obj_scale=4.5, focal_ratio=(350 / 320, 350 / 240))
+GEOMETRY = SceneScale(near=6.0, far=20.0, nss_scale=7.0, obj_scale=4.5, focal_ratio=(350 / 320, 350 / 240))
 CONFIG = VolumesConfig(num_slots=4, width=16, outline_width=16, cells=24, layers=10)
 SIZE = (32, 24)
 
