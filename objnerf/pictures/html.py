@@ -1,13 +1,14 @@
 """Cameras as an interactive picture: one HTML file that works offline and turns with the mouse."""
 
+import base64
 import html
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, UInt8
 
-from objnerf.dataset.cameras import Intrinsics, distance_elevation, frustum_corners
+from objnerf.dataset.cameras import distance_elevation, frustum_corners
 from objnerf.dataset.files import write_text
 from objnerf.pictures.rig import (
     Rig,
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 # Pictures at the cameras are meshes with a colour at each vertex: beyond this many vertices in all, a browser
 # without a fast graphics card turns the scene haltingly.
 _MAX_PICTURE_VERTICES = 150_000
+
+
+#: Lets a page load nothing, from nowhere: what it shows is in the file.
+OFFLINE_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+)
 
 
 def cameras_figure(rig: Rig, *, height: int | None = None) -> "go.Figure":
@@ -91,12 +98,15 @@ def cameras_figure(rig: Rig, *, height: int | None = None) -> "go.Figure":
 
 
 def plotly_script() -> str:
-    """The `<script>` element that holds all of plotly.js (5 MB); a page needs it once, before any div."""
-    from plotly.offline import get_plotlyjs
+    """The `<script>` elements that draw figures (0.8 MB); a page needs them once, before any figure.
 
-    # An HTML parser ends a script at the first closing tag, wherever it stands.
-    source = get_plotlyjs().replace("</script", "<\\/script")
-    return f'<script type="text/javascript">{source}</script>'
+    They hold plotly.js's partial bundle for 3D, compressed: the traces scatter, scatter3d, mesh3d, surface,
+    cone, isosurface, streamtube and volume.
+    """
+    package = resources.files("objnerf.pictures")
+    library = base64.b64encode((package / "plotly" / "plotly-gl3d.min.js.gz").read_bytes()).decode("ascii")
+    loader = (package / "figures.js").read_text(encoding="utf-8")
+    return f'<script type="application/gzip" id="plotly-gzip">{library}</script>\n<script>\n{loader}</script>'
 
 
 def cameras_div(rig: Rig, *, height: int | None = 520, div_id: str = "cameras") -> str:
@@ -111,7 +121,13 @@ def cameras_div(rig: Rig, *, height: int | None = 520, div_id: str = "cameras") 
         include_plotlyjs=False,
         div_id=div_id,
         default_height="100%" if height is None else f"{height}px",
-        config={"displaylogo": False, "responsive": True, "scrollZoom": True},
+        config={
+            "displaylogo": False,
+            "responsive": True,
+            "scrollZoom": True,
+            # The button that uploads the figure to the library's makers.
+            "showSendToCloud": False,
+        },
     )
     return fragment
 
@@ -137,6 +153,7 @@ def write_html(rig: Rig, path: Path) -> Path:
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{OFFLINE_POLICY}">
 <title>Cameras of {html.escape(rig.name)}</title>
 <style>
   html, body {{ margin: 0; height: 100%; font-family: system-ui, sans-serif; color: #222831; }}
@@ -226,34 +243,34 @@ def _position_trace(cameras: list[RigCamera], group: str) -> "go.Scatter3d":
 
 
 def _pictures_trace(rig: Rig) -> "go.Mesh3d | None":
-    """The thumbnails as one mesh on the cameras' image planes, each pixel a coloured quad."""
+    """The thumbnails as one mesh on the cameras' image planes, each pixel a coloured quad.
+
+    The mesh itself is made in the page, by the loader in `plotly_script`: its hundreds of thousands of
+    triangles follow from each picture's corners, size and colours, which `meta` holds.
+    """
     import plotly.graph_objects as go
 
-    shown = [camera for camera in rig.cameras if camera.thumbnail is not None]
-    vertices, faces, colours, count = [], [], [], 0
-    for camera in shown:
-        assert camera.thumbnail is not None
-        quads = _picture_mesh(
-            rig.intrinsics_of(camera), camera.world_from_camera, camera.thumbnail, rig.frustum_depth
-        )
-        if count + len(quads[0]) > _MAX_PICTURE_VERTICES:
+    pictures, vertices = [], 0
+    for camera in rig.cameras:
+        if camera.thumbnail is None:
+            continue
+        height, width = camera.thumbnail.shape[:2]
+        vertices += (height + 1) * (width + 1)
+        if vertices > _MAX_PICTURE_VERTICES:
             break
-        vertices.append(quads[0])
-        faces.append(quads[1] + count)
-        colours.append(quads[2])
-        count += len(quads[0])
-    if not vertices:
+        corners = frustum_corners(rig.intrinsics_of(camera), camera.world_from_camera, rig.frustum_depth)
+        pictures.append(
+            {
+                "width": width,
+                "height": height,
+                "corners": [[float(f"{value:.7g}") for value in corner] for corner in corners],
+                "rgb": base64.b64encode(camera.thumbnail.tobytes()).decode("ascii"),
+            }
+        )
+    if not pictures:
         return None
-    points = np.concatenate(vertices).astype(np.float32)
-    triangles = np.concatenate(faces).astype(np.int32)
     return go.Mesh3d(
-        x=points[:, 0],
-        y=points[:, 1],
-        z=points[:, 2],
-        i=triangles[:, 0],
-        j=triangles[:, 1],
-        k=triangles[:, 2],
-        facecolor=[_css((int(r), int(g), int(b))) for r, g, b in np.concatenate(colours)],
+        meta={"pictures": pictures},
         # The pictures' own colours, not lit ones.
         lighting={"ambient": 1, "diffuse": 0, "specular": 0, "fresnel": 0},
         flatshading=True,
@@ -261,26 +278,6 @@ def _pictures_trace(rig: Rig) -> "go.Mesh3d | None":
         showlegend=True,
         hoverinfo="skip",
     )
-
-
-def _picture_mesh(
-    intrinsics: Intrinsics,
-    world_from_camera: Float[np.ndarray, "4 4"],
-    picture: UInt8[np.ndarray, "height width 3"],
-    depth: float,
-) -> tuple[Float[np.ndarray, "vertices 3"], np.ndarray, UInt8[np.ndarray, "faces 3"]]:
-    """Vertices (world units), triangles and a colour a triangle for a picture on a camera's image plane."""
-    height, width = picture.shape[:2]
-    top_left, top_right, _, bottom_left = frustum_corners(intrinsics, world_from_camera, depth)
-    across = np.linspace(0, 1, width + 1)[None, :, None] * (top_right - top_left)
-    down = np.linspace(0, 1, height + 1)[:, None, None] * (bottom_left - top_left)
-    vertices = (top_left + across + down).reshape(-1, 3)
-    first = (np.arange(height)[:, None] * (width + 1) + np.arange(width)[None, :]).reshape(-1)
-    below = first + width + 1
-    upper = np.stack([first, first + 1, below], axis=-1)
-    lower = np.stack([first + 1, below + 1, below], axis=-1)
-    triangles = np.stack([upper, lower], axis=1).reshape(-1, 3)
-    return vertices, triangles, np.repeat(picture.reshape(-1, 3), 2, axis=0)
 
 
 def _add_axis_letters(figure: "go.Figure", rig: Rig) -> None:

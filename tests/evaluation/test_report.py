@@ -137,33 +137,48 @@ def test_curves_are_read_as_they_were_written(tmp_path) -> None:
     assert read_metrics(tmp_path / "nowhere").figures == {}
 
 
-def test_page_of_the_demo_is_whole_and_offline(result, gallery, balls_dataset, tmp_path) -> None:
+_VERDICT = {
+    "ok": True,
+    "counts": {"scenes": 3, "views": 9, "errors": 0, "warnings": 1},
+    "checked": ["FILE-NAME"],
+    "findings": [{"id": "X-Y", "severity": "W", "count": 2, "message": "odd & <strange>", "fix": "mend it"}],
+    "suggested": {"near": 6.0},
+}
+_STEPS = [Step("generate", 65.0, "objnerf generate --out x"), Step("train", 130.0, "objnerf train x")]
+
+
+@pytest.fixture
+def demo(result, gallery, balls_dataset, tmp_path) -> str:
+    """A page of the demo."""
     (tmp_path / "metrics.jsonl").write_text("\n".join(json.dumps(entry) for entry in _METRICS))
-    verdict = {
-        "ok": True,
-        "counts": {"scenes": 3, "views": 9, "errors": 0, "warnings": 1},
-        "checked": ["FILE-NAME"],
-        "findings": [
-            {"id": "X-Y", "severity": "W", "count": 2, "message": "odd & <strange>", "fix": "mend it"}
-        ],
-        "suggested": {"near": 6.0},
-    }
-    steps = [Step("generate", 65.0, "objnerf generate --out x"), Step("train", 130.0, "objnerf train x")]
     found = open_dataset(balls_dataset)
     edits = EditPictures(1, (("slot 1 deleted", gallery.views[0].true),))
-    page = demo_page(
-        found, verdict, tmp_path, result, [gallery], steps, edits=edits, turning=[gallery.views[0].true] * 2
-    )
-    assert "slot 1 deleted" in page
-    assert "data:image/gif" in page
-    assert all(address.startswith("data:") for address in _fetched(page))
-    assert page.count("Plotly.newPlot") >= 2
-    ids = re.findall(r'\bid="([^"]+)"', re.sub(r"(?s)<script\b.*?</script>", "", page))
+    turning = [gallery.views[0].true] * 2
+    return demo_page(found, _VERDICT, tmp_path, result, [gallery], _STEPS, edits=edits, turning=turning)
+
+
+def test_page_of_the_demo_is_whole_and_offline(demo: str) -> None:
+    assert "slot 1 deleted" in demo
+    assert "data:image/gif" in demo
+    assert all(address.startswith("data:") for address in _fetched(demo))
+    ids = re.findall(r'\bid="([^"]+)"', re.sub(r"(?s)<script\b.*?</script>", "", demo))
     assert len(ids) == len(set(ids))
     assert {"results", "dataset", "cameras", "validation", "training", "steps"} <= set(ids)
-    assert "odd &amp; &lt;strange&gt;" in page
-    assert "2 min 10 s" in page
-    summary = json.loads(json.dumps(demo_summary(verdict, tmp_path, result, steps), allow_nan=False))
+    assert "odd &amp; &lt;strange&gt;" in demo
+    assert "2 min 10 s" in demo
+    assert len(demo) < 2_000_000
+
+
+def test_page_of_the_demo_draws_its_figures_in_a_browser(demo: str, open_page) -> None:
+    opened = open_page(demo)
+    assert opened.errors == ()
+    assert 'class="gl-container"' in opened.dom
+    assert opened.dom.count('class="js-line"') >= 2
+
+
+def test_summary_of_the_demo(result, tmp_path) -> None:
+    (tmp_path / "metrics.jsonl").write_text("\n".join(json.dumps(entry) for entry in _METRICS))
+    summary = json.loads(json.dumps(demo_summary(_VERDICT, tmp_path, result, _STEPS), allow_nan=False))
     assert summary["ok"] is True
     assert summary["evaluation"]["mean"]["ari"] == pytest.approx(1.0)
     assert summary["training"]["last"]["psnr/held_out"] == 11.0

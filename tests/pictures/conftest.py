@@ -1,7 +1,5 @@
-"""Small rigs and a headless browser for the tests of pictures."""
+"""Small rigs for the tests of pictures."""
 
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,39 +29,3 @@ def make_dataset(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return make
-
-
-@pytest.fixture
-def rendered_dom() -> Callable[[Path], str]:
-    """A function that opens a page in headless Chromium, without a network, and returns its document."""
-    browser = next(
-        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))),
-        None,
-    )
-    if browser is None:
-        pytest.skip("no chromium is installed: pages can't be opened as a user would")
-
-    def render(page: Path) -> str:
-        done = subprocess.run(
-            [
-                browser,
-                "--headless=new",
-                "--no-sandbox",
-                "--disable-dev-shm-usage",
-                "--use-angle=swiftshader",
-                "--enable-unsafe-swiftshader",
-                "--host-resolver-rules=MAP * ~NOTFOUND",
-                f"--user-data-dir={page.parent / 'browser'}",
-                "--window-size=800,600",
-                "--virtual-time-budget=9000",
-                "--dump-dom",
-                page.as_uri(),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        )
-        return done.stdout
-
-    return render

@@ -1,8 +1,6 @@
 """The report in its three shapes, the exit status, and the documentation of the checks."""
 
 import json
-import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -137,40 +135,18 @@ def test_html_names_the_findings_and_needs_no_network(opengl: Path, tmp_path: Pa
     page = render_html(validate.run(opengl))
     assert "POSE-AXES" in page
     assert "IMAGE-READ" in page
-    assert page.count("data:image/png;base64,") >= 6
-    body = page.split("</script>", 1)[1]
+    assert page.count("data:image/png;base64,") >= 5
+    body = page.split("<body>", 1)[1]
     for outside in ('src="http', "src='http", 'href="http', "@import", "url(http"):
         assert outside not in body
 
 
-def _chromium() -> str | None:
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if shutil.which(name):
-            return name
-    return None
-
-
-@pytest.mark.skipif(_chromium() is None, reason="no Chromium is installed (apt-get install chromium)")
-def test_html_runs_in_a_browser_without_network(opengl: Path, tmp_path: Path) -> None:
-    browser = _chromium()
-    assert browser is not None
+def test_html_runs_in_a_browser_without_network(opengl: Path, tmp_path: Path, open_page) -> None:
     page = tmp_path / "report.html"
     write_html(validate.run(opengl), page)
-    done = subprocess.run(
-        [
-            *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader"),
-            # Any look-up of a name fails at once: the page has to do without.
-            *("--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}"),
-            *("--enable-logging=stderr", "--virtual-time-budget=5000", "--dump-dom", page.as_uri()),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    dom = done.stdout
-    assert 'id="verdict">2 errors, 0 warnings' in dom
-    # What only plotly's script can have put there: the 3D scene and the bars of the histograms.
-    assert dom.count('class="gl-container"') >= 1
-    assert dom.count('class="bars"') + dom.count("barlayer") >= 4
-    assert "Uncaught" not in done.stderr
+    opened = open_page(page.read_text())
+    assert 'id="verdict">2 errors, 0 warnings' in opened.dom
+    # What only plotly's script can have put there: the 3D scene and the areas of the histograms.
+    assert opened.dom.count('class="gl-container"') >= 1
+    assert opened.dom.count('class="js-fill"') >= 4
+    assert opened.errors == ()

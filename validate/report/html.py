@@ -240,13 +240,17 @@ def _histogram(values: np.ndarray, title: str, lines: dict[str, float]) -> str:
     if high - low < least:
         low, high = low - least, high + least
     counts, edges = np.histogram(values, bins=30, range=(low, high))
+    # Steps of a line: the pages' plotly.js has no bars.
     figure = go.Figure(
-        go.Bar(
-            x=((edges[:-1] + edges[1:]) / 2).tolist(),
-            y=counts.tolist(),
-            width=(edges[1] - edges[0]),
-            marker={"color": "#1f6fb4"},
-            hovertemplate="%{x:.4g}: %{y}<extra></extra>",
+        go.Scatter(
+            x=edges.tolist(),
+            y=[*counts.tolist(), 0],
+            line={"shape": "hv", "color": "#1f6fb4", "width": 1},
+            fill="tozeroy",
+            fillcolor="#1f6fb4",
+            mode="lines",
+            customdata=[*edges[1:].tolist(), None],
+            hovertemplate="%{x:.4g} to %{customdata:.4g}: %{y}<extra></extra>",
         )
     )
     reach = high - low
@@ -258,7 +262,6 @@ def _histogram(values: np.ndarray, title: str, lines: dict[str, float]) -> str:
         title={"text": title, "font": {"size": 13}},
         height=230,
         margin={"l": 40, "r": 12, "t": 40, "b": 30},
-        bargap=0,
         template="plotly_white",
         showlegend=False,
     )
