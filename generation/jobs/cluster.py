@@ -28,13 +28,14 @@ class RayWorker:
         self._actor = ray.remote(_Host).options(num_cpus=1, max_restarts=0).remote(setup.model_dump_json())
         self._wait(self._actor.ready.remote(), START_TIMEOUT_S)
 
-    def carry_out(self, order: Order) -> Answer:
+    def carry_out(self, order: Order, limit_s: float) -> Answer:
         """Send an order and wait for the answer.
 
         Raises:
-            WorkerDied: the worker process, its actor or its machine is gone.
+            WorkerDied: the worker process hangs, or it, its actor or its machine is gone.
         """
-        return Answer.model_validate_json(self._wait(self._actor.carry_out.remote(order.model_dump_json())))
+        answer = self._actor.carry_out.remote(order.model_dump_json(), limit_s)
+        return Answer.model_validate_json(self._wait(answer))
 
     def close(self) -> None:
         _ray().kill(self._actor)
@@ -50,6 +51,8 @@ class RayWorker:
             ) from error
         except ray.exceptions.RayTaskError as error:
             # Ray wraps what was raised in the actor.
+            if isinstance(error.cause, InputError):
+                raise InputError(str(error.cause)) from error
             raise WorkerDied(str(error.cause)) from error
         except ray.exceptions.RayError as error:
             raise WorkerDied(f"the worker's actor is gone: {' '.join(str(error).split())}") from error
@@ -64,8 +67,8 @@ class _Host:
     def ready(self) -> str:
         return self._worker.version
 
-    def carry_out(self, order_json: str) -> str:
-        return self._worker.carry_out(Order.model_validate_json(order_json)).model_dump_json()
+    def carry_out(self, order_json: str, limit_s: float) -> str:
+        return self._worker.carry_out(Order.model_validate_json(order_json), limit_s).model_dump_json()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from generation.assets.catalogue import ShapeAsset, SurfaceAsset
-from generation.jobs.local import LocalWorker, Worker, work
+from generation.jobs.local import LocalWorker, TimeLimit, Worker, work
 from generation.jobs.orders import Answer, AssetFolders, Order, WorkerSetup
 from generation.plan.cameras import check_views
 from generation.plan.plan import PlacementError, ScenePlan, Stock, fit_request, plan_scene
@@ -160,7 +160,8 @@ def generate_dataset(
         device: what Cycles computes on; see `generation.render.devices`. Bytes are equal on CPUs only.
         progress: called after every scene.
     Raises:
-        InputError: the request cannot be met, or `out` holds something else.
+        InputError: the request cannot be met, `out` holds something else, or Blender does not load here or
+            has no such device.
         WorkError: the disk is full, or workers do not start.
     """
     assets = assets or AssetFolders()
@@ -182,7 +183,7 @@ def generate_dataset(
         setup = WorkerSetup(request=request, assets=assets, out=out.resolve(), device=device)
         orders = [Order(scene=scene) for scene in left]
         with _employer(engine, address, setup) as (start, cores):
-            _carry_out(orders, workers or cores, start, report, len(mine), progress)
+            _carry_out(orders, workers or cores, start, report, len(mine), progress, TimeLimit(request))
     if not pending_scenes(out, request, range(request.scenes)):
         _sweep(out)
         write_preview(out, request)
@@ -289,9 +290,10 @@ def _carry_out(
     report: Report,
     total: int,
     progress: Progress,
+    limit: TimeLimit | None = None,
 ) -> None:
     # Closed at once, whatever happens: no worker goes on behind an error message.
-    with closing(work(orders, workers, start)) as answers:
+    with closing(work(orders, workers, start, limit)) as answers:
         for answer in answers:
             report.add(answer)
             if answer.kind == "disk":

@@ -51,8 +51,9 @@ class Answer(_Message):
     """What became of an order.
 
     Attributes:
-        kind: 'ready' once after the start; 'done'; 'failed': this scene cannot be made; 'disk': a file could
-            not be written, so that going on is no use; 'died': the worker is gone (said by the master).
+        kind: 'ready' once after the start, or 'refused': no worker of this setup can start, so that another
+            try is no use; 'done'; 'failed': this scene cannot be made; 'disk': a file could not be written,
+            so that going on is no use; 'died': the worker is gone (said by the master).
         seconds: the scene's, planning to files.
         seen: least and mean share of an object's silhouette that is visible.
         timing: seconds by what was done.
@@ -60,7 +61,7 @@ class Answer(_Message):
         log: last lines of the worker's own output, for failures.
     """
 
-    kind: Literal["ready", "done", "failed", "disk", "died"]
+    kind: Literal["ready", "refused", "done", "failed", "disk", "died"]
     scene: int = -1
     version: str = ""
     seconds: float = 0.0

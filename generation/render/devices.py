@@ -26,7 +26,10 @@ def use_device(device: str) -> str:
             return "GPU"
     if device == "auto":
         return "CPU"
-    raise InputError(f"--device {device}: Cycles finds no such device on this machine; try --device auto")
+    raise InputError(
+        f"--device {device}: Cycles finds no {device.upper()} device on this machine. --device cpu (the "
+        "default) renders without a GPU, --device auto takes one if there is one"
+    )
 
 
 def _switch_on(preferences: bpy.types.AddonPreferences, kind: str) -> bool:

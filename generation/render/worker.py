@@ -31,7 +31,11 @@ def main() -> int:
     _die_with_parent()
     setup = WorkerSetup.model_validate_json(sys.stdin.readline())
     with tempfile.TemporaryDirectory(prefix="objnerf-render-") as folder:
-        serve = _Server(setup, Path(folder))
+        try:
+            serve = _Server(setup, Path(folder))
+        except (ObjnerfError, ImportError) as error:
+            _say(answers, Answer(kind="refused", error=_refusal(error)))
+            return 0
         _say(answers, Answer(kind="ready", version=serve.version))
         for line in sys.stdin:
             _say(answers, serve.answer(Order.model_validate_json(line)))
@@ -44,8 +48,11 @@ class _Server:
         from generation.plan.plan import Stock
 
         with _one_core():
+            from generation.render.devices import use_device
             from generation.render.shoot import Studio, blender_version
 
+        # Said once, before a scene is begun: no scene would fare better.
+        use_device(setup.device)
         catalogue = setup.assets.load()
         self._setup = setup
         self._stock = None if setup.request is None else Stock.draw(catalogue, setup.request)
@@ -86,6 +93,12 @@ class _Server:
             timing=vars(shot.timing),
             memory=psutil.Process().memory_info().rss,
         )
+
+
+def _refusal(error: Exception) -> str:
+    if isinstance(error, ObjnerfError):
+        return str(error)
+    return f"Blender does not load on this machine: {error}. `objnerf doctor` says what is missing"
 
 
 @contextlib.contextmanager

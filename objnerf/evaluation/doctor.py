@@ -7,12 +7,15 @@ needs a healthy patient is of no use.
 import importlib
 import os
 import platform
+import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -42,6 +45,22 @@ OPTIONAL = (
     ("torchvision", "torchvision", "LPIPS, and VGG16 weights for the perceptual loss", "lpips"),
     ("imageio-ffmpeg", "imageio_ffmpeg", "MP4 files (objnerf render --out x.mp4)", "video"),
 )
+
+#: The system libraries that Blender's module loads and does not bring, with the Debian (Ubuntu) package of
+#: each. Headless rendering opens no window, and still none of them may be missing.
+SYSTEM_LIBRARIES = {
+    "libX11.so.6": "libx11-6",
+    "libXext.so.6": "libxext6",
+    "libXfixes.so.3": "libxfixes3",
+    "libXi.so.6": "libxi6",
+    "libXrender.so.1": "libxrender1",
+    "libxkbcommon.so.0": "libxkbcommon0",
+    "libSM.so.6": "libsm6",
+    "libICE.so.6": "libice6",
+    "libGL.so.1": "libgl1",
+}
+
+_BLENDER_START_S = 120.0
 
 #: Packages that every verb but a few needs.
 NEEDED = ("numpy", "pillow", "pydantic", "plotly", "trimesh", "scikit-image", "scikit-learn", "safetensors")
@@ -104,8 +123,53 @@ def _blender() -> Finding:
         return Finding(
             "Blender (bpy)", "missing", "not installed: `generate` needs bpy 4.5, which needs Python 3.11"
         )
-    # Not imported: that would load Blender into this process. The worker reports what fails there.
-    return Finding("Blender (bpy)", "ok", f"{version}: `generate` can render on the CPU")
+    # In a process of its own: Blender does not leave one that it was loaded into.
+    code = "import bpy; print('loaded', bpy.app.version_string)"
+    try:
+        run = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=_BLENDER_START_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Finding("Blender (bpy)", "broken", f"{version} did not load within {_BLENDER_START_S:.0f} s")
+    if run.returncode == 0 and "loaded" in run.stdout:
+        return Finding("Blender (bpy)", "ok", f"{version} loads: `generate` can render on the CPU")
+    missing = missing_libraries(run.stderr)
+    if missing:
+        return Finding("Blender (bpy)", "broken", f"{version} does not load: {_install(missing)}")
+    last = run.stderr.strip().splitlines()[-1:] or [f"the process ended with status {run.returncode}"]
+    return Finding("Blender (bpy)", "broken", f"{version} does not load: {last[0]}")
+
+
+def missing_libraries(message: str) -> list[str]:
+    """File names of the shared libraries that Blender's module lacks.
+
+    Args:
+        message: what importing it said. The loader names only the first library that is missing; where
+            `ldd` is there, it names them all.
+    """
+    named = re.findall(r"([\w.+-]+\.so[\w.]*): cannot open shared object file", message)
+    if not named:
+        return []
+    spec = find_spec("bpy")
+    if spec is not None and spec.origin is not None and shutil.which("ldd"):
+        # bpy is a package; its code is one library beside the Python file.
+        library = Path(spec.origin).parent / "__init__.so"
+        listed = subprocess.run(["ldd", str(library)], capture_output=True, text=True, check=False).stdout
+        named += re.findall(r"(\S+) => not found", listed)
+    return list(dict.fromkeys(named))
+
+
+def _install(libraries: list[str]) -> str:
+    """Which libraries are missing, and the packages that bring them."""
+    packages = [SYSTEM_LIBRARIES[name] for name in libraries if name in SYSTEM_LIBRARIES]
+    text = f"missing {'library' if len(libraries) == 1 else 'libraries'} {', '.join(libraries)}"
+    if packages:
+        text += f"; on Debian and Ubuntu: apt-get install {' '.join(packages)}"
+    return text
 
 
 def _torch() -> Finding:

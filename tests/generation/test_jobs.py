@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from generation.jobs import AssetFolders, generate_dataset, remake_scene
-from generation.jobs.local import LocalWorker, WorkerDied, work
+from generation.jobs.local import LEAST_LIMIT_S, LocalWorker, TimeLimit, WorkerDied, work
 from generation.jobs.orders import Answer, Order
 from generation.plan.request import build_request
 from objnerf.errors import InputError, WorkError
@@ -87,11 +87,11 @@ def test_a_killed_worker_costs_one_retry_and_is_reported(tmp_path, request_, who
     class Doomed(LocalWorker):
         """The first of its kind is killed in the middle of its first scene."""
 
-        def carry_out(self, order: Order) -> Answer:
+        def carry_out(self, order: Order, limit_s: float) -> Answer:
             if not killed:
                 killed.append(self.pid)
                 threading.Timer(0.2, os.kill, (self.pid, signal.SIGKILL)).start()
-            return super().carry_out(order)
+            return super().carry_out(order, limit_s)
 
     monkeypatch.setattr("generation.jobs.dataset.LocalWorker", Doomed)
     # And a fresh process a scene: what a worker did before changes nothing.
@@ -110,7 +110,7 @@ class Mortal:
     def __init__(self, deadly: dict[int, int]) -> None:
         self.deadly = deadly
 
-    def carry_out(self, order: Order) -> Answer:
+    def carry_out(self, order: Order, limit_s: float) -> Answer:
         if self.deadly.get(order.scene, 0) > 0:
             self.deadly[order.scene] -= 1
             raise WorkerDied("the worker was killed by signal 9; its last words:\noh")
@@ -128,6 +128,47 @@ def test_a_scene_that_kills_every_worker_is_given_up_and_the_rest_goes_on():
     assert kinds == sorted([*done, (1, "died"), (3, "died"), (3, "failed")])
     failed = next(answer for answer in answers if answer.kind == "failed")
     assert "oh" in failed.log
+
+
+def test_a_worker_that_hangs_is_killed_and_its_scene_made_by_another(tmp_path, request_, whole, monkeypatch):
+    stopped = []
+
+    class Hanging(LocalWorker):
+        """The first of its kind stands still in its first scene."""
+
+        def carry_out(self, order: Order, limit_s: float) -> Answer:
+            if not stopped:
+                stopped.append(self.pid)
+                os.kill(self.pid, signal.SIGSTOP)
+                return super().carry_out(order, 0.1)
+            return super().carry_out(order, limit_s)
+
+    monkeypatch.setattr("generation.jobs.dataset.LocalWorker", Hanging)
+    report = generate_dataset(request_.model_copy(update={"scenes": 1}), tmp_path / "d", workers=1)
+    assert report.deaths == ["scene 0: the worker gave no answer for 0 s and was killed"]
+    assert report.made == 1
+    assert not psutil.pid_exists(stopped[0])
+    again, first = digests(tmp_path / "d"), digests(whole)
+    assert all(again[name] == first[name] for name in again if name != "dataset.yaml")
+
+
+def test_a_scene_hangs_when_it_takes_a_multiple_of_the_slowest(request_):
+    limit = TimeLimit(request_)
+    # 32 × 24 pixels, 4 views, 1 sample of light and 6 of surfaces: 21504 samples of 2e-5 s
+    assert limit.seconds == pytest.approx(LEAST_LIMIT_S + 0.43008)
+    limit.note(Answer(kind="done", seconds=1.0))
+    assert limit.seconds == LEAST_LIMIT_S
+    for seconds in (100.0, 2.0):
+        limit.note(Answer(kind="done", seconds=seconds))
+        assert limit.seconds == 3000.0
+
+
+def test_a_device_that_is_not_there_is_refused_once(tmp_path, request_):
+    # No machine has both: Apple's GPUs know no HIP, and other systems no Metal.
+    device = "hip" if sys.platform == "darwin" else "metal"
+    with pytest.raises(InputError, match=f"--device {device}: Cycles finds no {device.upper()} device"):
+        generate_dataset(request_, tmp_path / "d", workers=2, device=device)
+    assert not (tmp_path / "d" / "scenes").exists()
 
 
 def test_workers_that_never_start_end_the_run():
