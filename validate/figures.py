@@ -14,15 +14,16 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Shaped, UInt8, UInt32
 from PIL import Image
 
-from objnerf.dataset.files import BACKGROUND_COLOUR, grey_levels
+from objnerf.dataset.files import BACKGROUND_COLOUR, OBJECT_COLOURS, grey_levels
 from validate.crossview import DepthStack, compare_depths, stack_depths, thinning
 from validate.decoding import Decoded
 from validate.settings import Limits, Settings
 
-#: Mask colours that are kept a view; a mask with more is no instance mask.
-MAX_COLOURS = 24
+#: Mask colours that are kept a view, as many as the format has; a mask with more is no instance mask.
+MAX_COLOURS = 1 + len(OBJECT_COLOURS)
 
-#: So many specks of colour in a mask are no objects but the blended colours of anti-aliased edges.
+#: So many specks of colours that are not the format's are no objects but the blended colours of anti-aliased
+#: edges.
 SPECKS = 4
 
 #: Values of a depth map, evenly spread, from which statistics are taken.
@@ -31,7 +32,8 @@ _SAMPLE = 400
 #: A mask with more runs of one colour is summed up by colour at once, so that noise takes no memory.
 _MANY_RUNS = 4096
 
-_STANDARD_BACKGROUND = BACKGROUND_COLOUR[0] << 16 | BACKGROUND_COLOUR[1] << 8 | BACKGROUND_COLOUR[2]
+_PALETTE = np.array([r << 16 | g << 8 | b for r, g, b in (BACKGROUND_COLOUR, *OBJECT_COLOURS)], np.uint32)
+_STANDARD_BACKGROUND = int(_PALETTE[0])
 
 
 class ImageFigures(NamedTuple):
@@ -366,10 +368,16 @@ def find_backgrounds(
     standard = ((colours == _STANDARD_BACKGROUND) & present).any(axis=1)
     background = np.where(standard, np.uint32(_STANDARD_BACKGROUND), rows["border"])
     greys, level = _greys(colours), _greys(background)[:, None]
-    specks = np.count_nonzero(present & (pixels < 0.001 * pixels.sum(axis=1)[:, None]), axis=1)
+    small = present & (pixels < 0.001 * pixels.sum(axis=1)[:, None]) & ~in_palette(colours)
+    specks = np.count_nonzero(small, axis=1)
     known = (rows["n_colours"] <= MAX_COLOURS) & (specks < SPECKS)
     known &= np.count_nonzero(present & (greys < level), axis=1) == 1
     return background, known, np.count_nonzero(present & (greys == level), axis=1) > 1
+
+
+def in_palette(colours: UInt32[np.ndarray, "*n"]) -> Bool[np.ndarray, "*n"]:
+    """Which of the colours (0xRRGGBB) are the format's."""
+    return np.isin(colours, _PALETTE)
 
 
 def _greys(colours: UInt32[np.ndarray, "*n"]) -> UInt8[np.ndarray, "*n"]:

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt
 
 from objnerf.dataset.files import BACKGROUND_COLOUR, OBJECT_COLOURS, grey_levels
-from validate.figures import MAX_COLOURS, SPECKS
+from validate.figures import MAX_COLOURS, SPECKS, in_palette
 from validate.pictures import READ
 from validate.survey import Survey
 
@@ -48,7 +48,8 @@ def mask_facts(survey: Survey) -> MaskFacts:
     greys = grey_levels(channels).astype(np.int64)
     area = np.maximum(own["mask_width"].astype(np.int64) * own["mask_height"], 1)
     tiny = present & (pixels < survey.limits.mask_tiny * area[:, None])
-    blended = (own["n_colours"] > MAX_COLOURS) | (tiny.sum(axis=1) >= SPECKS)
+    specks = (tiny & ~in_palette(colours)).sum(axis=1)
+    blended = (own["n_colours"] > MAX_COLOURS) | (specks >= SPECKS)
     standard = ((colours == _STANDARD_BACKGROUND) & present).any(axis=1)
     if not len(views) or standard.mean() >= 0.5:
         background = _STANDARD_BACKGROUND

@@ -20,6 +20,7 @@ from objnerf.dataset.cameras import Pinhole
 from objnerf.errors import InputError
 
 #: Mask colours: the background, then the objects in order; all differ in luminance (see ``grey_levels``).
+#: Files are painted with them: a colour never changes its place, and new ones go to the end.
 BACKGROUND_COLOUR = (64, 64, 64)
 OBJECT_COLOURS = (
     (0, 0, 255),
@@ -35,7 +36,61 @@ OBJECT_COLOURS = (
     (200, 255, 200),
     (100, 200, 100),
     (255, 170, 200),
+    # From here on: the farthest in CIELAB from all before it, lighter than the background.
+    (160, 120, 0),
+    (240, 0, 120),
+    (120, 40, 120),
+    (0, 160, 240),
+    (200, 80, 80),
+    (240, 120, 240),
+    (80, 40, 200),
+    (40, 160, 160),
+    (160, 240, 40),
+    (40, 80, 160),
+    (200, 200, 80),
+    (120, 80, 40),
+    (200, 160, 240),
+    (120, 120, 160),
+    (0, 200, 40),
+    (0, 200, 160),
+    (240, 160, 0),
+    (200, 160, 120),
+    (200, 0, 160),
+    (80, 120, 0),
+    (160, 0, 240),
+    (160, 40, 0),
+    (120, 160, 120),
+    (80, 200, 240),
+    (160, 80, 120),
+    (240, 120, 40),
+    (240, 40, 80),
+    (160, 120, 120),
+    (160, 240, 240),
+    (0, 120, 160),
+    (40, 240, 160),
+    (240, 200, 0),
+    (240, 240, 160),
+    (200, 80, 240),
+    (240, 160, 80),
+    (160, 160, 80),
+    (200, 120, 80),
+    (200, 200, 240),
+    (240, 120, 200),
+    (240, 240, 80),
+    (0, 240, 120),
+    (200, 200, 160),
+    (160, 40, 80),
+    (240, 200, 120),
+    (120, 120, 80),
+    (160, 80, 0),
+    (200, 240, 120),
+    (240, 120, 160),
+    (0, 160, 40),
+    (120, 160, 0),
 )
+
+#: Red, green and blue times this are one number, 0xRRGGBB.
+_PACKING = np.array([65536, 256, 1])
 
 #: A text file larger than this is no 4×4 matrix; reading it would only waste memory.
 _MAX_MATRIX_BYTES = 65536
@@ -250,16 +305,23 @@ def labels_from_mask(mask: UInt8[np.ndarray, "height width 3"]) -> Integer[np.nd
     """Instance labels of a mask: 0 for the background, 1… for the objects.
 
     A mask in this format's colours gives each object the number of its colour, so that an object has the
-    same label in every view, even where another one is hidden. With other colours the objects are
-    numbered by their grey levels, and the background is the second lowest level present (the reference's
-    rule), or the only one.
+    same label in every view, even where another one is hidden. Colours that are not the format's, beside its
+    background, are numbered after its last one, by their grey levels, then by red, green and blue. In a mask
+    without the format's background that has other colours than its own, all objects are numbered by their
+    grey levels, and the background is the second lowest level present (the reference's rule), or the only
+    one.
     """
-    codes = mask.astype(np.int64) @ np.array([65536, 256, 1])
+    codes = mask.astype(np.int64) @ _PACKING
     present, inverse = np.unique(codes, return_inverse=True)
     colours = np.stack([present >> 16, (present >> 8) & 255, present & 255], axis=-1).astype(np.uint8)
-    palette = np.array([BACKGROUND_COLOUR, *OBJECT_COLOURS], dtype=np.int64) @ np.array([65536, 256, 1])
-    if np.isin(present, palette).all():
-        label_of_colour = np.array([int(np.flatnonzero(palette == code)[0]) for code in present])
+    palette = np.array([BACKGROUND_COLOUR, *OBJECT_COLOURS], dtype=np.int64) @ _PACKING
+    listed = np.isin(present, palette)
+    if listed.all() or palette[0] in present:
+        label_of_colour = (present[:, None] == palette).argmax(axis=1)
+        others = np.flatnonzero(~listed)
+        # Packed colours are in rising order already, and a stable sort keeps it among equal grey levels.
+        by_grey = others[np.argsort(grey_levels(colours[others]), kind="stable")]
+        label_of_colour[by_grey] = len(palette) + np.arange(len(by_grey))
     else:
         levels, level_of_colour = np.unique(grey_levels(colours), return_inverse=True)
         background = min(1, len(levels) - 1)

@@ -94,6 +94,16 @@ def test_labels_come_back_even_where_an_object_is_hidden():
     np.testing.assert_array_equal(files.labels_from_mask(files.mask_from_labels(labels)), labels)
 
 
+def test_listed_colours_keep_their_numbers_beside_others():
+    """(10, 90, 10) has the grey level 57, (99, 99, 99) and (98, 100, 96) both 99: 57 first, then by red."""
+    red, green = files.OBJECT_COLOURS[1:3]
+    mask = np.array(
+        [[files.BACKGROUND_COLOUR, (99, 99, 99), red, (98, 100, 96), green, (10, 90, 10)]], dtype=np.uint8
+    )
+    last = len(files.OBJECT_COLOURS)
+    np.testing.assert_array_equal(files.labels_from_mask(mask), [[0, last + 3, 2, last + 2, 3, last + 1]])
+
+
 def test_foreign_colours_are_numbered_by_grey_level_with_the_second_lowest_as_background():
     # Greys: 10 → object 1, 20 → background, 30 → object 2.
     mask = np.repeat(np.array([[10, 20, 30]], dtype=np.uint8)[..., None], 3, axis=-1)
@@ -117,6 +127,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
 def test_the_documented_palette_is_the_one_in_the_code():
     """Masks that are painted from the documentation keep an object's number where another one is hidden."""
     text = (Path(__file__).parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
-    (row,) = (line for line in text.splitlines() if line.startswith("| `…_mask.png` |"))
-    found = [tuple(map(int, numbers)) for numbers in re.findall(r"\((\d+), (\d+), (\d+)\)", row)]
+    rows = [line for line in text.splitlines() if re.match(r"\| (`…_mask.png`|\d+ – \d+) \|", line)]
+    colours = re.findall(r"\((\d+), (\d+), (\d+)\)", " ".join(rows))
+    found = [tuple(map(int, numbers)) for numbers in colours]
     assert found == [files.BACKGROUND_COLOUR, *files.OBJECT_COLOURS]

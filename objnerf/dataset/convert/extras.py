@@ -17,7 +17,13 @@ from jaxtyping import Bool, Float32, Integer, Shaped, UInt8
 from PIL import Image
 
 from objnerf.dataset import names
-from objnerf.dataset.convert.masks import Colour, colours_of, first_in_every_view
+from objnerf.dataset.convert.masks import (
+    MOST_FOREIGN_COLOURS,
+    Colour,
+    by_grey,
+    colours_of,
+    first_in_every_view,
+)
 from objnerf.dataset.convert.posed import Blob, Companion, Computed, PosedView, image_size
 from objnerf.dataset.convert.transforms_lens import number
 from objnerf.dataset.files import BACKGROUND_COLOUR, OBJECT_COLOURS, grey_levels, read_depth, read_mask
@@ -234,11 +240,11 @@ def _mask_rule(
     if colours <= {BACKGROUND_COLOUR, *OBJECT_COLOURS}:
         notes.append(f"{said} in the colours of our own format")
         return read_mask
-    if len(colours) <= 1 + len(OBJECT_COLOURS):
+    if len(colours) <= 1 + MOST_FOREIGN_COLOURS:
         if black not in colours or len(colours) == 1:
             notes.append(f"{said} left out: no black background, or nothing else")
             return None
-        order = first_in_every_view(sorted(colours - {black}, key=_grey), seen)
+        order = first_in_every_view(sorted(colours - {black}, key=by_grey), seen)
         if len(order) == 1 and not _black_rim(measured):
             notes.append(f"{said} left out: they mark pixels to train on, which has no place in our format")
             return None
@@ -249,7 +255,7 @@ def _mask_rule(
     if extreme < _SILHOUETTE_SHARE * total:
         notes.append(
             f"{said} left out: {len(colours)} colours are neither a silhouette in black and white nor at "
-            f"most {len(OBJECT_COLOURS)} objects in flat colours on black"
+            f"most {MOST_FOREIGN_COLOURS} objects in flat colours on black"
         )
         return None
     if not _black_rim(measured):
@@ -274,17 +280,13 @@ def _counts(codes: Integer[np.ndarray, "*pixels"]) -> dict[Colour, int]:
     }
 
 
-def _grey(colour: Colour) -> int:
-    return int(grey_levels(np.array(colour, np.uint8)))
-
-
 def _is_extreme(colour: Colour) -> bool:
     return max(colour) <= _NEARLY or min(colour) >= 255 - _NEARLY
 
 
 def _black_rim(measured: Sequence[_MaskColours]) -> bool:
     """Whether the rims are mostly dark: an object stands within a picture, ignored pixels do not."""
-    dark = sum(count for mask in measured for colour, count in mask.rim.items() if _grey(colour) < 128)
+    dark = sum(count for mask in measured for colour, count in mask.rim.items() if by_grey(colour)[0] < 128)
     return dark >= 0.5 * sum(sum(mask.rim.values()) for mask in measured)
 
 

@@ -13,7 +13,15 @@ import numpy as np
 
 from objnerf.dataset import names
 from objnerf.dataset.convert.lenses import Lens
-from objnerf.dataset.convert.masks import colours_of, first_in_every_view, mask_of, object_numbers, png_writer
+from objnerf.dataset.convert.masks import (
+    MOST_FOREIGN_COLOURS,
+    by_grey,
+    colours_of,
+    first_in_every_view,
+    mask_of,
+    object_numbers,
+    png_writer,
+)
 from objnerf.dataset.convert.posed import (
     Blob,
     Companion,
@@ -31,7 +39,6 @@ from objnerf.dataset.convert.sidecars import left_out, read_sidecars, write_side
 from objnerf.dataset.files import (
     BACKGROUND_COLOUR,
     OBJECT_COLOURS,
-    grey_levels,
     read_mask,
     read_pinhole,
     write_matrix,
@@ -141,10 +148,11 @@ def _palette_masks(views: list[View]) -> dict[str, Companion]:
     if not masks:
         return {}
     seen = [{tuple(c) for c in np.unique(mask.reshape(-1, 3), axis=0).tolist()} for mask in masks.values()]
-    _, *objects = sorted(set().union(*seen), key=lambda c: int(grey_levels(np.array(c, np.uint8))))
-    if len(objects) > len(OBJECT_COLOURS):
+    _, *objects = sorted(set().union(*seen), key=by_grey)
+    foreign = set(objects) - set(OBJECT_COLOURS)
+    if len(objects) > len(OBJECT_COLOURS) or len(foreign) > MOST_FOREIGN_COLOURS:
         raise InputError(
-            f"{views[0].mask_path}: expected masks of at most {len(OBJECT_COLOURS)} flat colours on black, "
+            f"{views[0].mask_path}: expected masks of at most {MOST_FOREIGN_COLOURS} flat colours on black, "
             f"found {len(objects) + 1}; are their edges smoothed?"
         )
     if set(objects) <= set(OBJECT_COLOURS) and OBJECT_COLOURS[0] in objects:
