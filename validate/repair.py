@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from objnerf.dataset.card import (
     read_scene_card,
     write_card,
 )
+from objnerf.dataset.folders import atomic_folder
 from objnerf.errors import InputError, ObjnerfError, WorkError
 from validate.checks.files import misnamed_views
 from validate.findings import Report
@@ -67,6 +67,10 @@ class Repair:
         return "\n".join(lines) + "\n"
 
 
+class _Refused(Exception):
+    """A copy that did not prove itself; the message says why."""
+
+
 def repair(
     survey: Survey,
     report: Report,
@@ -107,25 +111,20 @@ def repair(
             refused="the poses alone leave two readings that are mirror images of each other, and one of "
             "them is wrong; let the pictures decide with --photo, or put depth maps beside the views",
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Built beside its place and renamed at the end: a copy that is there is whole.
-    building = Path(tempfile.mkdtemp(prefix=f".tmp-{target.name}-", dir=target.parent))
     try:
-        job = _Job(survey, report, building, Repair(target))
-        problem = unproven(survey, job.poses, job.excused)
-        if problem is None:
-            job.write(progress)
-            problem = _new_errors(report, verify(building))
-        if problem is not None:
-            return Repair(target, refused=problem)
-        os.chmod(building, 0o755)
-        if target.is_dir():
-            target.rmdir()
-        os.replace(building, target)
+        # Built beside its place and renamed at the end: a copy that is there is whole.
+        with atomic_folder(target) as building:
+            job = _Job(survey, report, building, Repair(target))
+            problem = unproven(survey, job.poses, job.excused)
+            if problem is None:
+                job.write(progress)
+                problem = _new_errors(report, verify(building))
+            if problem is not None:
+                raise _Refused(problem)
+    except _Refused as refused:
+        return Repair(target, refused=str(refused))
     except OSError as error:
         raise WorkError(f"{target}: the mended copy cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     return job.outcome
 
 

@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -33,7 +33,14 @@ from objnerf.dataset.card import (
     write_card,
 )
 from objnerf.dataset.files import write_text
-from objnerf.dataset.names import make_view_stem, scene_digits
+from objnerf.dataset.folders import LOCK_PREFIX, TEMPORARY_PREFIX, FolderInUse, only_writer, sweep
+from objnerf.dataset.names import (
+    make_view_stem,
+    parse_movement_name,
+    parse_view_name,
+    scene_digits,
+    split_companion,
+)
 from objnerf.errors import InputError, WorkError
 
 logger = logging.getLogger(__name__)
@@ -174,20 +181,36 @@ def generate_dataset(
     if plan_only:
         return plan_dataset(request, stock, out, shard, progress)
     check_blender()
-    prepare_folder(out, request, stock, overwrite=overwrite)
     mine = range(shard[0] - 1, request.scenes, shard[1])
-    left = pending_scenes(out, request, mine)
-    report = Report(seed=request.seed, kept=len(mine) - len(left))
-    progress(report.kept, len(mine), "")
-    if left:
-        setup = WorkerSetup(request=request, assets=assets, out=out.resolve(), device=device)
-        orders = [Order(scene=scene) for scene in left]
-        with _employer(engine, address, setup) as (start, cores):
-            _carry_out(orders, workers or cores, start, report, len(mine), progress, TimeLimit(request))
+    report = Report(seed=request.seed)
+    if overwrite and out.is_dir():
+        # Alone even where shards work side by side: nothing is pulled from under another one.
+        with only_writer(out):
+            remove_dataset(out)
+    with _own_shard(out, shard):
+        prepare_folder(out, request, stock)
+        left = pending_scenes(out, request, mine)
+        report.kept = len(mine) - len(left)
+        progress(report.kept, len(mine), "")
+        if left:
+            setup = WorkerSetup(request=request, assets=assets, out=out.resolve(), device=device)
+            orders = [Order(scene=scene) for scene in left]
+            with _employer(engine, address, setup) as (start, cores):
+                _carry_out(orders, workers or cores, start, report, len(mine), progress, TimeLimit(request))
     if not pending_scenes(out, request, range(request.scenes)):
-        _sweep(out)
-        write_preview(out, request)
+        # Of shards that end together one does it, alone.
+        with suppress(FolderInUse), only_writer(out):
+            sweep([out, *(path for path in out.iterdir() if path.is_dir())])
+            write_preview(out, request)
     return report
+
+
+def _own_shard(out: Path, shard: tuple[int, int]) -> AbstractContextManager[None]:
+    """Keep other processes from the same scenes; other shards of the dataset may be made beside."""
+    index, count = shard
+    if count == 1:
+        return only_writer(out)
+    return only_writer(out, shared=True, part=f"{index}-of-{count}")
 
 
 def check_blender() -> None:
@@ -316,7 +339,7 @@ def _note(report: Report) -> str:
     return ", ".join(parts)
 
 
-def prepare_folder(out: Path, request: GenerationRequest, stock: Stock, *, overwrite: bool) -> None:
+def prepare_folder(out: Path, request: GenerationRequest, stock: Stock) -> None:
     """Write `dataset.yaml`, or see that the one that is there says the same.
 
     A dataset may grow: the same request with more scenes goes on, as long as file names keep their width.
@@ -325,18 +348,12 @@ def prepare_folder(out: Path, request: GenerationRequest, stock: Stock, *, overw
         InputError: the folder holds another dataset, or something that is none.
     """
     card = make_card(request, stock)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: expected a folder, found a file")
-    before = read_card(out) if out.is_dir() else None
-    if before is not None and overwrite and before.model_extra and "request" in before.model_extra:
-        _remove_dataset(out)
-        before = None
+    before = read_card(out)
     if before is None:
-        out.mkdir(parents=True, exist_ok=True)
-        names = [path.name for path in out.iterdir() if not path.name.startswith(".tmp-")]
+        names = [path.name for path in out.iterdir() if not path.name.startswith(TEMPORARY_PREFIX)]
         if CARD_NAME in names:
             # Another shard was here in this very moment.
-            return prepare_folder(out, request, stock, overwrite=False)
+            return prepare_folder(out, request, stock)
         strangers = sorted(name for name in names if name != PLAN_FOLDER)[:3]
         if strangers:
             raise InputError(
@@ -375,35 +392,46 @@ def _difference(before: DatasetCard, request: GenerationRequest) -> str | None:
     return None
 
 
-def _sweep(out: Path) -> None:
-    """Remove what killed writers left, now that nobody writes any more."""
-    folders = [out, *(path for path in out.iterdir() if path.is_dir())]
-    for folder in folders:
-        for path in folder.glob(".tmp-*"):
-            path.unlink(missing_ok=True)
+def remove_dataset(out: Path) -> None:
+    """Remove what the generator wrote, and nothing else; a folder without a dataset of ours stays as it is.
 
+    `dataset.yaml` goes last: as long as it is there, what is left is known to be ours.
 
-def _remove_dataset(out: Path) -> None:
-    """Remove what the generator writes, and nothing else."""
-    dataset_suffixes = (".png", ".txt", ".npy", ".yaml", ".json")
+    Raises:
+        InputError: the folder holds other files as well.
+    """
+    card = read_card(out)
+    if card is None or "request" not in (card.model_extra or {}):
+        return
+    ours: list[Path] = []
+    strangers: list[Path] = []
     for path in out.iterdir():
-        if path.is_dir() and path.name in (
-            SCENE_FOLDER,
-            "preview",
-            "normal",
-            "albedo",
-            "amodal",
-            PLAN_FOLDER,
-        ):
-            shutil.rmtree(path)
-        elif path.is_file() and (path.suffix in dataset_suffixes or path.name.startswith(".tmp-")):
-            path.unlink()
-    strangers = sorted(path.name for path in out.iterdir())[:3]
+        if path.name == CARD_NAME or path.name.startswith(LOCK_PREFIX):
+            continue
+        (ours if _is_generated(path) else strangers).append(path)
     if strangers:
+        shown = ", ".join(sorted(path.name for path in strangers)[:3])
         raise InputError(
-            f"--overwrite: {out} also holds {', '.join(strangers)}, which the generator did not write; move "
-            "it away first"
+            f"--overwrite: {out} also holds {shown}, which the generator did not write; move it away first"
         )
+    for path in ours:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    (out / CARD_NAME).unlink()
+
+
+def _is_generated(path: Path) -> bool:
+    """Whether something in a dataset's folder has a name that the generator gives."""
+    if path.is_dir():
+        return path.name in (SCENE_FOLDER, "preview", "normal", "albedo", "amodal", PLAN_FOLDER)
+    return (
+        path.name.startswith(TEMPORARY_PREFIX)
+        or split_companion(path.name) is not None
+        or parse_view_name(path.name) is not None
+        or parse_movement_name(path.name) is not None
+    )
 
 
 def make_card(request: GenerationRequest, stock: Stock) -> DatasetCard:
@@ -506,4 +534,5 @@ __all__ = [
     "make_card",
     "pending_scenes",
     "prepare_folder",
+    "remove_dataset",
 ]

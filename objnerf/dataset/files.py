@@ -17,6 +17,7 @@ from PIL import Image
 
 from objnerf.dataset import names
 from objnerf.dataset.cameras import Pinhole
+from objnerf.dataset.folders import TEMPORARY_PREFIX
 from objnerf.errors import InputError
 
 #: Mask colours: the background, then the objects in order; all differ in luminance (see ``grey_levels``).
@@ -105,7 +106,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=".tmp-", suffix=path.suffix, dir=path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=path.suffix, dir=path.parent)
     os.close(descriptor)
     temporary = Path(name)
     try:

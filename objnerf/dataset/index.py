@@ -22,6 +22,7 @@ from objnerf.dataset.cameras import (
     world_from_azimuth,
 )
 from objnerf.dataset.card import CARD_NAME, SCENE_FOLDER, DatasetCard, read_card
+from objnerf.dataset.folders import TEMPORARY_PREFIX
 from objnerf.errors import InputError
 
 
@@ -262,7 +263,7 @@ def _list_folder(root: Path) -> list[str]:
     """Names in a folder, without the temporary ones of writers at work."""
     try:
         with os.scandir(root) as entries:
-            return [entry.name for entry in entries if not entry.name.startswith(".tmp-")]
+            return [entry.name for entry in entries if not entry.name.startswith(TEMPORARY_PREFIX)]
     except FileNotFoundError as error:
         raise InputError(f"{root}: no such folder") from error
     except NotADirectoryError as error:

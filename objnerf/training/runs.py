@@ -28,6 +28,7 @@ from jaxtyping import UInt8
 
 from objnerf import __version__
 from objnerf.dataset.files import write_image, write_text
+from objnerf.dataset.folders import TEMPORARY_PREFIX, only_writer, sweep
 from objnerf.dataset.index import Dataset
 from objnerf.errors import InputError
 from objnerf.training.checkpoints import checkpoint_path
@@ -148,7 +149,8 @@ def open_run(
     """Make a run folder, or open one to go on with its run; the log is written while it is open.
 
     Raises:
-        InputError: the folder holds another run or something else, or the run was another one than this.
+        InputError: the folder holds another run or something else, the run was another one than this, or
+            another process is writing to it.
     """
     size = next(dataset.views()).image().shape
     facts = DatasetFacts(
@@ -161,15 +163,18 @@ def open_run(
         held_out_views=held_out_views,
     )
     config = RunConfig(objnerf_version=__version__, recipe=recipe, dataset=facts)
-    before = _check_folder(out, config, resume)
-    if before is not None:
-        config = config.model_copy(update={"perceptual_features": before.perceptual_features})
-    processes.wait()  # nobody writes before everybody has looked
-    checkpoint = checkpoint_path(out, "last")
-    folder = RunFolder(out, config, checkpoint if resume and checkpoint.is_file() else None, processes.main)
     with ExitStack() as stack:
         if processes.main:
-            (out / "checkpoints").mkdir(parents=True, exist_ok=True)
+            stack.enter_context(only_writer(out))
+        before = _check_folder(out, config, resume)
+        if before is not None:
+            config = config.model_copy(update={"perceptual_features": before.perceptual_features})
+        processes.wait()  # nobody writes before everybody has looked
+        checkpoint = checkpoint_path(out, "last")
+        resumed = checkpoint if resume and checkpoint.is_file() else None
+        folder = RunFolder(out, config, resumed, processes.main)
+        if processes.main:
+            sweep([out, out / "checkpoints", out / "previews"])
             write_text(out / "config.yaml", dump_yaml(config))
             _write_environment(out / "environment.json", command, processes)
             stack.enter_context(_log_to(out / "train.log"))
@@ -183,8 +188,9 @@ def _check_folder(out: Path, config: RunConfig, resume: bool) -> RunConfig | Non
     """The configuration of the run to go on with; None where there is none yet."""
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: expected a folder for the run, found a file")
-    if not out.exists() or not any(out.iterdir()):
-        return None
+    found = [path.name for path in out.iterdir()] if out.exists() else []
+    if all(name.startswith(TEMPORARY_PREFIX) for name in found):
+        return None  # empty, or what a process left that was killed before it began
     if not (out / "config.yaml").is_file():
         raise InputError(f"--out {out}: the folder is not empty and holds no run; choose another one")
     if not (out / "metrics.jsonl").is_file() and not checkpoint_path(out, "last").is_file():

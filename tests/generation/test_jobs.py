@@ -13,9 +13,13 @@ import psutil
 import pytest
 
 from generation.jobs import AssetFolders, generate_dataset, remake_scene
+from generation.jobs.dataset import make_card, remove_dataset
 from generation.jobs.local import LEAST_LIMIT_S, LocalWorker, TimeLimit, WorkerDied, work
 from generation.jobs.orders import Answer, Order
+from generation.plan.plan import Stock
 from generation.plan.request import build_request
+from objnerf.dataset.card import write_card
+from objnerf.dataset.folders import only_writer
 from objnerf.errors import InputError, WorkError
 
 
@@ -218,6 +222,33 @@ def test_another_dataset_in_the_way_is_refused_and_overwritten_on_demand(tmp_pat
         with pytest.raises(InputError, match=r"found thesis\.tex"):
             generate_dataset(other, stranger, workers=1, overwrite=overwrite)
     assert (stranger / "thesis.tex").read_text() == "x"
+
+
+def test_overwriting_touches_nothing_before_it_knows_that_all_is_ours(tmp_path, request_):
+    out = tmp_path / "d"
+    plan = generate_dataset(request_, out, plan_only=True)
+    assert plan.planned == 3
+    write_card(out, make_card(request_, Stock.draw(AssetFolders().load(), request_)))
+    (out / "00000_sc0000_img0.png").touch()
+    (out / "notes.txt").touch()
+    before = sorted(path.name for path in out.rglob("*"))
+    with pytest.raises(InputError, match=r"also holds notes\.txt"):
+        remove_dataset(out)
+    assert sorted(path.name for path in out.rglob("*")) == before
+    (out / "notes.txt").unlink()
+    remove_dataset(out)
+    assert list(out.iterdir()) == []
+
+
+def test_a_second_process_on_the_same_scenes_is_refused(tmp_path, request_):
+    out = tmp_path / "d"
+    for held, asked in (({}, (1, 1)), ({}, (2, 3)), ({"shared": True, "part": "2-of-3"}, (2, 3))):
+        with only_writer(out, **held), pytest.raises(InputError, match="another process is writing there"):
+            generate_dataset(request_, out, shard=asked)
+    # Nor is a dataset pulled from under a shard at work.
+    with only_writer(out, shared=True, part="2-of-3"), pytest.raises(InputError, match="another process"):
+        generate_dataset(request_, out, shard=(1, 3), overwrite=True)
+    assert list(out.iterdir()) == []
 
 
 def test_plans_are_written_without_blender(tmp_path, request_):

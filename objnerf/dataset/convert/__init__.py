@@ -11,8 +11,9 @@ from pathlib import Path
 from objnerf.dataset.convert import colmap, native, obsurf, shards, transforms_json, uocf
 from objnerf.dataset.convert.fitting import WorldSteps, fitted, with_settings
 from objnerf.dataset.convert.matching import matched_pictures
-from objnerf.dataset.convert.posed import PosedScenes, Progress, atomic_folder, no_progress, settled
+from objnerf.dataset.convert.posed import PosedScenes, Progress, no_progress, settled
 from objnerf.dataset.convert.undistortion import resized, undistorted
+from objnerf.dataset.folders import atomic_folder
 from objnerf.errors import InputError
 
 #: How each source format is read. Two names of one reader are two flavours of writing.

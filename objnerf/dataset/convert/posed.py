@@ -552,26 +552,3 @@ def scene_folder_name(scene: int, n_scenes: int) -> str:
 
 def no_progress(done: int, total: int) -> None:
     """Shows nothing."""
-
-
-@contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``; on success it becomes ``path``, on failure it goes.
-
-    Raises:
-        InputError: ``path`` exists and is not an empty folder.
-    """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError(f"{path}: expected a new or empty folder to write to, found one that holds files")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=path.parent))
-    try:
-        yield temporary
-        # mkdtemp makes private folders; a dataset is for everybody whom the user's umask lets in.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o777 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
