@@ -39,6 +39,9 @@ class ObjectPlan(BaseModel):
     )
     yaw: float = Field(description="about world z, radians")
     scale: float = Field(gt=0, description="the bounding box's diagonal, world units")
+    size: tuple[float, float, float] | None = Field(
+        default=None, description="of the bounding box along the object's own axes, world units"
+    )
     finishes: dict[str, Finish] = Field(description="colour and surface of each role of the shape's parts")
 
     def world_from_object(self) -> Float[np.ndarray, "4 4"]:
@@ -287,16 +290,17 @@ def plan_objects(
     finishes = draw_finishes(rules.finish, count, rng)
     placed = place(preset.placement, preset.obj_scale, extents, scales, placement_rng)
     return tuple(
-        _object_plan(label, shape, spot, scale, finish)
-        for label, (shape, spot, scale, finish) in enumerate(
-            zip(shapes, placed, scales, finishes, strict=True), start=1
+        _object_plan(label, shape, spot, extent, scale, finish)
+        for label, (shape, spot, extent, scale, finish) in enumerate(
+            zip(shapes, placed, extents, scales, finishes, strict=True), start=1
         )
     )
 
 
 def _object_plan(
-    label: int, shape: ShapeAsset, spot: Placed, scale: float, finishes: dict[str, Finish]
+    label: int, shape: ShapeAsset, spot: Placed, extent: Extent, scale: float, finishes: dict[str, Finish]
 ) -> ObjectPlan:
+    width, depth, height = (round(float(side) * scale, 6) for side in extent.size)
     return ObjectPlan(
         label=label,
         asset=shape.id,
@@ -304,6 +308,7 @@ def _object_plan(
         position=(spot.x, spot.y, 0.0),
         yaw=spot.yaw,
         scale=scale,
+        size=(width, depth, height),
         finishes=finishes,
     )
 

@@ -58,7 +58,7 @@ def _write_view(
     if "amodal" in passes:
         for label, outline in enumerate(pictures.silhouettes, start=1):
             whole = outline | (geometry.labels == label)
-            with files.atomic_path(root / "amodal" / f"{stem}_object{label}.png") as path:
+            with files.atomic_path(root / names.amodal_name(stem, label)) as path:
                 Image.fromarray(whole.astype(np.uint8) * 255).save(path, format="PNG")
     files.write_image(root / f"{stem}.png", pictures.image)
 

@@ -59,6 +59,9 @@ UORF_SCALE = SceneScale()
 UORF_CAMERA_DISTANCE = 12.39
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class AssetUse(BaseModel):
     """An asset that the dataset's pictures show, with what its licence asks to be said."""
 
@@ -127,8 +130,19 @@ class ViewCard(BaseModel):
         return np.array(self.world_from_camera, dtype=np.float64)
 
 
+class ShapeCard(BaseModel):
+    """The shape of an object as ``scenes/*.json`` has it; the generator's plan says more."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    family: str = Field(description="its category: chair, table, …; of mesh files their folder's name")
+
+
 class ObjectCard(BaseModel):
-    """An object as ``scenes/*.json`` has it; the generator's plan says more."""
+    """An object as ``scenes/*.json`` has it; the generator's plan says more.
+
+    Its frame has z up, the footprint's centre as origin and the front of furniture towards -y.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -137,6 +151,11 @@ class ObjectCard(BaseModel):
     position: tuple[float, float, float] = Field(
         description="centre of its footprint on the ground, world units"
     )
+    yaw: float | None = Field(default=None, allow_inf_nan=False, description="about world z, radians")
+    size: tuple[Positive, Positive, Positive] | None = Field(
+        default=None, description="of its bounding box along its own axes, world units"
+    )
+    shape: ShapeCard | None = None
 
 
 class SceneCard(BaseModel):
@@ -149,6 +168,10 @@ class SceneCard(BaseModel):
     seed: int = Field(ge=0)
     objects: list[ObjectCard]
     views: list[ViewCard]
+    seen: list[list[Share]] | None = Field(
+        default=None,
+        description="for each view, the share of each object's silhouette in the picture that is visible",
+    )
 
 
 def scene_card_path(root: str | os.PathLike[str], scene: int, digits: int = 4) -> Path:

@@ -107,6 +107,11 @@ def make_view_stem(index: int, scene: int, view: int, n_scenes: int) -> str:
     return f"{index:05d}_sc{scene:0{scene_digits(n_scenes)}d}_img{view}"
 
 
+def amodal_name(stem: str, label: int) -> str:
+    """Where an object's amodal mask lies: ``amodal/00011_sc0002_img3_object1.png``."""
+    return f"amodal/{stem}_object{label}.png"
+
+
 def movement_name(scene: int) -> str:
     """File name of a scene's movement in the manipulation test: ``002_movement.txt``."""
     return f"{scene:03d}_movement.txt"

@@ -10,6 +10,7 @@ from generation.plan.plan import ScenePlan
 from objnerf.dataset import open_dataset
 from objnerf.dataset.cameras import camera_rays, project, unproject, world_from_azimuth
 from objnerf.dataset.files import BACKGROUND_COLOUR, OBJECT_COLOURS, grey_levels
+from objnerf.dataset.objects import read_amodal_mask, read_objects
 
 
 def plan_of(root, scene):
@@ -133,6 +134,31 @@ def test_amodal_masks_hold_what_is_visible(room_dataset):
                 visible = (mask == OBJECT_COLOURS[item.label - 1]).all(axis=-1)
                 assert not (visible & ~whole).any()
                 assert visible.sum() / whole.sum() == pytest.approx(share, abs=1e-4)
+
+
+def test_poses_and_boxes_of_objects_hold_what_the_pictures_show(room_dataset):
+    """Depth at an object's pixels, taken into its frame, lies in its box and reaches most of its height."""
+    dataset = open_dataset(room_dataset)
+    for scene in dataset.scenes.values():
+        objects = read_objects(dataset, scene.id)
+        heights = np.zeros(len(objects.labels))
+        for number, view in enumerate(scene.views):
+            labels = view.labels()
+            intrinsics = dataset.intrinsics(*labels.shape[::-1])
+            points = camera_rays(intrinsics) * view.depth()[..., None]
+            for index, label in enumerate(objects.labels):
+                seen = points[labels == label]
+                object_from_camera = np.linalg.inv(objects.camera_from_object[number, index])
+                inside = seen @ object_from_camera[:3, :3].T + object_from_camera[:3, 3]
+                size = objects.size[index]
+                # Depth is an average over a pixel: it may stick out by a few hundredths of a unit.
+                assert (np.abs(inside[:, :2]) < size[:2] / 2 + 0.1).all()
+                assert ((inside[:, 2] > -0.1) & (inside[:, 2] < size[2] + 0.1)).all()
+                heights[index] = max(heights[index], inside[:, 2].max())
+                whole = read_amodal_mask(view, int(label))
+                assert whole is not None
+                assert objects.visible[number, index] == pytest.approx(len(seen) / whole.sum(), abs=1e-3)
+        assert (heights > 0.7 * objects.size[:, 2]).all()
 
 
 def test_silhouettes_of_unhidden_objects_are_blenders_own(clevr_dataset):
