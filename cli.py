@@ -38,6 +38,14 @@ class _Command(click.Group):
         except KeyboardInterrupt:
             click.secho("interrupted; run the same command again to go on", fg="yellow", err=True)
             ctx.exit(130)
+        except ModuleNotFoundError as error:
+            from objnerf.extras import missing_extra
+
+            missing = missing_extra(error, f"objnerf {ctx.invoked_subcommand}")
+            if missing is None or ctx.params.get("debug"):
+                raise
+            click.secho(f"error: {missing}", fg="red", err=True)
+            ctx.exit(missing.exit_code)
         except OSError as error:
             if ctx.params.get("debug"):
                 raise

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 MAY_IMPORT = {
     "objnerf.errors": set(),
     "objnerf.console": set(),
+    "objnerf.extras": {"objnerf.errors"},
     "objnerf.dataset": {"objnerf.errors"},
     "objnerf.pictures": {"objnerf.dataset", "objnerf.errors"},
     "objnerf.rendering": {"objnerf.dataset", "objnerf.errors"},

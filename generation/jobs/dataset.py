@@ -221,9 +221,10 @@ def check_blender() -> None:
     """
     if importlib.util.find_spec("bpy") is None:
         raise InputError(
-            "generate needs Blender as the Python module bpy 4.5, which exists for Python 3.11 alone; this "
-            f"is Python {sys.version_info.major}.{sys.version_info.minor} without it. Install objnerf under "
-            "Python 3.11 (everything else of it runs here), or plan here with --plan-only and render there"
+            "rendering needs Blender as the Python module bpy 4.5, which exists for Python 3.11 alone; this "
+            f"is Python {sys.version_info.major}.{sys.version_info.minor} without it. Under Python 3.11, "
+            "pip install 'objnerf[generate]' brings it; here, --plan-only writes plans that can be rendered "
+            "there"
         )
 
 

@@ -62,8 +62,12 @@ SYSTEM_LIBRARIES = {
 
 _BLENDER_START_S = 120.0
 
-#: Packages that every verb but a few needs.
-NEEDED = ("numpy", "pillow", "pydantic", "plotly", "trimesh", "scikit-image", "scikit-learn", "safetensors")
+#: Packages of the base installation, and those that the two large extras bring beside bpy and torch.
+BASE = ("numpy", "pillow", "pydantic", "plotly", "trimesh")
+PARTS = {
+    "generate": ("manifold3d", "mapbox_earcut", "scipy", "shapely"),
+    "train": ("safetensors", "scikit-image", "scikit-learn", "scipy", "tensorboard", "torchmetrics"),
+}
 
 
 def examine() -> list[Finding]:
@@ -71,9 +75,11 @@ def examine() -> list[Finding]:
     looks: list[Callable[..., Finding]] = [
         _python,
         _machine,
-        _needed,
+        _base,
         _blender,
+        partial(_part, "generate"),
         _torch,
+        partial(_part, "train"),
         _gpu,
         *(partial(_optional, *entry) for entry in OPTIONAL),
         _lpips_weights,
@@ -109,19 +115,31 @@ def _machine() -> Finding:
     return Finding("machine", "ok", detail)
 
 
-def _needed() -> Finding:
-    versions = {name: _version(name) for name in NEEDED}
+def _base() -> Finding:
+    versions = {name: _version(name) for name in BASE}
     lacking = [name for name, version in versions.items() if version is None]
     if lacking:
         return Finding("packages", "broken", f"not installed: {', '.join(lacking)}; pip install objnerf")
     return Finding("packages", "ok", ", ".join(f"{name} {version}" for name, version in versions.items()))
 
 
+def _part(extra: str) -> Finding:
+    versions = {name: _version(name) for name in PARTS[extra]}
+    lacking = [name for name, version in versions.items() if version is None]
+    if lacking:
+        detail = f"not installed: {', '.join(lacking)}; pip install 'objnerf[{extra}]'"
+        return Finding(f"extra {extra}", "missing", detail)
+    detail = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return Finding(f"extra {extra}", "ok", detail)
+
+
 def _blender() -> Finding:
     version = _version("bpy")
     if version is None:
         return Finding(
-            "Blender (bpy)", "missing", "not installed: `generate` needs bpy 4.5, which needs Python 3.11"
+            "Blender (bpy)",
+            "missing",
+            "not installed: rendering needs bpy 4.5 (Python 3.11); pip install 'objnerf[generate]'",
         )
     # In a process of its own: Blender does not leave one that it was loaded into.
     code = "import bpy; print('loaded', bpy.app.version_string)"
@@ -174,7 +192,11 @@ def _install(libraries: list[str]) -> str:
 
 def _torch() -> Finding:
     if _version("torch") is None:
-        return Finding("torch", "missing", "not installed: train, evaluate, render, edit and view need it")
+        return Finding(
+            "torch",
+            "missing",
+            "not installed: train, evaluate, render, edit and export need it; pip install 'objnerf[train]'",
+        )
     torch = importlib.import_module("torch")
     return Finding("torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads")
 

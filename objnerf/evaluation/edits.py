@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Float32
 
 from objnerf.dataset.files import grey_levels, read_image
 from objnerf.dataset.index import Dataset, Scene, View
+from objnerf.dataset.resize import nearest_pixels, resize_by_area
 from objnerf.errors import InputError
 from objnerf.evaluation.metrics import MetricUnavailable
 from objnerf.evaluation.scenes import (
@@ -24,9 +25,8 @@ from objnerf.evaluation.scenes import (
     own_pinhole,
     render_view,
 )
-from objnerf.evaluation.segmentation import best_slot, resize_mask
+from objnerf.evaluation.segmentation import best_slot
 from objnerf.models.scene import SceneCode, SceneModel
-from objnerf.training.data import resize_by_area
 
 #: Pictures with an object moved, the same with the slot chosen by the reference's rule, changed backgrounds.
 EDIT_FIGURES = tuple(
@@ -131,7 +131,7 @@ def moving_pixels(view: View, size: tuple[int, int]) -> Bool[np.ndarray, "height
     """
     path = view.companion("_mask_for_moving.png")
     assert path is not None
-    grey = grey_levels(resize_mask(read_image(path), *size))
+    grey = grey_levels(nearest_pixels(read_image(path), size))
     return grey != grey.min()
 
 

@@ -14,11 +14,12 @@ from torch import Tensor
 from objnerf.dataset.cameras import Pinhole, look_at
 from objnerf.dataset.files import read_image
 from objnerf.dataset.index import Scene, View
+from objnerf.dataset.resize import nearest_pixels, resize_by_area
 from objnerf.errors import InputError
-from objnerf.evaluation.segmentation import labels_from_opacity, reference_labels, resize_mask
+from objnerf.evaluation.segmentation import labels_from_opacity, reference_labels
 from objnerf.models.scene import SceneCode, SceneModel
 from objnerf.rendering.rays import camera_directions, pinhole_tensor, uniform_depths, world_rays
-from objnerf.training.data import derive_seed, resize_by_area
+from objnerf.training.data import derive_seed
 
 #: Stream of randomness that evaluation draws the slots' start from, apart from training's own streams.
 EVALUATION_STREAM = 1000
@@ -95,7 +96,7 @@ def read_scene(scene: Scene, settings: RenderSettings) -> SceneImages:
     images, masks = [], []
     for view in scene.views:
         images.append(as_float(resize_by_area(view.image(), settings.size)))
-        masks.append(resize_mask(view.mask(), *settings.size) if view.mask_path is not None else None)
+        masks.append(nearest_pixels(view.mask(), settings.size) if view.mask_path is not None else None)
     first = scene.views[0]
     return SceneImages(
         id=scene.id,

@@ -9,7 +9,6 @@ pixels of the one in front of it, and takes the second lowest grey level of a ma
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Integer, UInt8
-from PIL import Image
 from torch import Tensor
 
 from objnerf.dataset.files import grey_levels, labels_from_mask
@@ -42,15 +41,6 @@ def reference_labels(density_mask: Float[Tensor, "*rays slots"]) -> Int[Tensor, 
         density_mask: density summed with the weights of a ray that only this slot stops.
     """
     return torch.argmax(density_mask, dim=-1)
-
-
-def resize_mask(
-    mask: UInt8[np.ndarray, "height width 3"], width: int, height: int
-) -> UInt8[np.ndarray, "new_height new_width 3"]:
-    """A mask at another size, by the nearest pixel, so that no colour arises that was not there."""
-    if mask.shape[:2] == (height, width):
-        return mask
-    return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
 
 
 def true_labels(mask: UInt8[np.ndarray, "height width 3"]) -> Integer[np.ndarray, "height width"]:

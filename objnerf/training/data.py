@@ -22,13 +22,13 @@ import numpy as np
 import psutil
 import torch
 from jaxtyping import Float, Float32, Int, UInt8
-from PIL import Image
 from torch import Tensor
 
 from objnerf.console import Progress, no_progress
 from objnerf.dataset.cameras import Pinhole, common_pinhole
 from objnerf.dataset.files import atomic_path
 from objnerf.dataset.index import Dataset, View
+from objnerf.dataset.resize import nearest_pixels, resize_by_area
 from objnerf.errors import InputError
 from objnerf.models.scene import NovelRays
 from objnerf.rendering.rays import (
@@ -230,43 +230,12 @@ def _depths(
 
     def read(index: int) -> None:
         depth = views[index].depth()
-        for (width, height), store in found.items():
-            rows = (2 * np.arange(height) + 1) * depth.shape[0] // (2 * height)
-            columns = (2 * np.arange(width) + 1) * depth.shape[1] // (2 * width)
-            store[index] = depth[rows[:, None], columns].ravel()
+        for size, store in found.items():
+            store[index] = nearest_pixels(depth, size).ravel()
 
     with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
         list(pool.map(read, range(len(views))))
     return found
-
-
-def resize_by_area(
-    image: UInt8[np.ndarray, "height width 3"], size: tuple[int, int]
-) -> UInt8[np.ndarray, "new_height new_width 3"]:
-    """A picture at (width, height) ``size``: each new pixel is the mean of the area that it covers.
-
-    Where a side grows, pixels are interpolated linearly. In both cases the picture's outer edges stay put.
-    """
-    height, width = image.shape[:2]
-    if (width, height) == size:
-        return image
-    if size[0] > width or size[1] > height:
-        return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
-    if width % size[0] == 0 and height % size[1] == 0:
-        return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
-    # Pillow's box takes or leaves whole pixels; where new edges cut old pixels they count in part.
-    rows, columns = _area_weights(height, size[1]), _area_weights(width, size[0])
-    lower = (rows @ image.reshape(height, -1).astype(np.float32)).reshape(size[1], width, 3)
-    return np.rint(columns @ lower).astype(np.uint8)
-
-
-@lru_cache(maxsize=16)
-def _area_weights(old: int, new: int) -> Float32[np.ndarray, "new old"]:
-    """Share of each of ``old`` pixels in each of ``new`` ones that cover the same line."""
-    edges = np.arange(new + 1) * old / new
-    pixels = np.arange(old)
-    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    return (overlap.clip(min=0) * new / old).astype(np.float32)
 
 
 Stores = dict[tuple[int, int], np.ndarray]

@@ -14,6 +14,7 @@ def test_examines_every_part() -> None:
     assert {"Python", "machine", "packages", "Blender (bpy)", "torch", "GPU", "disk"} <= set(found)
     assert found["torch"].state == "ok"
     assert found["packages"].state == "ok"
+    assert found["extra generate"].state == found["extra train"].state == "ok"
     assert {entry[0] for entry in doctor.OPTIONAL} <= set(found)
 
 
@@ -27,6 +28,7 @@ def test_nothing_installed_is_told_not_raised(monkeypatch) -> None:
     assert "evaluate" in found["torch"].detail
     assert "generate" in found["Blender (bpy)"].detail
     assert found["packages"].state == "broken"
+    assert "objnerf[train]" in found["extra train"].detail
     assert "objnerf[viewer]" in found["viser"].detail
 
 

@@ -71,14 +71,6 @@ def test_reference_background_needs_two_greys() -> None:
         segmentation.reference_true_labels(mask_from_labels(np.zeros((2, 3), int)))
 
 
-def test_resized_masks_keep_their_colours() -> None:
-    mask = mask_from_labels(np.arange(48).reshape(6, 8) % 4)
-    small = segmentation.resize_mask(mask, 5, 3)
-    assert small.shape == (3, 5, 3)
-    colours = {tuple(pixel) for pixel in mask.reshape(-1, 3).tolist()}
-    assert {tuple(pixel) for pixel in small.reshape(-1, 3).tolist()} <= colours
-
-
 def test_best_slot_by_hand() -> None:
     wanted = np.array([[True, True, True, False]])
     # Slot 1 has 1 of 3 and nothing else: 1/3. Slot 2 has 2 of 3 and one pixel outside: 2/4.

@@ -19,7 +19,6 @@ from objnerf.training.data import (
     Scenes,
     draw_batch,
     load_scenes,
-    resize_by_area,
     scenes_of_step,
     split_scenes,
 )
@@ -32,25 +31,6 @@ SIZES = [(16, 16), (32, 24)]
 @pytest.fixture
 def scenes(coded: Path) -> Scenes:
     return load_scenes(open_dataset(coded), range(6), SIZES, CPU)
-
-
-def test_area_means_by_hand():
-    """4 × 2 to 2 × 1: means of 2 × 2 pixels. (0+4+8+12)/4 = 6, (16+20+24+28)/4 = 22."""
-    image = np.array([[0, 4, 16, 20], [8, 12, 24, 28]], np.uint8)[..., None].repeat(3, axis=-1)
-    assert resize_by_area(image, (2, 1))[0, :, 0].tolist() == [6, 22]
-    assert resize_by_area(image, (4, 2)) is image
-    # 3 to 2 columns: a new pixel covers one and a half old ones. (2·0 + 30)/3 = 10, (30 + 2·60)/3 = 50.
-    row = np.array([[0, 30, 60]], np.uint8)[..., None].repeat(3, axis=-1)
-    assert resize_by_area(row, (2, 1))[0, :, 0].tolist() == [10, 50]
-
-
-def test_resizing_keeps_the_edges():
-    """A ramp stays the same ramp over the picture's extent: pixel centres move by half a pixel's difference.
-
-    Value at x (edges at -0.5 and 31.5) is 8 x; of 32 columns 8 remain, whose centres lie at 4 i + 1.5.
-    """
-    ramp = (8 * np.arange(32)).astype(np.uint8)[None, :, None].repeat(4, 0).repeat(3, -1)
-    assert resize_by_area(ramp, (8, 4))[0, :, 0].tolist() == [8 * (4 * i) + 12 for i in range(8)]
 
 
 @pytest.mark.parametrize("supervision", ["rays", "patches", "images"])
