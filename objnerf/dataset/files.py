@@ -160,7 +160,7 @@ def read_matrix(
     Raises:
         InputError: the file is missing, is no text, holds a word that is no number or another shape.
     """
-    values = _read_rows(Path(path), f"a {shape[0]}×{shape[1]} matrix")
+    values = read_rows(path, f"a {shape[0]}×{shape[1]} matrix")
     if len(values) != shape[0] or any(len(row) != shape[1] for row in values):
         raise InputError(
             f"{path}: expected {shape[0]} rows of {shape[1]} numbers, found {_describe_rows(values)}"
@@ -168,8 +168,16 @@ def read_matrix(
     return np.array(values, dtype=np.float64)
 
 
-def _read_rows(path: Path, expected: str) -> list[list[float]]:
-    """The numbers of a text file, line by line."""
+def read_rows(path: str | os.PathLike[str], expected: str) -> list[list[float]]:
+    """The numbers of a small text file, line by line; empty lines are passed over.
+
+    Args:
+        path: the file.
+        expected: what should be in it, for messages.
+    Raises:
+        InputError: the file is missing, too large, is no text or holds a word that is no number.
+    """
+    path = Path(path)
     try:
         if path.stat().st_size > _MAX_MATRIX_BYTES:
             raise InputError(
@@ -258,7 +266,7 @@ def read_pinhole(path: str | os.PathLike[str], size: tuple[int, int] | None = No
 
 
 def _read_intrinsics_matrix(path: Path) -> Float[np.ndarray, "rows columns"]:
-    rows = _read_rows(path, "a 3×3 or 4×4 matrix")
+    rows = read_rows(path, "a 3×3 or 4×4 matrix")
     shape = (len(rows), *{len(row) for row in rows})
     if shape not in ((3, 3), (3, 4), (4, 4)):
         raise InputError(f"{path}: expected a 3×3 or 4×4 matrix, found {_describe_rows(rows)}")
@@ -346,24 +354,36 @@ def mask_from_labels(labels: Integer[np.ndarray, "height width"]) -> UInt8[np.nd
     return palette[labels]
 
 
-def read_depth(path: str | os.PathLike[str]) -> Float32[np.ndarray, "height width"]:
-    """Read a planar depth map (world units), stored as H×W×1 or H×W.
+def read_array(path: str | os.PathLike[str], expected: str) -> np.ndarray:
+    """Read an array of numbers, of any shape, in NumPy's .npy format.
 
+    Args:
+        path: the file.
+        expected: what should be in it, for messages.
     Raises:
-        InputError: the file is missing, truncated, no array of numbers or of another shape.
+        InputError: the file is missing, truncated or no array of numbers.
     """
-    path = Path(path)
     try:
         # Never unpickles: a dataset from elsewhere must not run code.
         array = np.load(path, allow_pickle=False)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, EOFError, SyntaxError, TokenError, MemoryError) as error:
-        raise InputError(f"{path}: expected a depth map in NumPy's .npy format, {error}") from error
+        raise InputError(f"{path}: expected {expected}, {error}") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise InputError(
             f"{path}: expected an array of numbers, found {getattr(array, 'dtype', type(array))}"
         )
+    return array
+
+
+def read_depth(path: str | os.PathLike[str]) -> Float32[np.ndarray, "height width"]:
+    """Read a planar depth map (world units), stored as H×W×1 or H×W.
+
+    Raises:
+        InputError: the file is missing, truncated, no array of numbers or of another shape.
+    """
+    array = read_array(path, "a depth map in NumPy's .npy format")
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.ndim != 2:

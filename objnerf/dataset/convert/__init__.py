@@ -6,17 +6,31 @@ Every format is read into the same value, ``PosedScenes``, and written from it; 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from objnerf.dataset.convert import colmap, native, obsurf, shards, transforms_json, uocf
+from objnerf.dataset.convert import (
+    colmap,
+    idr,
+    llff,
+    native,
+    nsvf,
+    obsurf,
+    rgbd,
+    shards,
+    transforms_json,
+    uocf,
+)
 from objnerf.dataset.convert.fitting import WorldSteps, fitted, with_settings
 from objnerf.dataset.convert.matching import matched_pictures
-from objnerf.dataset.convert.posed import PosedScenes, Progress, no_progress, settled
+from objnerf.dataset.convert.posed import PosedScenes, Progress, has_scene_folders, no_progress, settled
 from objnerf.dataset.convert.undistortion import resized, undistorted
+from objnerf.dataset.convert.unread import unread_format
 from objnerf.dataset.folders import atomic_folder
 from objnerf.errors import InputError
 
-#: How each source format is read. Two names of one reader are two flavours of writing.
+#: How each source format is read. Two names of one reader are two flavours of writing; what no writer has is
+#: read only.
 _READERS: dict[str, Callable[[Path], PosedScenes]] = {
     "objnerf": native.read,
     "nerfstudio": transforms_json.read,
@@ -26,6 +40,11 @@ _READERS: dict[str, Callable[[Path], PosedScenes]] = {
     "obsurf": obsurf.read,
     "uocf": uocf.read,
     "webdataset": shards.read,
+    "llff": llff.read,
+    "nsvf": nsvf.read,
+    "idr": idr.read,
+    "scannet": rgbd.read_scannet,
+    "7-scenes": rgbd.read_frames,
 }
 _WRITERS: dict[str, Callable[[PosedScenes, Path, Progress], list[str]]] = {
     "objnerf": native.write,
@@ -43,16 +62,29 @@ _SIGNS: tuple[tuple[str, Callable[[Path], bool]], ...] = (
     ("obsurf", obsurf.recognise),
     ("nerfstudio", transforms_json.recognise),
     ("colmap", colmap.recognise),
+    # After COLMAP's model, which LLFF's folders often hold as well and which says more.
+    ("llff", llff.recognise),
+    ("nsvf", nsvf.recognise),
+    ("idr", idr.recognise),
+    ("scannet", rgbd.recognise_scannet),
+    ("7-scenes", rgbd.recognise_frames),
     # After the others: people keep a tar of the pictures beside their description.
     ("webdataset", shards.recognise),
     ("uocf", uocf.recognise),
     ("objnerf", native.recognise),
     ("nerfstudio", transforms_json.recognise_nested),
     ("colmap", colmap.recognise_nested),
+    ("llff", partial(has_scene_folders, holds_scene=llff.recognise)),
+    ("nsvf", partial(has_scene_folders, holds_scene=nsvf.recognise)),
+    ("idr", partial(has_scene_folders, holds_scene=idr.recognise)),
+    ("scannet", partial(has_scene_folders, holds_scene=rgbd.recognise_scannet)),
+    ("7-scenes", partial(has_scene_folders, holds_scene=rgbd.recognise_frames)),
 )
 
-#: Names of the formats, as ``--from`` and ``--to`` take them.
+#: Names of the formats, as ``--from`` takes them.
 FORMATS = tuple(_READERS)
+#: Those that ``--to`` takes.
+TARGETS = tuple(_WRITERS)
 
 
 @dataclass(frozen=True)
@@ -90,16 +122,25 @@ def recognise(source: str | os.PathLike[str]) -> str:
             return "webdataset"
         if transforms_json.recognise(source):
             return "nerfstudio"
+        _refuse_unread(source)
         raise InputError(
             f"{source}: expected a folder, a transforms.json or a WebDataset shard (.tar), found another file"
         )
     for name, sign in _SIGNS:
         if sign(source):
             return name
+    _refuse_unread(source)
     raise InputError(
         f"{source}: expected a dataset in one of the formats {', '.join(FORMATS)}, found none of their signs "
         "(docs/convert.md lists them); name the folder itself, or say --from"
     )
+
+
+def _refuse_unread(source: Path) -> None:
+    """Refuse a format that is known and not read, by its name."""
+    known = unread_format(source)
+    if known is not None:
+        raise InputError(f"{source}: this is {known.name}, which is not read; {known.advice}")
 
 
 def convert(
@@ -119,7 +160,7 @@ def convert(
         source: a folder, or a single WebDataset shard.
         destination: a new or empty folder.
         source_format: one of ``FORMATS``; recognised when left out.
-        target_format: one of ``FORMATS``; from a foreign format it is ours when left out.
+        target_format: one of ``TARGETS``; from a foreign format it is ours when left out.
         undistort: resample the pictures to one centred pinhole camera.
         max_size: shrink pictures whose longer side is over so many pixels.
         world: which steps bring a world into ours; by default those that a captured world needs, and none
@@ -129,9 +170,10 @@ def convert(
         InputError: the source cannot be read, or the target cannot represent it; nothing is left behind.
     """
     source, destination = Path(source), Path(destination)
-    for name in (source_format, target_format):
-        if name is not None and name not in FORMATS:
-            raise InputError(f"{name!r} is no format; expected one of {', '.join(FORMATS)}")
+    for name, known, does in ((source_format, FORMATS, "read"), (target_format, TARGETS, "written")):
+        if name is not None and name not in known:
+            what = f"{name} is not {does}" if name in FORMATS else f"{name!r} is no format"
+            raise InputError(f"{what}; expected one of {', '.join(known)}")
     if max_size is not None and max_size < 8:
         raise InputError(f"expected a largest size of at least 8 pixels, got {max_size}")
     if not source.exists():
@@ -139,7 +181,7 @@ def convert(
     source_format = source_format or recognise(source)
     if target_format is None:
         if source_format == "objnerf" and max_size is None and world is None and not undistort:
-            others = ", ".join(name for name in FORMATS if name != "objnerf")
+            others = ", ".join(name for name in TARGETS if name != "objnerf")
             raise InputError(
                 f"{source} is in our own format already; say with --to which of {others} is wanted"
             )
@@ -158,4 +200,4 @@ def convert(
     return Conversion(source_format, target_format, len(posed.scenes), posed.n_views, notes, tuple(left_out))
 
 
-__all__ = ["FORMATS", "Conversion", "WorldSteps", "convert", "recognise"]
+__all__ = ["FORMATS", "TARGETS", "Conversion", "WorldSteps", "convert", "recognise"]

@@ -5,8 +5,9 @@ well. Depth maps are pictures of integers in some unit, or arrays of floats. Bot
 time, and what cannot be used is left out and said.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tokenize import TokenError
@@ -142,7 +143,7 @@ class _DepthFile:
 
         The nearest value is taken, since the mean of two depths lies on neither surface.
         """
-        depth = read_depth(self.path) if self.path.suffix.lower() == ".npy" else _depth_picture(self.path)
+        depth = read_depth(self.path) if self.path.suffix.lower() == ".npy" else depth_picture(self.path)
         depth = np.where(
             np.isfinite(depth) & (depth > 0), depth * np.float32(self.factor), np.float32(np.inf)
         )
@@ -200,7 +201,12 @@ def _npy_header(path: Path) -> tuple[tuple[int, ...], np.dtype]:
     return array.shape, array.dtype
 
 
-def _depth_picture(path: Path) -> Float32[np.ndarray, "height width"]:
+def depth_picture(path: Path) -> Float32[np.ndarray, "height width"]:
+    """The numbers of a depth map that is a picture, in the picture's own unit.
+
+    Raises:
+        InputError: the file is no picture, or one of several channels.
+    """
     with _opened(path) as picture:
         depth = np.asarray(picture)
     if depth.ndim != 2:
@@ -208,9 +214,12 @@ def _depth_picture(path: Path) -> Float32[np.ndarray, "height width"]:
     return depth.astype(np.float32)
 
 
-def _opened(path: Path) -> Image.Image:
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """A picture, for as long as the context lasts; what cannot be decoded there is an InputError."""
     try:
-        return Image.open(path)
+        with Image.open(path) as picture:
+            yield picture
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise InputError(
             f"{path}: expected a depth map or mask, found a file that is none ({error})"

@@ -245,9 +245,12 @@ def _moved(scene: PosedScene, similarity: Similarity) -> PosedScene:
     """A scene in another world; its depth is scaled along."""
     poses = similarity.apply(_poses(scene))
     views = [_view(view, pose, similarity.scale) for view, pose in zip(scene.views, poses, strict=True)]
-    points = scene.points
+    points, depths = scene.points, scene.depth_range
     return replace(
-        scene, views=tuple(views), points=None if points is None else lambda: _mapped(similarity, points())
+        scene,
+        views=tuple(views),
+        points=None if points is None else lambda: _mapped(similarity, points()),
+        depth_range=None if depths is None else (similarity.scale * depths[0], similarity.scale * depths[1]),
     )
 
 
@@ -275,7 +278,8 @@ def _scaled_depth(companion: Companion, scale: float) -> Float32[np.ndarray, "he
 def with_settings(posed: PosedScenes) -> PosedScenes:
     """The scenes with near, far, ``nss_scale`` and ``obj_scale`` in the card, measured on the cameras.
 
-    For scenes that were ``fitted``, once their cameras are settled; others pass through.
+    near and far are the source's where it states them for every scene. For scenes that were ``fitted``, once
+    their cameras are settled; others pass through.
     """
     if posed.world_words is None:
         return posed
@@ -302,12 +306,17 @@ def with_settings(posed: PosedScenes) -> PosedScenes:
     enter, leave = (np.stack(ends) for ends in zip(*(ray_box(o, d, half) for o, d in rays), strict=True))
     near = float(np.clip(_latest_near(enter, leave), 0.05 * distance, UORF_SCALE.near * unit))
     far = float(max(np.quantile(leave[leave > enter], 0.998), UORF_SCALE.far * unit))
+    stated = [scene.depth_range for scene in posed.scenes if scene.depth_range is not None]
+    if len(stated) == len(posed.scenes):
+        near, far = min(nearest for nearest, _ in stated), max(farthest for _, farthest in stated)
     found = {"near": near, "far": far, "nss_scale": UORF_SCALE.nss_scale * unit, "obj_scale": half}
     card = (posed.card or DatasetCard()).model_copy(
         update={key: float(f"{value:.4g}") for key, value in found.items()}
     )
     words = ", ".join(f"{key} {value:.4g}" for key, value in found.items())
-    return replace(posed, card=card, notes=(*posed.notes, f"dataset.yaml: {words}, measured on the cameras"))
+    whence = "near and far as the source has them, the others " if len(stated) == len(posed.scenes) else ""
+    note = f"dataset.yaml: {words}, {whence}measured on the cameras"
+    return replace(posed, card=card, notes=(*posed.notes, note))
 
 
 def _latest_near(

@@ -24,7 +24,7 @@ from jaxtyping import Float, Float32, UInt8
 from PIL import Image
 
 from objnerf.dataset import names
-from objnerf.dataset.cameras import Intrinsics, typical_pinhole
+from objnerf.dataset.cameras import Intrinsics, common_pinhole, typical_pinhole
 from objnerf.dataset.card import DatasetCard
 from objnerf.dataset.convert.lenses import Lens
 from objnerf.dataset.files import read_depth, read_image, write_depth, write_image
@@ -42,6 +42,9 @@ FOCAL_TOLERANCE = 1e-4
 
 #: Threads that make files ready; each holds a picture or two in memory.
 _MOST_WORKERS = 16
+
+#: What pictures are called that sources have.
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -159,11 +162,14 @@ class PosedScene:
 
     Attributes:
         points: reads 3D points on the scene's surfaces in its world, where the source has some.
+        depth_range: planar depths, world units, of the nearest and the farthest content of all views, where
+            the source states them.
     """
 
     name: str
     views: tuple[PosedView, ...]
     points: Callable[[], Float[np.ndarray, "points 3"]] | None = None
+    depth_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -313,6 +319,11 @@ def depth_map(companion: Companion) -> Float32[np.ndarray, "height width"]:
         return read_depth(Path(folder) / "depth.npy")
 
 
+def is_picture(path: Path) -> bool:
+    """Whether a file is named like a picture, and not hidden."""
+    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+
+
 def image_size(image: Blob | Computed) -> tuple[int, int]:
     """Width and height of a picture, from its header.
 
@@ -419,9 +430,9 @@ def settled(posed: PosedScenes) -> PosedScenes:
         return replace(posed.with_views(lambda view: replace(view, lens=None)), intrinsics=one)
     middle = typical_pinhole([one.pinhole for one in found]).at(first.width, first.height)
     own = posed.with_views(lambda view: replace(view, lens=Lens.pinhole(posed.intrinsics_of(view))))
-    count = len({(f.fx, f.fy, f.offset_x, f.offset_y) for f in found})
+    shared = common_pinhole([camera.pinhole for camera in found]) is not None
     note = (
-        f"{'cameras that differ' if count > 1 else 'an off-centre camera'}: every view has its own "
+        f"{'an off-centre camera' if shared else 'cameras that differ'}: every view has its own "
         f"…{names.INTRINSICS_SUFFIX}; "
         "--undistort resamples all to one centred camera"
     )
@@ -537,6 +548,11 @@ def scene_folders(root: Path, holds_scene: Callable[[Path], bool]) -> list[Path]
     return sorted(
         (folder for folder in root.iterdir() if folder.is_dir() and holds_scene(folder)), key=natural_order
     )
+
+
+def has_scene_folders(root: Path, holds_scene: Callable[[Path], bool]) -> bool:
+    """Whether a sub-folder of ``root`` holds a scene."""
+    return any(folder.is_dir() and holds_scene(folder) for folder in root.iterdir())
 
 
 def natural_order(path: Path) -> list[tuple[int, int, str]]:

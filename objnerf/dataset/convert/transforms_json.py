@@ -22,6 +22,7 @@ from objnerf.dataset.cameras import OPENCV_FROM_OPENGL, Intrinsics
 from objnerf.dataset.convert import extras
 from objnerf.dataset.convert.lenses import Lens
 from objnerf.dataset.convert.posed import (
+    PICTURE_SUFFIXES,
     Blob,
     Companion,
     PosedScene,
@@ -50,8 +51,6 @@ _SPLITS = ("transforms_train.json", "transforms_val.json", "transforms_test.json
 #: else (which pixels to train on), so that instance masks need a name of their own.
 _COMPANION_KEYS = {names.MASK_SUFFIX: "instance_mask_path", names.DEPTH_SUFFIX: "depth_file_path"}
 _COMPANION_FOLDERS = {names.MASK_SUFFIX: "instance_masks", names.DEPTH_SUFFIX: "depths"}
-#: What a picture may be, where the path has no suffix (NeRF's own scenes leave it out).
-_PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 _DEPTH_KEYS = ("depth_file_path", "depth_path")
 
 
@@ -205,7 +204,7 @@ class _Files:
         deepest = max((len(_parts(name)) for name in pictures), default=1)
         counts = []
         for files.left_out in range(deepest):
-            counts.append(sum(files.find(name, _PICTURE_SUFFIXES) is not None for name in pictures))
+            counts.append(sum(files.find(name, PICTURE_SUFFIXES) is not None for name in pictures))
             if counts[-1] == len(pictures):
                 break
         files.left_out = counts.index(max(counts))
@@ -253,7 +252,8 @@ def _read_scene(source: Path, notes: list[str]) -> list[PosedView]:
         files = _Files.of(path.parent, [frame["file_path"] for frame in frames])
         for number, frame in enumerate(frames):
             where = f"{path}, frame {number}"
-            image = files.find(frame["file_path"], _PICTURE_SUFFIXES)
+            # NeRF's own scenes leave the suffix out.
+            image = files.find(frame["file_path"], PICTURE_SUFFIXES)
             if image is None:
                 missing.append(f"{where}: its picture {path.parent / frame['file_path']} is not there")
                 continue

@@ -1,5 +1,6 @@
 """Small datasets of our format, made by hand, for the tests of conversion."""
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,3 +59,122 @@ def documented(tmp_path: Path) -> Path:
     write_image(root / "00000_sc0000_img0.png", np.full((12, 16, 3), 90, np.uint8))
     (root / "00000_sc0000_img0_RT.txt").write_text(DOCUMENTED)
     return root
+
+
+class Rig:
+    """Six cameras around a ball on a plane, in a world that is turned, small and off its origin.
+
+    Everything here follows from the geometry alone: poses are camera-to-world with OpenCV's axes, pixel
+    centres are at whole numbers, depth is planar, in the world's unit.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int] = (64, 48),
+        focal: tuple[float, float] = (60.0, 60.0),
+        off: tuple[float, float] = (0.0, 0.0),
+        views: int = 6,
+    ) -> None:
+        self.size = size
+        self.matrix = np.array(
+            [
+                [focal[0], 0.0, (size[0] - 1) / 2 + off[0]],
+                [0.0, focal[1], (size[1] - 1) / 2 + off[1]],
+                [0.0, 0.0, 1.0],
+            ]
+        )
+        turn = np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]])
+        #: From the world that is level, in which the cameras stand 10 units away, to the rig's.
+        self.world = np.eye(4)
+        self.world[:3, :3], self.world[:3, 3] = 0.3 * turn, (0.5, -0.8, 1.1)
+        angles = 2 * np.pi * (np.arange(views) + 0.3) / views
+        self._level = [
+            look_at(np.array([8 * np.cos(a), 8 * np.sin(a), 5 + np.sin(2 * a)]), np.array([0.0, 0.0, 0.5]))
+            for a in angles
+        ]
+        self.poses = np.stack([self.world @ pose for pose in self._level])
+        self.poses[:, :3, :3] /= 0.3
+        level = np.random.default_rng(5).uniform([-2, -2, 0], [2, 2, 2], (30, 3))
+        #: Points in the rig's world.
+        self.points = level @ self.world[:3, :3].T + self.world[:3, 3]
+
+    def pixels(self, view: int) -> np.ndarray:
+        """Where a view sees the points: x ~ K [R | t] X."""
+        camera_from_world = np.linalg.inv(self.poses[view])[:3]
+        seen = (self.matrix @ camera_from_world @ np.c_[self.points, np.ones(len(self.points))].T).T
+        return seen[:, :2] / seen[:, 2:]
+
+    def seen(
+        self, view: int, matrix: np.ndarray | None = None, size: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Picture, planar depth and the ball's pixels of a view, by any camera at its place."""
+        matrix, size = (self.matrix if matrix is None else matrix), size or self.size
+        column, row = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
+        rays = np.stack([column, row, np.ones_like(row)], axis=-1) @ np.linalg.inv(matrix).T
+        pose = self._level[view]
+        start, along = pose[:3, 3], rays @ pose[:3, :3].T
+        floor = -start[2] / along[..., 2]
+        # The ball of radius 1 that rests on the plane: |start + t along - (0, 0, 1)| = 1.
+        offset = start - [0, 0, 1]
+        a, b, c = (along**2).sum(-1), along @ offset, offset @ offset - 1
+        root = b**2 - a * c
+        ball = root > 0
+        depth = np.where(ball, (-b - np.sqrt(np.maximum(root, 0))) / a, floor)
+        where = start + depth[..., None] * along
+        waves = np.sin(where @ np.array([[3.0, 1.1, 0.4], [0.5, 2.7, 1.9], [1.3, 0.2, 3.1]]))
+        picture = np.rint(127 + 70 * waves + 50 * (ball[..., None] - 0.5)).clip(0, 255).astype(np.uint8)
+        return picture, 0.3 * depth, ball
+
+
+@pytest.fixture
+def make_rig() -> Callable[..., Rig]:
+    """A function that makes a rig: size and focal length in pixels, how far the lens is off centre."""
+    return Rig
+
+
+def _flip(path: Path, rng: random.Random) -> None:
+    content = bytearray(path.read_bytes())
+    for _ in range(rng.randint(1, 4)):
+        content[rng.randrange(len(content))] = rng.randrange(256)
+    path.write_bytes(content)
+
+
+def _cut(path: Path, rng: random.Random) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: rng.randrange(len(content))])
+
+
+def _replace_by_folder(path: Path, rng: random.Random) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _replace_by_circle(path: Path, rng: random.Random) -> None:
+    path.unlink()
+    path.symlink_to(path)
+
+
+def _spoil_number(path: Path, rng: random.Random) -> None:
+    content = path.read_bytes()
+    digits = [place for place, byte in enumerate(content) if 48 <= byte <= 57]
+    if digits:
+        place = rng.choice(digits)
+        other = rng.choice([b"nan", b"1e400", b"-", b"x", b"9" * 30, b"", b'"'])
+        path.write_bytes(content[:place] + other + content[place + 1 :])
+
+
+_DAMAGES = (
+    _flip,
+    _cut,
+    _replace_by_folder,
+    _replace_by_circle,
+    _spoil_number,
+    lambda path, rng: path.unlink(),
+    lambda path, rng: path.write_bytes(rng.randbytes(80)),
+)
+
+
+@pytest.fixture
+def damage() -> Callable[[Path, random.Random], None]:
+    """A function that damages a file in one of several ways."""
+    return lambda path, rng: rng.choice(_DAMAGES)(path, rng)
