@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from objnerf.dataset.card import SceneScale
 from objnerf.dataset.files import atomic_path, write_text
-from objnerf.errors import InputError
+from objnerf.errors import InputError, WorkError
 from objnerf.models import SceneModel, build_model
 from objnerf.training.recipe import Recipe, read_run_config
 
@@ -62,6 +62,8 @@ def save_checkpoint(path: Path, state: RunState, learners: Mapping[str, Learner]
         path: ends in ``.safetensors``.
         state: the run's numbers.
         learners: what learns, by name; evaluation looks for ``model``.
+    Raises:
+        WorkError: it cannot be written; the checkpoint before is still there.
     """
     tensors = {"rng.cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
@@ -73,9 +75,15 @@ def save_checkpoint(path: Path, state: RunState, learners: Mapping[str, Learner]
             for key, value in moments.items():
                 tensors[f"{name}.optimiser.{index}.{key}"] = torch.as_tensor(value).contiguous()
     numbers = {"format_version": FORMAT_VERSION, **asdict(state)}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"objnerf": json.dumps(numbers)})
-    write_text(path.with_suffix(".json"), json.dumps(numbers, indent=2) + "\n")
+    try:
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, metadata={"objnerf": json.dumps(numbers)})
+        write_text(path.with_suffix(".json"), json.dumps(numbers, indent=2) + "\n")
+    except (OSError, SafetensorError) as error:  # safetensors says in its own words that a disk is full
+        raise WorkError(
+            f"{path}: the checkpoint of step {state.step} cannot be written ({error}). Make room, then go on "
+            "with --resume"
+        ) from error
 
 
 def load_checkpoint(path: Path, learners: Mapping[str, Learner]) -> RunState:

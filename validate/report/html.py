@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -266,5 +267,7 @@ def _histogram(values: np.ndarray, title: str, lines: dict[str, float]) -> str:
         showlegend=False,
     )
     options: dict[str, Any] = {"displayModeBar": False, "responsive": True}
-    fragment: str = figure.to_html(full_html=False, include_plotlyjs=False, config=options)
+    # An id of its own, where plotly would draw one: the same report has the same bytes.
+    name = "chart-" + "-".join(re.findall(r"\w+", title))
+    fragment: str = figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=options)
     return fragment
