@@ -1123,6 +1123,33 @@ def convert(
 
 
 @main.command()
+@_DATASET
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write to. [default: DATASET]")
+@click.option("--name", help="What the dataset is called. [default: the folder's name]")
+@click.option("--licence", metavar="SPDX", help="Licence of the dataset as a whole, such as CC-BY-4.0.")
+@click.option("--url", help="Where it is published.")
+@click.option("--author", "authors", multiple=True, help="Who made it; may be given several times.")
+@click.option("--overwrite", is_flag=True, help="Replace a README.md or croissant.json of somebody else.")
+def card(dataset: Path, out: Path | None, overwrite: bool, **publication: Any) -> None:
+    """Describe DATASET for publication: README.md for hubs, croissant.json, checksums, a contact sheet.
+
+    What is known comes from the files, dataset.yaml and scenes/*.json; what is not known is said to be so.
+    """
+    from objnerf.cards import Publication, write_cards
+    from objnerf.console import progress_bar
+
+    with progress_bar("describing", unit="files") as report:
+        written = write_cards(
+            dataset,
+            out,
+            Publication(**publication),
+            overwrite=overwrite,
+            progress=lambda done, total: report(done, total, ""),
+        )
+    click.echo(f"{written.readme}, {written.metadata}, {written.checksums} and {written.sheet} written")
+
+
+@main.command()
 @click.argument("folder", metavar="RUN|DATASET", type=click.Path(path_type=Path))
 @click.option("--dataset", type=click.Path(path_type=Path), help="Of a run: whose scenes. [default: its own]")
 @click.option("--scene", type=click.IntRange(min=0), help="The scene shown first.")

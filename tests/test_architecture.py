@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "objnerf.extras": {"objnerf.errors"},
     "objnerf.dataset": {"objnerf.errors"},
     "objnerf.pictures": {"objnerf.dataset", "objnerf.errors"},
+    "objnerf.cards": {"objnerf.dataset", "objnerf.pictures", "objnerf.errors"},
     "objnerf.rendering": {"objnerf.dataset", "objnerf.errors"},
     "objnerf.models": {"objnerf.rendering", "objnerf.dataset", "objnerf.errors"},
     "objnerf.training": {
