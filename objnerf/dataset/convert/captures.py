@@ -47,7 +47,9 @@ def read_captures(
     Raises:
         InputError: no scene is there, or one that cannot be read.
     """
-    folders = [folder] if holds_scene(folder) else scene_folders(folder, holds_scene)
+    folders = [folder] if holds_scene(folder) else []
+    if not folders and folder.is_dir():
+        folders = scene_folders(folder, holds_scene)
     if not folders:
         raise InputError(f"{folder}: expected {expected}, in it or in its sub-folders; found none")
     scenes: list[PosedScene] = []
@@ -59,8 +61,7 @@ def read_captures(
         for note in notes:
             kinds.setdefault(_NUMBER.sub("#", note.replace(str(path), "")), []).append(note)
     folded = (
-        first if not more else f"{first} (likewise in {len(more)} more scenes)"
-        for first, *more in kinds.values()
+        first if not more else f"{first} (likewise in {len(more)} more)" for first, *more in kinds.values()
     )
     return PosedScenes(tuple(scenes), notes=tuple(folded), world="free")
 

@@ -8,7 +8,8 @@ here.
 
 ``intrinsics.txt`` is a camera matrix in pixels, or begins with a line "f cx cy", which SRN continues with
 lines for a centre, a near plane (not always), a scale, the "height width" that the numbers are for, and a 1
-where the poses are world-to-camera. Pixels are counted from the corner of the first.
+where the poses are world-to-camera. Pixels are counted from the corner of the first, as most readers have it:
+the middle of 800 pixels is written as 400.
 """
 
 from pathlib import Path
