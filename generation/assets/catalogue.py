@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from pydantic import BaseModel, ConfigDict
 
 from generation.assets.check import Inspector, Verdict, load_checked
@@ -38,12 +38,14 @@ from generation.assets.procedural import FAMILIES, build_family
 from generation.assets.shapenet import choose_synsets, find_models, find_release
 from generation.assets.textures import find_textures, load_texture
 from generation.assets.walls import WALL_FAMILIES, paint_wall
+from generation.srgb import linear_from_srgb
 from objnerf.errors import InputError
 
 logger = logging.getLogger(__name__)
 
 _DRAWN_TO_CHECK = 20
 _PAINTED_TO_CHECK = 64
+_PAINTED_TO_MEASURE = 128
 
 PROCEDURAL_VERSION = 1
 """Raised whenever the code of a family gives another mesh for the same parameters."""
@@ -259,6 +261,7 @@ class Catalogue:
         self.dropped: list[DroppedAsset] = []
         self._inspector = Inspector(cache_dir, roots.limits)
         self._extents: dict[str, Extent] = {}
+        self._albedos: dict[str, Float[np.ndarray, 3]] = {}
 
     @classmethod
     def load(
@@ -489,6 +492,18 @@ class Catalogue:
         if known is None:
             mesh = build_mesh(asset, self.roots)
             known = self._extents[asset.id] = Extent(mesh.size, mesh.footprint())
+        return known
+
+    def light_albedo(self, surface: FloorAsset | WallAsset) -> Float[np.ndarray, "3"]:
+        """Linear RGB that 98 % of a texture don't exceed, channel by channel; painted once and remembered."""
+        known = self._albedos.get(surface.id)
+        if known is None:
+            if isinstance(surface, FloorAsset):
+                pixels = floor_texture(surface, _PAINTED_TO_MEASURE, self.roots)
+            else:
+                pixels = wall_texture(surface, _PAINTED_TO_MEASURE, self.roots)
+            share = np.percentile(pixels.reshape(-1, 3), 98, axis=0) / 255
+            known = self._albedos[surface.id] = linear_from_srgb(share)
         return known
 
     def floors(self, count: int) -> list[FloorAsset]:

@@ -20,7 +20,7 @@ from generation.jobs.local import LocalWorker, TimeLimit, Worker, work
 from generation.jobs.orders import Answer, AssetFolders, Order, WorkerSetup
 from generation.plan.cameras import check_views
 from generation.plan.plan import PlacementError, ScenePlan, Stock, fit_request, plan_scene
-from generation.plan.request import GenerationRequest
+from generation.plan.request import GENERATOR_VERSION, GenerationRequest
 from objnerf.dataset.card import (
     CARD_NAME,
     CONVENTIONS,
@@ -264,7 +264,10 @@ def remake_scene(
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except ValidationError as error:
-        raise InputError(f"{path}: expected a scene's plan, {describe_validation_error(error)}") from error
+        raise InputError(
+            f"{path}: expected a scene's plan of version {GENERATOR_VERSION} of the generator or an earlier "
+            f"one, {describe_validation_error(error)}"
+        ) from error
     check_blender()
     setup = WorkerSetup(assets=assets or AssetFolders(), out=out.resolve(), device=device)
     report = Report(seed=plan.seed)
@@ -381,6 +384,8 @@ def _difference(before: DatasetCard, request: GenerationRequest) -> str | None:
         old = GenerationRequest.model_validate(stored)
     except ValidationError:
         return "not by this version of the generator"
+    if old.generator != request.generator:
+        return f"by version {old.generator} of the generator, and this is version {request.generator}"
     if old.scenes > request.scenes or scene_digits(old.scenes) != scene_digits(request.scenes):
         return f"{old.scenes} scenes there, {request.scenes} asked for"
     for name in GenerationRequest.model_fields:

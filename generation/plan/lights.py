@@ -1,6 +1,7 @@
 """Lamps: a preset's, jittered."""
 
 import numpy as np
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 
 from generation.plan.finishes import Colour
@@ -36,6 +37,31 @@ def warm_colour(warmth: float) -> Colour:
     colour /= colour @ np.array([0.2126, 0.7152, 0.0722])
     red, green, blue = (round(float(value), 5) for value in colour)
     return red, green, blue
+
+
+def white_radiance(
+    lights: LightPlan, points: Float[np.ndarray, "points 3"], normals: Float[np.ndarray, "points 3"]
+) -> Float[np.ndarray, "points 3"]:
+    """Linear RGB of a white matte surface at some points, by direct light alone.
+
+    A lamp of power P seen under angle a from the surface's normal and b from its own, at distance r, adds
+    P cos(a) cos(b) / (pi r)^2, the even light from all around its own strength. Lamps count as points.
+
+    Args:
+        lights: of the scene.
+        points: in world units.
+        normals: unit, of the surface there.
+    """
+    radiance = np.tile(lights.ambient * np.array(lights.ambient_colour), (len(points), 1))
+    for lamp in lights.lamps:
+        position = np.array(lamp.position)
+        away = position - points
+        distance = np.linalg.norm(away, axis=1)
+        at_surface = np.clip((away * normals).sum(axis=1) / distance, 0, 1)
+        # It faces the origin.
+        at_lamp = np.clip(away @ position / (distance * np.linalg.norm(position)), 0, 1)
+        radiance += np.outer(lamp.power * at_surface * at_lamp / (np.pi * distance) ** 2, lamp.colour)
+    return radiance
 
 
 def plan_lights(rules: LightRules, rng: np.random.Generator) -> LightPlan:

@@ -14,7 +14,7 @@ from generation.plan.lights import LightPlan, plan_lights
 from generation.plan.placement import Placed, PlacementError, place
 from generation.plan.preset import Preset, Split
 from generation.plan.request import GenerationRequest, PassName
-from generation.plan.room import RoomPlan, plan_room
+from generation.plan.room import RoomPlan, plan_room, unclipped_exposure
 from generation.plan.seeds import Stream, stream_rng
 from objnerf.dataset.card import FORMAT_VERSION
 from objnerf.dataset.names import make_view_stem
@@ -111,6 +111,7 @@ class ScenePlan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: int = FORMAT_VERSION
+    generator: int = Field(default=1, description="version of the planner; 1 where none is said")
     scene: int
     seed: int
     split: Split
@@ -237,6 +238,7 @@ def plan_scene(request: GenerationRequest, stock: Stock, scene: int, attempt: in
         preset.room, preset.obj_scale, poses[:, :2, 3], stock.floors, stock.walls, rng(Stream.ROOM)
     )
     lights = plan_lights(preset.lights, rng(Stream.LIGHTS))
+    unclipped = unclipped_exposure(room, lights, preset.obj_scale, stock.catalogue.light_albedo)
     intrinsics = request.intrinsics
     views = tuple(
         ViewPlan(
@@ -246,6 +248,7 @@ def plan_scene(request: GenerationRequest, stock: Stock, scene: int, attempt: in
         for view, pose in enumerate(poses)
     )
     return ScenePlan(
+        generator=request.generator,
         scene=scene,
         seed=request.seed,
         split=request.split,
@@ -263,7 +266,7 @@ def plan_scene(request: GenerationRequest, stock: Stock, scene: int, attempt: in
             samples=request.samples,
             surface_samples=preset.render.surface_samples,
             seed=int(rng(Stream.RENDER).integers(2**31)),
-            exposure=preset.lights.exposure,
+            exposure=round(preset.lights.exposure * unclipped, 4),
             passes=request.passes,
         ),
         acceptance=Acceptance(
@@ -286,7 +289,7 @@ def plan_objects(
     if rules.one_shape:
         shapes = [shapes[0]] * count
     extents = [stock.catalogue.extent(shape) for shape in shapes]
-    scales = [_draw_scale(preset, extent, rng) for extent in extents]
+    scales = [_draw_scale(preset, shape, extent, rng) for shape, extent in zip(shapes, extents, strict=True)]
     finishes = draw_finishes(rules.finish, count, rng)
     placed = place(preset.placement, preset.obj_scale, extents, scales, placement_rng)
     return tuple(
@@ -313,8 +316,8 @@ def _object_plan(
     )
 
 
-def _draw_scale(preset: Preset, extent: Extent, rng: np.random.Generator) -> float:
+def _draw_scale(preset: Preset, shape: ShapeAsset, extent: Extent, rng: np.random.Generator) -> float:
     rules = preset.objects
     if rules.sizes is not None:
         return float(rng.choice(rules.sizes)) / float(extent.size[2])
-    return float(rng.uniform(*rules.diagonal))
+    return float(rng.uniform(*rules.diagonals.get(shape.family.lower(), rules.diagonal)))

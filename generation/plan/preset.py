@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from generation.plan.finishes import FinishKind
 from objnerf.dataset.card import describe_validation_error
 from objnerf.dataset.files import OBJECT_COLOURS
 from objnerf.errors import InputError
@@ -49,12 +50,14 @@ class ObjectRules(_Part):
     )
     one_shape: bool = Field(default=False, description="all objects of a scene are the same shape")
     diagonal: tuple[Positive, Positive] = Field(description="range of the bounding-box diagonal, world units")
+    diagonals: dict[str, tuple[Positive, Positive]] = Field(
+        default_factory=dict,
+        description="the same for kinds of shapes (families of assets) of their own size",
+    )
     sizes: tuple[Positive, ...] | None = Field(
         default=None, description="exact heights to choose from, world units; overrides diagonal"
     )
-    finish: Literal["furniture", "few-colours", "clevr"] = Field(
-        description="how colours and surfaces are drawn"
-    )
+    finish: FinishKind = Field(description="how colours and surfaces are drawn")
 
 
 class PlacementRules(_Part):

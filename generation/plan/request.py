@@ -17,6 +17,10 @@ DEFAULT_PASSES: tuple[PassName, ...] = ("depth", "mask")
 #: Width and height of a picture when none is asked for.
 DEFAULT_SIZE = (192, 144)
 
+#: Raised whenever the same request comes to give other pictures, so that a dataset that an earlier version
+#: began is refused and not gone on with. Plans say everything, and are made again by any later version.
+GENERATOR_VERSION = 2
+
 #: One seed is one 32-bit word of entropy, so that no two (seed, scene, …) tuples collide.
 MAX_SEED = 2**32 - 1
 
@@ -26,6 +30,7 @@ class GenerationRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    generator: int = Field(default=1, description="version of the planner; 1 where none is said")
     preset: Preset
     split: Split = "train"
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
@@ -116,6 +121,7 @@ def build_request(
     """
     rules = load_preset(preset)
     values = {
+        "generator": GENERATOR_VERSION,
         "preset": rules,
         "split": split,
         "seed": seed,

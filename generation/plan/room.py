@@ -1,6 +1,6 @@
 """The floor, and walls that stand outside everything: locality box, objects and cameras."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -8,12 +8,26 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from generation.assets.catalogue import FloorAsset, WallAsset
 from generation.plan.finishes import Colour, draw_wall_colour
+from generation.plan.lights import LightPlan, white_radiance
 from generation.plan.preset import RoomRules
 
 #: sRGB of the plain floor of CLEVR-like presets.
 GREY_FLOOR: Colour = (0.47, 0.47, 0.46)
 
+#: Of textured floors. More of it lays the walls' and the sky's light as a white haze over dark ones.
+FLOOR_SPECULAR = 0.15
+
 SKIRTING_COLOURS: tuple[Colour, ...] = ((0.92, 0.91, 0.89), (0.36, 0.24, 0.16), (0.22, 0.22, 0.23))
+
+
+#: Linear value that the brightest spot of floor and walls has by direct light, at most. A picture clips at 1;
+#: the rest is for light that comes by way of the walls.
+_BRIGHTEST = 0.88
+
+#: No higher are the parts of walls that cameras see.
+_WALL_SEEN = 3.0
+
+Albedo = Callable[[FloorAsset | WallAsset], Float[np.ndarray, "3"]]
 
 
 class Wall(BaseModel):
@@ -35,6 +49,7 @@ class RoomPlan(BaseModel):
     floor_offset: tuple[float, float] = Field(default=(0.0, 0.0), description="of the texture, world units")
     floor_yaw: float = Field(default=0.0, description="of the texture, radians")
     floor_roughness: float = 0.6
+    floor_specular: float = Field(default=0.5, description="Blender's 'Specular IOR Level'")
     walls: tuple[Wall, ...] = ()
     wall: WallAsset | None = Field(default=None, description="the walls' texture; None: plain colour")
     wall_colour: Colour | None = Field(default=None, description="sRGB of plain walls")
@@ -91,9 +106,38 @@ def plan_room(
         floor_offset=(round(float(offset[0]), 4), round(float(offset[1]), 4)),
         floor_yaw=round(yaw, 6),
         floor_roughness=round(roughness, 4) if floor else 0.9,
+        floor_specular=FLOOR_SPECULAR if floor else 0.5,
         walls=walls,
         wall=covering if walls else None,
         wall_colour=wall_colour if walls else None,
         wall_height=rules.wall_height if walls else 0.0,
         skirting_colour=skirting if walls else None,
     )
+
+
+def unclipped_exposure(room: RoomPlan, lights: LightPlan, obj_scale: float, albedo: Albedo) -> float:
+    """The greatest exposure, at most 1, under which textures of floor and walls are nowhere blown out.
+
+    Args:
+        room: floor and walls; plain colours are left as they are.
+        lights: of the same scene.
+        obj_scale: half side of the locality box: the floor is looked at inside it.
+        albedo: linear RGB of a texture's light parts.
+    """
+    brightest = [0.0]
+    if room.floor is not None:
+        across = np.linspace(-obj_scale, obj_scale, 10)
+        x, y = (axis.ravel() for axis in np.meshgrid(across, across))
+        points = np.column_stack([x, y, np.zeros(len(x))])
+        up = np.tile([0.0, 0.0, 1.0], (len(points), 1))
+        brightest.append(float((albedo(room.floor) * white_radiance(lights, points, up)).max()))
+    if room.wall is not None:
+        for wall in room.walls:
+            start, end = np.array(wall.start), np.array(wall.end)
+            along = (end - start) / np.linalg.norm(end - start)
+            feet = start + np.linspace(0, 1, 8)[:, None] * (end - start)
+            heights = np.linspace(0, _WALL_SEEN, 4)
+            points = np.concatenate([np.column_stack([feet, np.full(8, height)]) for height in heights])
+            inward = np.tile([-along[1], along[0], 0.0], (len(points), 1))
+            brightest.append(float((albedo(room.wall) * white_radiance(lights, points, inward)).max()))
+    return min(1.0, _BRIGHTEST / max(brightest)) if max(brightest) > 0 else 1.0

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from generation.plan.finishes import Colour
-from generation.render.srgb import linear_from_srgb
+from generation.srgb import linear_from_srgb
 
 #: Name of the shader output that holds the colour of a surface as far as it scatters light.
 DIFFUSE_COLOUR = "diffuse colour"
@@ -20,10 +20,13 @@ def make_material(
     roughness: float,
     *,
     metallic: float = 0.0,
+    specular: float = 0.5,
     colour: Colour | None = None,
-    image: UInt8[np.ndarray, "height width 3"] | None = None,
+    image: bpy.types.Image | None = None,
 ) -> bpy.types.Material:
     """A Principled material of one colour (sRGB), or with an image (sRGB) on the mesh's UV map.
+
+    `specular` is Blender's "Specular IOR Level": 0.5 mirrors as a refractive index of 1.5 does.
 
     It can also shine with its own colour instead, see `show_material`; and it writes the part of that colour
     that scatters light (all of it unless metallic) to the shader output `DIFFUSE_COLOUR`.
@@ -34,6 +37,7 @@ def make_material(
     shader = tree.nodes["Principled BSDF"]
     shader.inputs["Roughness"].default_value = roughness
     shader.inputs["Metallic"].default_value = metallic
+    shader.inputs["Specular IOR Level"].default_value = specular
     shining = tree.nodes.new("ShaderNodeEmission")
     shining.name = _SHINING
     # It shines for the camera alone: to Cycles it is no lamp.
@@ -49,7 +53,7 @@ def make_material(
     scatters.inputs["Vector"].default_value = rgb
     if image is not None:
         texture = tree.nodes.new("ShaderNodeTexImage")
-        texture.image = _make_image(f"{name}.image", image)
+        texture.image = image
         for socket in (shader.inputs["Base Color"], shining.inputs["Color"], scatters.inputs["Vector"]):
             tree.links.new(texture.outputs["Color"], socket)
     return material
@@ -62,7 +66,8 @@ def show_material(material: bpy.types.Material, what: Literal["light", "surfaces
     tree.links.new(shader.outputs[0], tree.nodes["Material Output"].inputs["Surface"])
 
 
-def _make_image(name: str, pixels: UInt8[np.ndarray, "height width 3"]) -> bpy.types.Image:
+def make_image(name: str, pixels: UInt8[np.ndarray, "height width 3"]) -> bpy.types.Image:
+    """An sRGB image for `make_material`; materials may share it."""
     height, width = pixels.shape[:2]
     image = bpy.data.images.new(name, width, height, alpha=False)
     image.colorspace_settings.name = "sRGB"

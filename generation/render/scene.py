@@ -10,12 +10,13 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from generation.assets.catalogue import FloorAsset, Roots, WallAsset, build_mesh, floor_texture, wall_texture
+from generation.assets.finishes import box_uv, paint_finish, part_offset, tile_size
 from generation.assets.mesh import SMOOTH_ANGLE_DEG, ShapeMesh
 from generation.plan.finishes import Finish
 from generation.plan.plan import ObjectPlan, RenderPlan, ScenePlan
 from generation.plan.room import RoomPlan, Wall
 from generation.render.devices import use_device
-from generation.render.materials import DIFFUSE_COLOUR, make_material, show_material
+from generation.render.materials import DIFFUSE_COLOUR, make_image, make_material, show_material
 from objnerf.dataset.cameras import opencv_from_blender
 
 #: Half side of the floor's plane: far beyond what any camera sees.
@@ -154,11 +155,19 @@ def _add_lights(scene: bpy.types.Scene, plan: ScenePlan) -> None:
 def _add_room(scene: bpy.types.Scene, room: RoomPlan, roots: Roots) -> None:
     if room.floor is not None:
         floor_material = make_material(
-            "floor", roughness=room.floor_roughness, image=_floor_pixels(room.floor, roots)
+            "floor",
+            roughness=room.floor_roughness,
+            specular=room.floor_specular,
+            image=make_image("floor", _floor_pixels(room.floor, roots)),
         )
         tile = room.floor.tile_size
     else:
-        floor_material = make_material("floor", roughness=room.floor_roughness, colour=room.floor_colour)
+        floor_material = make_material(
+            "floor",
+            roughness=room.floor_roughness,
+            specular=room.floor_specular,
+            colour=room.floor_colour,
+        )
         tile = 1.0
     reach = _FLOOR_REACH if not room.walls else 1.0 + max(abs(x) for wall in room.walls for x in wall.start)
     corners = reach * np.array([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
@@ -168,7 +177,9 @@ def _add_room(scene: bpy.types.Scene, room: RoomPlan, roots: Roots) -> None:
     if not room.walls:
         return
     if room.wall is not None:
-        wall_material = make_material("wall", roughness=0.85, image=_wall_pixels(room.wall, roots))
+        wall_material = make_material(
+            "wall", roughness=0.85, image=make_image("wall", _wall_pixels(room.wall, roots))
+        )
         tile = room.wall.tile_size
     else:
         wall_material = make_material("wall", roughness=0.85, colour=room.wall_colour)
@@ -213,31 +224,53 @@ def _add_skirting(scene: bpy.types.Scene, number: int, wall: Wall, material: bpy
 
 
 def _add_object(scene: bpy.types.Scene, plan: ObjectPlan, mesh: ShapeMesh) -> None:
-    materials = []
+    materials, tiles = [], np.ones(len(mesh.materials))
     for number, part in enumerate(mesh.materials):
         name = f"object{plan.label}.{number}"
         if part.role == "own":
-            image = part.image if mesh.uv is not None else None
+            pixels = part.image if mesh.uv is not None else None
+            image = None if pixels is None else make_image(name, pixels)
             materials.append(make_material(name, roughness=0.5, colour=part.colour, image=image))
         else:
-            finish: Finish = plan.finishes[part.role]
-            materials.append(
-                make_material(name, finish.roughness, metallic=finish.metallic, colour=finish.colour)
-            )
-    uv = None if mesh.uv is None else mesh.uv.reshape(-1, 2)
+            finish = plan.finishes[part.role]
+            materials.append(_finish_material(name, finish, f"object{plan.label}.{part.role}"))
+            if finish.texture is not None:
+                tiles[number] = tile_size(finish.texture)
+    uv = mesh.uv
+    if uv is None and any(plan.finishes[part.role].texture for part in mesh.materials if part.role != "own"):
+        offsets = np.stack([part_offset(number) for number in range(len(mesh.materials))])
+        part_of_corner = np.repeat(mesh.part_of_face[:, None], 3, axis=1)
+        uv = box_uv(mesh) * plan.scale / tiles[part_of_corner][..., None] + offsets[part_of_corner]
     item = _add_mesh(
         scene,
         f"object{plan.label}",
         mesh.vertices,
         mesh.faces,
         materials,
-        uv=uv,
+        uv=None if uv is None else uv.reshape(-1, 2),
         part_of_face=mesh.part_of_face,
     )
     item.data.shade_smooth()
     item.data.set_sharp_from_angle(angle=np.radians(SMOOTH_ANGLE_DEG))
     item.matrix_world = mathutils.Matrix(plan.world_from_object().tolist())
     item.pass_index = plan.label
+
+
+def _finish_material(name: str, finish: Finish, role: str) -> bpy.types.Material:
+    """The material of one part; parts of one role share its image, by the name `role`."""
+    image = None
+    if finish.texture is not None:
+        image = bpy.data.images.get(role)
+        if image is None:
+            image = make_image(role, paint_finish(finish.texture, finish.colour, finish.texture_seed))
+    return make_material(
+        name,
+        finish.roughness,
+        metallic=finish.metallic,
+        specular=finish.specular,
+        colour=finish.colour,
+        image=image,
+    )
 
 
 def _add_mesh(

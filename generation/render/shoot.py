@@ -25,7 +25,7 @@ from generation.render.passes import (
     render_surfaces,
 )
 from generation.render.scene import build_scene, mesh_source, point_camera, show
-from generation.render.srgb import quantised
+from generation.srgb import quantised
 from objnerf.dataset.cameras import Intrinsics
 from objnerf.errors import WorkError
 

@@ -251,6 +251,12 @@ def test_a_second_process_on_the_same_scenes_is_refused(tmp_path, request_):
     assert list(out.iterdir()) == []
 
 
+def test_a_dataset_of_another_version_is_refused_by_name(request_, whole):
+    older = request_.model_copy(update={"generator": 1})
+    with pytest.raises(InputError, match=r"by version 2 of the generator, and this is version 1"):
+        generate_dataset(older, whole, workers=1)
+
+
 def test_plans_are_written_without_blender(tmp_path, request_):
     report = generate_dataset(request_, tmp_path / "p", plan_only=True)
     assert report.planned == 3
@@ -270,7 +276,7 @@ def test_a_python_without_blender_is_told_why(tmp_path, request_, monkeypatch):
 
 def test_a_file_that_is_no_plan_is_refused(tmp_path):
     (tmp_path / "x.json").write_text('{"scene": 1}')
-    with pytest.raises(InputError, match="expected a scene's plan"):
+    with pytest.raises(InputError, match="expected a scene's plan of version 2 of the generator"):
         remake_scene(tmp_path / "x.json", tmp_path / "out")
     with pytest.raises(InputError, match="cannot be read"):
         remake_scene(tmp_path / "y.json", tmp_path / "out")

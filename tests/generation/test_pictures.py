@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from generation.render.oversampling import OVERSAMPLING, reduce_picture
-from generation.render.srgb import linear_from_srgb, quantised, srgb_from_linear
+from generation.srgb import linear_from_srgb, quantised, srgb_from_linear
 
 
 @given(st.integers(0, 255))

@@ -1,13 +1,16 @@
 """What the real Blender wrote agrees with the plan: cameras, depth, labels, normals, to the pixel."""
 
 import itertools
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from generation.jobs import remake_scene
 from generation.plan.plan import ScenePlan
-from objnerf.dataset import open_dataset
+from objnerf.dataset import files, open_dataset
 from objnerf.dataset.cameras import camera_rays, project, unproject, world_from_azimuth
 from objnerf.dataset.files import BACKGROUND_COLOUR, OBJECT_COLOURS, grey_levels
 from objnerf.dataset.objects import read_amodal_mask, read_objects
@@ -69,7 +72,8 @@ def test_depth_of_one_view_is_that_of_the_others(room_dataset, clevr_dataset):
                 agree = np.abs(depth[lands] - there) <= 0.02 * there
                 # A point in front of what the other view sees cannot be: that view would see it.
                 contradict = depth[lands] < there * 0.98
-                assert agree.mean() >= 0.6
+                # How much two views share is the scene's: a bed hides a good part of the floor.
+                assert agree.mean() >= 0.5
                 assert contradict.mean() < 0.07
 
 
@@ -175,4 +179,25 @@ def test_pictures_are_neither_dark_nor_blown_out(room_dataset, clevr_dataset):
         for view in open_dataset(root).views():
             image = view.image()
             assert 40 < image.mean() < 215
-            assert (image == 255).all(axis=-1).mean() < 0.1
+            background = image[view.labels() == 0]
+            assert (background == 255).any(axis=-1).mean() < 0.01
+
+
+def test_colours_of_clevr_567_are_those_of_the_published_set(clevr_dataset):
+    """Brightest channel of saturated pixels 78, 108 and 139 at 10, 50 and 90 %, saturation .54; 12 scenes of
+    ours come within 6 and .03 (benchmarks/look.py), two small noisy ones within what is asked here."""
+    look = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "look.py"))
+    figures = look["measure"](clevr_dataset)
+    published = look["PUBLISHED"]["clevr-567"]
+    assert figures["brightest"] == pytest.approx(published["brightest"], abs=20)
+    assert figures["saturation"] == pytest.approx(published["saturation"], abs=0.06)
+
+
+@pytest.mark.parametrize("name", ["room-diverse", "clevr-567"])
+def test_a_plan_of_version_1_gives_its_picture_again(name, data, tmp_path):
+    plan = remake_scene(data / "plans" / f"{name}.json", tmp_path)
+    assert plan.generator == 1
+    again = files.read_image(tmp_path / f"{plan.views[0].stem}.png").astype(int)
+    before = files.read_image(data / "plans" / f"{name}.png")
+    # Another CPU may round a pixel's last bit otherwise.
+    assert np.abs(again - before).max() <= 1

@@ -1,4 +1,4 @@
-"""Scene-linear light as 8-bit sRGB: Blender's "Standard" view, without dithering. No Blender here."""
+"""Scene-linear light as 8-bit sRGB: Blender's "Standard" view, without dithering."""
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
