@@ -223,6 +223,11 @@ def camera_rays(intrinsics: Intrinsics) -> Float[np.ndarray, "height width 3"]:
     )
 
 
+def ray_lengths(intrinsics: Intrinsics) -> Float[np.ndarray, "height width"]:
+    """Length of each pixel's ray for a planar depth of one: what a distance along the ray is divided by."""
+    return np.asarray(np.linalg.norm(camera_rays(intrinsics), axis=-1))
+
+
 def world_rays(
     intrinsics: Intrinsics, world_from_camera: Float[np.ndarray, "4 4"]
 ) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "height width 3"]]:

@@ -10,8 +10,11 @@ from functools import partial
 from pathlib import Path
 
 from objnerf.dataset.convert import (
+    blenderproc,
+    bop,
     colmap,
     idr,
+    kubric,
     llff,
     native,
     nsvf,
@@ -45,6 +48,9 @@ _READERS: dict[str, Callable[[Path], PosedScenes]] = {
     "idr": idr.read,
     "scannet": rgbd.read_scannet,
     "7-scenes": rgbd.read_frames,
+    "kubric": kubric.read,
+    "bop": bop.read,
+    "blenderproc": blenderproc.read,
 }
 _WRITERS: dict[str, Callable[[PosedScenes, Path, Progress], list[str]]] = {
     "objnerf": native.write,
@@ -68,6 +74,9 @@ _SIGNS: tuple[tuple[str, Callable[[Path], bool]], ...] = (
     ("idr", idr.recognise),
     ("scannet", rgbd.recognise_scannet),
     ("7-scenes", rgbd.recognise_frames),
+    ("kubric", kubric.recognise),
+    ("bop", bop.recognise),
+    ("blenderproc", blenderproc.recognise),
     # After the others: people keep a tar of the pictures beside their description.
     ("webdataset", shards.recognise),
     ("uocf", uocf.recognise),
@@ -79,6 +88,9 @@ _SIGNS: tuple[tuple[str, Callable[[Path], bool]], ...] = (
     ("idr", partial(has_scene_folders, holds_scene=idr.recognise)),
     ("scannet", partial(has_scene_folders, holds_scene=rgbd.recognise_scannet)),
     ("7-scenes", partial(has_scene_folders, holds_scene=rgbd.recognise_frames)),
+    ("kubric", partial(has_scene_folders, holds_scene=kubric.recognise)),
+    ("bop", bop.recognise_nested),
+    ("blenderproc", partial(has_scene_folders, holds_scene=blenderproc.recognise)),
 )
 
 #: Names of the formats, as ``--from`` takes them.

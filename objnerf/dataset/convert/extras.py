@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float32, Integer, Shaped, UInt8
 from PIL import Image
 
 from objnerf.dataset import names
+from objnerf.dataset.cameras import Intrinsics, ray_lengths
 from objnerf.dataset.convert.masks import (
     MOST_FOREIGN_COLOURS,
     Colour,
@@ -35,6 +36,8 @@ _MILLIMETRE = 1e-3
 #: Of the pixels of a silhouette with smoothed edges, so many are (nearly) black or white.
 _SILHOUETTE_SHARE = 0.97
 _NEARLY = 32
+#: Blender writes 1e10 for a ray that meets nothing.
+_NOTHING = 1e9
 
 
 @dataclass
@@ -212,6 +215,26 @@ def depth_picture(path: Path) -> Float32[np.ndarray, "height width"]:
     if depth.ndim != 2:
         raise InputError(f"{path}: expected depth of one channel, found {depth.shape[2]}")
     return depth.astype(np.float32)
+
+
+def rendered_depth(
+    values: Shaped[np.ndarray, "*shape"], camera: Intrinsics, path: Path, *, along_rays: bool
+) -> Float32[np.ndarray, "height width"]:
+    """Planar depth from what a renderer wrote, world units; inf where a ray meets nothing.
+
+    Args:
+        values: depth of each pixel, world units.
+        camera: the camera of the picture.
+        path: the file, for messages.
+        along_rays: whether they are distances from the camera's centre instead of planar depths.
+    Raises:
+        InputError: the shape is not the picture's.
+    """
+    expected = (camera.height, camera.width)
+    if values.shape != expected:
+        raise InputError(f"{path}: expected depth of the shape {expected}, found {values.shape}")
+    depth = values / ray_lengths(camera) if along_rays else values
+    return np.where((values > 0) & (values < _NOTHING), depth, np.inf).astype(np.float32)
 
 
 @contextmanager

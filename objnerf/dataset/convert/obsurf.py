@@ -16,7 +16,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from objnerf.dataset import names
-from objnerf.dataset.cameras import Intrinsics, camera_rays, look_at
+from objnerf.dataset.cameras import Intrinsics, look_at, ray_lengths
 from objnerf.dataset.convert.masks import colours_of, mask_of, object_numbers, png_writer
 from objnerf.dataset.convert.posed import (
     Blob,
@@ -241,14 +241,14 @@ def _depth_reader(source: Path, intrinsics: Intrinsics, planar: bool) -> Callabl
         if stored.shape != expected:
             raise InputError(f"{source}: expected depth of shape {expected}, found {stored.shape}")
         depth = stored.astype(np.float64) / (1.0 if stored.dtype.kind == "f" else _DEPTH_STEPS)
-        write_depth(target, depth if planar else depth / _ray_lengths(intrinsics))
+        write_depth(target, depth if planar else depth / ray_lengths(intrinsics))
 
     return write
 
 
 def _write_depth(view: PosedView, target: Path, intrinsics: Intrinsics) -> None:
     companion = view.companions[names.DEPTH_SUFFIX]
-    depth = depth_map(companion) * _ray_lengths(intrinsics)
+    depth = depth_map(companion) * ray_lengths(intrinsics)
     # What is farther than 16 bits reach (40 world units) becomes the farthest.
     steps = np.clip(np.rint(np.nan_to_num(depth, posinf=1e9) * _DEPTH_STEPS), 0, 65535)
     put(png_writer(steps.astype(np.uint16)), target)
@@ -263,11 +263,6 @@ def _write_masks(scene: PosedScene, folder: Path, id_: int) -> int:
     for number, numbers in zip(masks, numbered, strict=True):
         put(png_writer(numbers.astype(np.uint8)), folder / "masks" / f"masks_{id_}_{number}.png")
     return int(max(numbers.max() for numbers in numbered))
-
-
-def _ray_lengths(intrinsics: Intrinsics) -> Float[np.ndarray, "height width"]:
-    """Length of each pixel's ray for a planar depth of one."""
-    return np.linalg.norm(camera_rays(intrinsics), axis=-1)
 
 
 def _pixels(path: Path) -> np.ndarray:

@@ -7,6 +7,7 @@ can hold.
 """
 
 import io
+import json
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -319,6 +320,19 @@ def depth_map(companion: Companion) -> Float32[np.ndarray, "height width"]:
         return read_depth(Path(folder) / "depth.npy")
 
 
+def rgb_picture(path: Path) -> Blob | Computed:
+    """A picture file as RGB: its own bytes where it is that already, else made when it is written.
+
+    Renderers store alpha even where nothing is transparent.
+    """
+    image = Blob(path)
+    with opened(image) as picture:
+        if picture.mode == "RGB":
+            return image
+        size = picture.size
+    return Computed(path, lambda: pixels(image), size)
+
+
 def is_picture(path: Path) -> bool:
     """Whether a file is named like a picture, and not hidden."""
     return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
@@ -564,6 +578,23 @@ def natural_order(path: Path) -> list[tuple[int, int, str]]:
 def scene_folder_name(scene: int, n_scenes: int) -> str:
     """Name of a scene's folder in the formats that have one folder a scene."""
     return f"sc{scene:0{names.scene_digits(n_scenes)}d}"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The keys and values of a JSON file.
+
+    Raises:
+        InputError: the file is missing or something else.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: expected JSON, found something else ({error})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected keys and values, found {type(content).__name__}")
+    return content
 
 
 def no_progress(done: int, total: int) -> None:

@@ -35,6 +35,7 @@ from objnerf.dataset.convert.posed import (
     image_size,
     put,
     put_png,
+    read_json,
     scene_folder_name,
     scene_folders,
     stems_fit,
@@ -247,7 +248,7 @@ def _read_scene(source: Path, notes: list[str]) -> list[PosedView]:
     times: set[str] = set()
     carried = extras.Extras()
     for path in _files(source):
-        content = _parsed(path)
+        content = read_json(path)
         frames = _frames(content, path)
         files = _Files.of(path.parent, [frame["file_path"] for frame in frames])
         for number, frame in enumerate(frames):
@@ -314,7 +315,7 @@ def _lens(content: dict[str, Any], image: Path, where: str) -> Lens:
 def _points(source: Path) -> Callable[[], Float[np.ndarray, "points 3"]] | None:
     """What reads the points under nerfstudio's ``ply_file_path``; None where there are none."""
     for path in _files(source):
-        name = _parsed(path).get("ply_file_path")
+        name = read_json(path).get("ply_file_path")
         found = _Files(path.parent).find(name) if isinstance(name, str) else None
         if found is not None:
             return partial(_read_ply, found)
@@ -331,18 +332,6 @@ def _read_ply(path: Path) -> Float[np.ndarray, "points 3"]:
     except Exception:
         # trimesh raises whatever its parsers meet in a damaged file.
         return np.zeros((0, 3))
-
-
-def _parsed(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: expected JSON, found something else ({error})") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected keys and values, found {type(content).__name__}")
-    return content
 
 
 def _with_companions(

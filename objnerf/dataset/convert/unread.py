@@ -67,6 +67,11 @@ def _is_co3d(source: Path) -> bool:
     return any((place / "frame_annotations.jgz").is_file() for place in places)
 
 
+def _is_tfrecord(source: Path) -> bool:
+    folders = (source, *(path for path in _entries(source) if path.is_dir()))
+    return ".tfrecord" in source.name or any(any(folder.glob("*.tfrecord*")) for folder in folders)
+
+
 def _entries(folder: Path) -> list[Path]:
     """What lies in a folder; nothing where it is none."""
     return list(folder.iterdir()) if folder.is_dir() else []
@@ -131,6 +136,11 @@ UNREAD: tuple[UnreadFormat, ...] = (
         _folder(_is_polycam),
         "`ns-process-data polycam --data FOLDER --output-dir OUT` (nerfstudio) makes a transforms.json, "
         "which is read",
+    ),
+    UnreadFormat(
+        "records of TensorFlow Datasets (MOVi, MultiShapeNet and others come so)",
+        _is_tfrecord,
+        "write their scenes as the folders of Kubric, which are read: docs/convert.md has the lines for it",
     ),
     UnreadFormat(
         "NSVF or SRN without intrinsics.txt",
