@@ -7,14 +7,15 @@ import pytest
 from PIL import Image
 
 import validate
-from objnerf.dataset import files
-from objnerf.dataset.cameras import Intrinsics, look_at, project, world_from_azimuth, world_rays
+from objnerf.dataset import DatasetCard, files, write_card
+from objnerf.dataset.cameras import Intrinsics, Pinhole, look_at, project, world_from_azimuth, world_rays
 from validate.checks.photo import Matches, fits_poses
 
 pytest.importorskip("cv2", reason="OpenCV is not installed (extra: photo)")
 
 SIZE = (240, 180)
 INTRINSICS = Intrinsics.from_focal_ratio((350 / 320, 350 / 240), *SIZE)
+CAMERAS = (INTRINSICS, INTRINSICS)
 
 
 def texture(seed: int) -> np.ndarray:
@@ -31,9 +32,11 @@ def texture(seed: int) -> np.ndarray:
     return (255 * result / result.max()).astype(np.uint8)
 
 
-def ray_cast(pose: np.ndarray, ground: np.ndarray, wall: np.ndarray) -> np.ndarray:
+def ray_cast(
+    pose: np.ndarray, ground: np.ndarray, wall: np.ndarray, camera: Intrinsics = INTRINSICS
+) -> np.ndarray:
     """A ground z = 0 and a wall x = -4 before which it ends, both textured with 16 texels a unit."""
-    origin, directions = world_rays(INTRINSICS, pose)
+    origin, directions = world_rays(camera, pose)
     with np.errstate(divide="ignore", invalid="ignore"):
         to_ground = -origin[2] / directions[..., 2]
         to_wall = (-4.0 - origin[0]) / directions[..., 0]
@@ -107,13 +110,42 @@ def test_points_behind_a_camera_do_not_fit() -> None:
     first = look_at(np.array([10.0, 0, 6]), np.zeros(3))
     second = look_at(np.array([9.0, 5, 6]), np.zeros(3))
     seen = Matches(project(points, INTRINSICS, first)[0], project(points, INTRINSICS, second)[0])
-    assert fits_poses(seen, INTRINSICS, first, second, 0.5).all()
+    assert fits_poses(seen, CAMERAS, np.stack([first, second]), 0.5).all()
     # Half a turn about the vertical and the horizontal axis keeps the epipolar lines of a camera that looks
     # the other way, but puts every point behind it.
     behind = second.copy()
     behind[:3, :3] = second[:3, :3] @ np.diag([-1.0, -1.0, 1.0])
     mirrored = Matches(seen.first, np.array([SIZE[0] - 1, SIZE[1] - 1]) - seen.second)
-    assert fits_poses(mirrored, INTRINSICS, first, behind, 0.5).all()
+    assert fits_poses(mirrored, CAMERAS, np.stack([first, behind]), 0.5).all()
     away = behind.copy()
     away[:3, :3] = behind[:3, :3] @ np.diag([1.0, -1.0, -1.0])
-    assert not fits_poses(mirrored, INTRINSICS, first, away, 0.5).any()
+    assert not fits_poses(mirrored, CAMERAS, np.stack([first, away]), 0.5).any()
+
+
+def test_each_view_is_judged_by_its_own_lens(tmp_path: Path) -> None:
+    """Focal lengths of 0.9 and 1.4 times the reference's, and a principal point a tenth off the middle.
+
+    Their median, 1.15, is nobody's: with it hardly a match lies on its epipolar line.
+    """
+    pinholes = [
+        Pinhole((factor * 350 / 320, factor * 350 / 240), (offset, 0.0))
+        for factor, offset in ((0.9, 0.1), (1.4, 0.0), (0.9, 0.0), (1.4, -0.1))
+    ]
+    ground, wall = texture(0), texture(1)
+    for view, pinhole in enumerate(pinholes):
+        azimuth, height = np.radians(12.0 * view - 20.0), np.radians(35.0)
+        eye = 12.0 * np.array(
+            [np.cos(height) * np.cos(azimuth), np.cos(height) * np.sin(azimuth), np.sin(height)]
+        )
+        pose = look_at(eye, np.zeros(3))
+        base = tmp_path / f"{view:05d}_sc0000_img{view}"
+        Image.fromarray(ray_cast(pose, ground, wall, pinhole.at(*SIZE))).save(f"{base}.png")
+        files.write_matrix(f"{base}_RT.txt", pose)
+        files.write_pinhole(f"{base}_intrinsics.txt", pinhole)
+    assert validate.run(tmp_path, only=("PHOTO",), photo=True).findings == ()
+    for path in tmp_path.glob("*_intrinsics.txt"):
+        path.unlink()
+    card = DatasetCard(focal_ratio=(1.15 * 350 / 320, 1.15 * 350 / 240))
+    write_card(tmp_path, card)
+    (finding,) = validate.run(tmp_path, only=("PHOTO",), photo=True).findings
+    assert finding.severity == "E"

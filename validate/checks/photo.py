@@ -312,11 +312,11 @@ def _tolerance(size: tuple[int, int]) -> float:
 
 def _fitting(survey: Survey, pair: PairMatches) -> tuple[int, int]:
     """Matches of a pair that fit the poses, and all of them."""
-    intrinsics = Intrinsics.from_focal_ratio(survey.settings.focal_ratio, *pair.size)
+    cameras = [survey.lenses.intrinsics(view, *pair.size) for view in pair.views]
     poses = survey.world_poses[list(pair.views)]
     if not np.isfinite(poses).all():
         return 0, len(pair.matches.first)
-    good = fits_poses(pair.matches, intrinsics, poses[0], poses[1], _tolerance(pair.size))
+    good = fits_poses(pair.matches, cameras, poses, _tolerance(pair.size))
     return int(good.sum()), len(good)
 
 
@@ -386,17 +386,19 @@ def _consistent(cv2: Any, matches: Matches, tolerance: float) -> Bool[np.ndarray
 
 def fits_poses(
     matches: Matches,
-    intrinsics: Intrinsics,
-    world_from_first: Float[np.ndarray, "4 4"],
-    world_from_second: Float[np.ndarray, "4 4"],
+    cameras: Sequence[Intrinsics],
+    world_from_camera: Float[np.ndarray, "2 4 4"],
     tolerance: float,
 ) -> Bool[np.ndarray, "matches"]:
-    """Which matches lie near the epipolar lines of two poses (OpenCV axes), in front of both cameras.
+    """Which matches lie near the epipolar lines of two poses, in front of both cameras.
 
     Args:
+        matches: pixel positions in the first and the second view.
+        cameras: of the first and the second view.
+        world_from_camera: their poses, OpenCV axes.
         tolerance: distance from the line, pixels (Sampson's approximation).
     """
-    second_from_first = np.linalg.inv(world_from_second) @ world_from_first
+    second_from_first = np.linalg.inv(world_from_camera[1]) @ world_from_camera[0]
     rotation, translation = second_from_first[:3, :3], second_from_first[:3, 3]
     cross = np.array(
         [
@@ -406,10 +408,8 @@ def fits_poses(
         ]
     )
     essential = cross @ rotation
-    inverse = np.linalg.inv(
-        np.array([[intrinsics.fx, 0.0, intrinsics.cx], [0.0, intrinsics.fy, intrinsics.cy], [0.0, 0.0, 1.0]])
-    )
-    fundamental = inverse.T @ essential @ inverse
+    from_pixel_a, from_pixel_b = (np.linalg.inv(_camera_matrix(camera)) for camera in cameras)
+    fundamental = from_pixel_b.T @ essential @ from_pixel_a
     ones = np.ones((len(matches.first), 1))
     a, b = np.hstack([matches.first, ones]), np.hstack([matches.second, ones])
     line_b, line_a = a @ fundamental.T, b @ fundamental
@@ -417,10 +417,14 @@ def fits_poses(
     scale = (line_b[:, :2] ** 2).sum(axis=1) + (line_a[:, :2] ** 2).sum(axis=1)
     near = error <= tolerance**2 * np.maximum(scale, 1e-18)
     # Depths along both rays: ray_a s + t = ray_b u, by least squares.
-    ray_a, ray_b = a @ inverse.T @ rotation.T, b @ inverse.T
+    ray_a, ray_b = a @ from_pixel_a.T @ rotation.T, b @ from_pixel_b.T
     aa, bb, ab = (ray_a**2).sum(axis=1), (ray_b**2).sum(axis=1), (ray_a * ray_b).sum(axis=1)
     at, bt = ray_a @ translation, ray_b @ translation
     determinant = aa * bb - ab**2
     depth_a = (ab * bt - bb * at) / np.maximum(determinant, 1e-12)
     depth_b = (aa * bt - ab * at) / np.maximum(determinant, 1e-12)
     return near & (depth_a > 0) & (depth_b > 0)
+
+
+def _camera_matrix(camera: Intrinsics) -> Float[np.ndarray, "3 3"]:
+    return np.array([[camera.fx, 0.0, camera.cx], [0.0, camera.fy, camera.cy], [0.0, 0.0, 1.0]])
