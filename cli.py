@@ -1093,7 +1093,8 @@ def convert(
     force it.
 
     FORMAT is one of objnerf (ours), nerfstudio, instant-ngp (transforms.json), colmap, colmap-binary,
-    obsurf, uocf, webdataset; read only: llff, nsvf (also SRN), idr (DTU, NeuS), scannet, 7-scenes.
+    obsurf, uocf, webdataset; read only: llff, nsvf (also SRN), idr (DTU, NeuS), scannet, 7-scenes,
+    kubric (MOVi, MultiShapeNet), bop, blenderproc.
     """
     from objnerf.console import progress_bar
     from objnerf.dataset import convert as conversion

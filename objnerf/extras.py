@@ -22,6 +22,7 @@ EXTRA_OF = {
     "torch": "train",
     "torchmetrics": "train",
     "cv2": "photo",
+    "h5py": "hdf5",
     "imageio": "video",
     "imageio_ffmpeg": "video",
     "ray": "cluster",

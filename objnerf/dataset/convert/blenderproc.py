@@ -166,10 +166,12 @@ def _pose(camera: dict[str, Any], where: str) -> Float[np.ndarray, "4 4"]:
 
 
 def _rotation_from_euler(angles: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
-    """Rotation of Blender's Euler angles XYZ, radians: about x first, then y, then z, the world's axes."""
-    from scipy.spatial.transform import Rotation
-
-    return np.asarray(Rotation.from_euler("xyz", angles).as_matrix())
+    """Rotation of Blender's Euler angles XYZ, radians: Rz Ry Rx, about the world's x first."""
+    (a, b, c), (x, y, z) = np.cos(angles), np.sin(angles)
+    about_x = np.array([[1, 0, 0], [0, a, -x], [0, x, a]])
+    about_y = np.array([[b, 0, y], [0, 1, 0], [-y, 0, b]])
+    about_z = np.array([[c, -z, 0], [z, c, 0], [0, 0, 1]])
+    return about_z @ about_y @ about_x
 
 
 def _lens(camera: dict[str, Any], size: tuple[int, int], where: str) -> Lens:

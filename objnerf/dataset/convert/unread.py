@@ -140,7 +140,7 @@ UNREAD: tuple[UnreadFormat, ...] = (
     UnreadFormat(
         "records of TensorFlow Datasets (MOVi, MultiShapeNet and others come so)",
         _is_tfrecord,
-        "write their scenes as the folders of Kubric, which are read: docs/convert.md has the lines for it",
+        "write their scenes as the folders of Kubric, which are read: docs/renderers.md has the lines for it",
     ),
     UnreadFormat(
         "NSVF or SRN without intrinsics.txt",

@@ -553,6 +553,9 @@ _KNOWN = {
     "KITTI": ["poses/00.txt", "sequences/00/image_2/000000.png", "sequences/00/calib.txt"],
     "Record3D": ["EXR_RGBD/rgb/0.jpg", "EXR_RGBD/metadata.json"],
     "Polycam's raw data": ["keyframes/cameras/1.json", "keyframes/images/1.jpg"],
+    "records of TensorFlow Datasets (MOVi, MultiShapeNet and others come so)": [
+        "1.0.0/movi_e-train.tfrecord-00000-of-01024"
+    ],
     "NSVF or SRN without intrinsics.txt": ["pose/0.txt", "rgb/0.png"],
     "a folder of pictures without cameras": ["images/IMG_1.jpg"],
 }

@@ -6,7 +6,9 @@ written as the format's public description has it; nothing of the importers is u
 
 import builtins
 import json
+import random
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -301,6 +303,46 @@ def test_kubrics_folders_that_cannot_be_read(tmp_path: Path) -> None:
     assert not (tmp_path / "ours").exists()
 
 
+def test_a_sample_of_movi_is_written_by_the_documented_lines(tmp_path: Path) -> None:
+    """The arrays of a sample as MOVi's description has them: 16-bit depth over ``depth_range``, and so on."""
+    page = (Path(__file__).parents[3] / "docs" / "renderers.md").read_text(encoding="utf-8")
+    (lines,) = (
+        block for block in re.findall(r"```python\n(.*?)```", page, re.S) if "def write_scene" in block
+    )
+    names: dict[str, Any] = {}
+    exec(lines, names)
+    casts = [cast(matrix[:3, 3], kubric_rays(matrix)) for matrix in RIG]
+    distances = np.stack([found.distance for found in casts])
+    low, high = distances.min(), distances.max()
+    quaternions = [Rotation.from_matrix(matrix[:3, :3]).as_quat()[[3, 0, 1, 2]] for matrix in RIG]
+    sample = {
+        "metadata": {"depth_range": np.array([low, high], np.float32)},
+        "video": np.stack([found.colours for found in casts]),
+        "segmentations": np.stack([found.ids for found in casts]).astype(np.uint8)[..., None],
+        "depth": ((distances - low) / (high - low) * 65535).astype(np.uint16)[..., None],
+        "camera": {
+            "focal_length": np.float32(FOCAL),
+            "sensor_width": np.float32(SENSOR),
+            "positions": np.stack([matrix[:3, 3] for matrix in RIG]).astype(np.float32),
+            "quaternions": np.stack(quaternions).astype(np.float32),
+        },
+        "instances": {"positions": np.repeat(SPHERES[:, None, :3], len(RIG), axis=1).astype(np.float32)},
+    }
+    names["write_scene"](sample, tmp_path / "movi" / "0")
+    done = convert(tmp_path / "movi", tmp_path / "ours")
+    assert (done.source_format, done.views) == ("kubric", len(RIG))
+    assert not [note for note in done.notes if "move" in note]
+    check_geometry(open_dataset(tmp_path / "ours"), RIG, 2e-3)
+
+
+def test_records_are_known_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "movi_e-train.tfrecord-00000-of-01024"
+    path.write_bytes(b"")
+    for source in (tmp_path, path):
+        with pytest.raises(InputError, match=r"records of TensorFlow Datasets .* docs/renderers\.md"):
+            recognise(source)
+
+
 # Camera matrices in pixels: BOP and BlenderProc
 
 K = np.array([[88.0, 0, (WIDTH - 1) / 2 + 1.5], [0, 84.0, (HEIGHT - 1) / 2 - 2.0], [0, 0, 1]])
@@ -529,3 +571,29 @@ def test_blenderprocs_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(InputError, match=r"pip install 'objnerf\[hdf5\]'"):
         convert(source, tmp_path / "ours")
+
+
+@pytest.mark.parametrize("name", ["kubric", "bop", "blenderproc"])
+def test_damage_ends_in_a_message_or_a_dataset(
+    tmp_path: Path, damage: Callable[[Path, random.Random], None], name: str
+) -> None:
+    write = {
+        "kubric": lambda: write_kubric(tmp_path / "sound", "png"),
+        "bop": lambda: write_bop(tmp_path / "sound"),
+        "blenderproc": lambda: write_blenderproc(tmp_path / "sound", by_matrix),
+    }
+    sound = write[name]()
+    rng = random.Random(f"damage {name}")
+    refused = 0
+    for number in range(24):
+        there, out = tmp_path / f"there{number}", tmp_path / f"out{number}"
+        shutil.copytree(sound, there)
+        described = [path for path in there.rglob("*.json") if rng.random() < 0.3]
+        files = described or sorted(path for path in there.rglob("*") if path.is_file())
+        damage(rng.choice(files), rng)
+        try:
+            convert(there, out, source_format=name)
+        except InputError:
+            refused += 1
+            assert not out.exists()
+    assert refused > 0, "the damage was never noticed: this test tests nothing"
