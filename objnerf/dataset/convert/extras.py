@@ -85,10 +85,10 @@ class Extras:
         mask = self.masks.get(view.where)
         if mask is not None and recolour is not None:
             with _opened(mask) as picture:
-                target = _size_for(picture.size, view, mask)
+                target = size_for(picture.size, view, mask)
             companions[names.MASK_SUFFIX] = Computed(mask, lambda: nearest(recolour(mask), target))
         if depth is not None:
-            size = _size_for(depth.size, view, depth.path)
+            size = size_for(depth.size, view, depth.path)
             own = depth.is_ours and depth.size == size
             companions[names.DEPTH_SUFFIX] = (
                 Blob(depth.path) if own else Computed(depth.path, lambda: depth.read(size))
@@ -153,7 +153,7 @@ class _DepthFile:
         return nearest(depth, size)
 
 
-def _size_for(found: tuple[int, int], view: PosedView, path: Path) -> tuple[int, int]:
+def size_for(found: tuple[int, int], view: PosedView, path: Path) -> tuple[int, int]:
     """The size that a mask or depth map should have: its picture's, as stored or as its camera has it.
 
     Raises:
@@ -213,7 +213,7 @@ def depth_picture(path: Path) -> Float32[np.ndarray, "height width"]:
     with _opened(path) as picture:
         depth = np.asarray(picture)
     if depth.ndim != 2:
-        raise InputError(f"{path}: expected depth of one channel, found {depth.shape[2]}")
+        raise InputError(f"{path}: expected one channel, found {depth.shape[2]}")
     return depth.astype(np.float32)
 
 

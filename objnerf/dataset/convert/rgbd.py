@@ -1,9 +1,11 @@
 """RGB-D sequences: ScanNet's export, and the frames of 7-Scenes, 3DMatch and BundleFusion.
 
-ScanNet's SensReader exports ``color/0.jpg``, ``depth/0.png``, ``pose/0.txt`` and ``intrinsic/`` a scan
-(ScanNet/ScanNet, SensReader/python); its 2D labels come as ``instance-filt/0.png``. The others have
-``frame-000000.color.png``, ``….depth.png`` and ``….pose.txt`` a sequence, and 3DMatch
-``camera-intrinsics.txt`` beside or above them (andyzeng/tsdf-fusion-python reads this layout).
+ScanNet's SensReader exports ``color/0.jpg``, ``depth/0.png``, ``pose/0.txt`` and
+``intrinsic/intrinsic_color.txt`` a scan (ScanNet/ScanNet, SensReader/python); its benchmark's 25,000 frames
+have ``intrinsics_color.txt`` instead. Instances come as ``instance-filt/0.png`` or ``instance/0.png``: ids
+of objects, 0 where there is none. The others have ``frame-000000.color.png``, ``….depth.png`` and
+``….pose.txt`` a sequence, and 3DMatch ``camera-intrinsics.txt`` beside or above them
+(andyzeng/tsdf-fusion-python reads this layout).
 
 Poses are camera-to-world with OpenCV's axes, in metres, and those of frames where tracking was lost are -inf,
 nan or zeros. Depth is planar, in 16 bits, in millimetres; 0 and 65535 say that nothing was measured. Pixel
@@ -16,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Integer
 
 from objnerf.dataset import names
 from objnerf.dataset.cameras import camera_rays
@@ -28,8 +30,9 @@ from objnerf.dataset.convert.captures import (
     read_captures,
     read_numbers,
 )
-from objnerf.dataset.convert.extras import Extras, depth_picture
+from objnerf.dataset.convert.extras import depth_picture, nearest, size_for
 from objnerf.dataset.convert.lenses import Lens
+from objnerf.dataset.convert.masks import InstanceMap, instance_masks
 from objnerf.dataset.convert.posed import (
     Blob,
     Computed,
@@ -48,6 +51,8 @@ _NOT_MEASURED = 65535
 _SCANNET_PLACES = ("", "frames")
 #: The instances in a picture; the raw ones only where the cleaned ones are not there.
 _INSTANCES = ("instance-filt", "instance")
+#: The camera matrix of ``color`` or ``depth``: as the reader exports it, and in the benchmark's frames.
+_MATRICES = ("intrinsic/intrinsic_{}.txt", "intrinsics_{}.txt")
 _FRAME = "frame-*"
 _INTRINSICS = "camera-intrinsics.txt"
 #: The focal length, pixels of a width of 640, of the Kinect's colour camera, which 7-Scenes does not give;
@@ -66,7 +71,7 @@ def read_scannet(folder: Path) -> PosedScenes:
     Raises:
         InputError: what is there is no such scan.
     """
-    expected = "ScanNet's color/, pose/ and intrinsic/ (SensReader exports them out of the .sens file)"
+    expected = "ScanNet's color/, pose/ and intrinsic/intrinsic_color.txt (its SensReader exports them)"
     return read_captures(folder, recognise_scannet, _read_scan, expected)
 
 
@@ -88,29 +93,30 @@ def read_frames(folder: Path) -> PosedScenes:
 
 def _scannet_place(folder: Path) -> Path | None:
     for place in (folder / name for name in _SCANNET_PLACES):
-        if all((place / name).is_dir() for name in ("color", "pose", "intrinsic")):
+        folders = (place / "color").is_dir() and (place / "pose").is_dir()
+        if folders and _matrix_file(place, "color") is not None:
             return place
     return None
+
+
+def _matrix_file(place: Path, kind: str) -> Path | None:
+    """The file with the camera matrix of ``color`` or ``depth``."""
+    return next((path for name in _MATRICES if (path := place / name.format(kind)).is_file()), None)
 
 
 def _read_scan(folder: Path, notes: list[str]) -> PosedScene:
     place = _scannet_place(folder)
     assert place is not None
+    colour_file, depth_file = _matrix_file(place, "color"), _matrix_file(place, "depth")
+    assert colour_file is not None
     frames = paired_frames(pictures_in(place / "color"), (place / "pose").glob("*.txt"), folder, notes)
-    instances = next((place / name for name in _INSTANCES if (place / name).is_dir()), place / "none")
-    intrinsic = place / "intrinsic"
-    depth_lens: Callable[[tuple[int, int]], Lens] | None = None
-    if (intrinsic / "intrinsic_depth.txt").is_file():
-        depth_lens = partial(_lens, intrinsic / "intrinsic_depth.txt")
+    views = _views(frames, partial(_lens, colour_file), folder, notes)
     depths = {path.stem: path for path in pictures_in(place / "depth")}
-    if depths and not _is_registered(intrinsic):
+    if depths and not _is_registered(place / "intrinsic"):
         notes.append(f"{place / 'depth'} left out: its camera stands beside that of the pictures")
         depths = {}
-    views = _views(frames, partial(_lens, intrinsic / "intrinsic_color.txt"), folder, notes)
-    views = _with_depth(views, depths, depth_lens)
-    masks = {path.stem: path for path in pictures_in(instances)}
-    extras = Extras(masks={view.where: masks[view.stem] for view in views if view.stem in masks})
-    return PosedScene(folder.name, tuple(extras.settled(views, notes, str(folder))))
+    views = _with_depth(views, depths, None if depth_file is None else partial(_lens, depth_file))
+    return PosedScene(folder.name, tuple(_with_instances(views, place, notes)))
 
 
 def _is_registered(intrinsic: Path) -> bool:
@@ -120,6 +126,29 @@ def _is_registered(intrinsic: Path) -> bool:
         return True
     colour, depth = (read_numbers(path, "a 4x4 extrinsic matrix") for path in paths)
     return bool(np.allclose(colour, depth, atol=1e-4))
+
+
+def _with_instances(views: Sequence[PosedView], place: Path, notes: list[str]) -> list[PosedView]:
+    """The views with masks out of the ids of instances, where these are there."""
+    folder = next((place / name for name in _INSTANCES if (place / name).is_dir()), None)
+    if folder is None:
+        return list(views)
+    files = {path.stem: path for path in pictures_in(folder)}
+    maps = [
+        None if (path := files.get(view.stem)) is None else InstanceMap(path, partial(_ids, path, view))
+        for view in views
+    ]
+    return [
+        view if mask is None else replace(view, companions={**view.companions, names.MASK_SUFFIX: mask})
+        for view, mask in zip(views, instance_masks(maps, str(folder), notes), strict=True)
+    ]
+
+
+def _ids(path: Path, view: PosedView) -> Integer[np.ndarray, "height width"]:
+    """The ids of instances at a view's pixels."""
+    ids = depth_picture(path).astype(np.int64)
+    height, width = ids.shape
+    return nearest(ids, size_for((width, height), view, path))
 
 
 def _read_sequence(folder: Path, notes: list[str]) -> PosedScene:

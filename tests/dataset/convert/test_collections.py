@@ -121,7 +121,7 @@ def write_scannet(rig: Any, root: Path, lost: tuple[int, ...] = ()) -> Path:
             root / "depth" / f"{name}.png",
             np.rint(1000 * rig.seen(number, matrix, size)[1]).astype(np.uint16),
         )
-        _save(root / "instance-filt" / f"{name}.png", np.where(ball, 7, 0).astype(np.uint8))
+        _save(root / "instance-filt" / f"{name}.png", np.where(ball, 40, 0).astype(np.uint8))
         _text(root / "pose" / f"{name}.txt", np.full((4, 4), -np.inf) if number in lost else pose)
     return root
 
@@ -320,6 +320,25 @@ def test_masks_are_the_ball_s_pixels(make_rig, tmp_path: Path, write: Callable[.
     order = [0, 3, 1, 4, 2, 5] if write is write_nsvf else range(6)
     for number, view in zip(order, views, strict=True):
         np.testing.assert_array_equal(labels_from_mask(view.mask()) > 0, rig.seen(number)[2])
+
+
+def test_scannet_s_many_instances_keep_their_ids_apart(make_rig, tmp_path: Path) -> None:
+    """Thirty objects in 16 bits and the benchmark's names: 2003 is the first that every view shows."""
+    root = write_scannet(make_rig(views=3), tmp_path / "there")
+    shutil.rmtree(root / "instance-filt")
+    for kind in ("color", "depth"):
+        (root / "intrinsic" / f"intrinsic_{kind}.txt").rename(root / f"intrinsics_{kind}.txt")
+    shutil.rmtree(root / "intrinsic")
+    ids = np.zeros((48, 64), np.uint16)
+    ids[:30, 2:60] = 1000 * np.arange(1, 31)[:, None] + 3
+    for view in range(3):
+        _save(root / "instance" / f"{20 * view}.png", np.where(ids == 1003, 0, ids) if view == 1 else ids)
+    convert(root, tmp_path / "ours")
+    for view, found in enumerate(open_dataset(tmp_path / "ours").views()):
+        labels = labels_from_mask(found.mask())
+        expected = [0 if view == 1 else 30, *range(1, 30)]
+        np.testing.assert_array_equal(labels[:30, 30], expected)
+        assert not labels[30:].any()
 
 
 # From end to end
