@@ -39,10 +39,15 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             os._exit(_run(cli.main, order))
-        status = _wait(child, order["seconds"])
-        counted = Path(order["log"] + ".events")
-        events = int(counted.read_text()) if counted.exists() else 0
-        print(json.dumps({"status": os.waitstatus_to_exitcode(status), "events": events}), flush=True)
+        status = os.waitstatus_to_exitcode(_wait(child, order["seconds"]))
+        # Who is killed may leave half a number.
+        events = int(_counted(order).read_text()) if status >= 0 else 0
+        print(json.dumps({"status": status, "events": events}), flush=True)
+
+
+def _counted(order: dict[str, Any]) -> Path:
+    """The file in which a command that comes to its end leaves the number of its steps."""
+    return Path(order["log"] + ".events")
 
 
 def _wait(child: int, seconds: float | None) -> int:
@@ -87,7 +92,7 @@ def _run(command: Any, order: dict[str, Any]) -> int:
         status = 99
     sys.stdout.flush()
     sys.stderr.flush()
-    Path(order["log"] + ".events").write_text(str(steps))
+    _counted(order).write_text(str(steps))
     return status
 
 
