@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from objnerf.console import Progress, no_progress
-from validate.diagnosis import Convention
+from validate.diagnosis import RIGHT, Convention
 from validate.hypotheses import agreement_of_depths
 from validate.survey import Survey, diagnose_poses, find_centring
 
@@ -33,6 +33,10 @@ def settle(survey: Survey, photo: bool, progress: Progress = no_progress) -> Sur
         The survey under the right reading; unchanged where there is one reading only, or nothing decides.
     """
     readings = survey.diagnosis.readings
+    # Cameras that look out of the scene's middle, as scans of rooms have them, are taken for mislabelled
+    # ones by their poses alone: as stored is a reading, too.
+    if not any(reading.is_right for reading in readings):
+        readings = (*readings, RIGHT)
     if len(readings) < 2 or not survey.diagnosis.known:
         return survey
     candidates = [survey, *(read_as(survey, reading) for reading in readings[1:])]

@@ -8,8 +8,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 import validate
-from objnerf.dataset import open_dataset
-from objnerf.dataset.files import write_matrix
+from objnerf.dataset import DatasetCard, Intrinsics, open_dataset, write_card
+from objnerf.dataset.cameras import camera_rays, look_at
+from objnerf.dataset.files import write_depth, write_matrix
 from objnerf.dataset.rigid import fit_similarity, rig_up
 from validate.findings import Report
 
@@ -129,3 +130,30 @@ def test_no_sentence_contradicts_itself(copy_of: CopyOf) -> None:
     report = validate.run(folder)
     assert ids(report, "E") == {"POSE-UP"}, report.text()
     assert "no common point" not in report.text()
+
+
+def test_cameras_that_look_out_of_a_room_are_not_taken_for_opengl_s(
+    write_rig: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Their axes cross behind them, as those of OpenGL's cameras around an object do; depth says which.
+
+    The room is the box |x|, |y| ≤ 3, |z| ≤ 1.5, and its depth the first face that a ray reaches: with
+    p + t d, t = min over the axes of (sign(d) · half - p) / d.
+    """
+    half, size = np.array([3.0, 3.0, 1.5]), (80, 60)
+    angles = 2 * np.pi * np.arange(12) / 12
+    outwards = np.stack([np.cos(angles), np.sin(angles), np.full(12, -0.25)], axis=1)
+    poses = np.stack([look_at(0.7 * out * [1, 1, 0], out * 3) for out in outwards])
+    root = write_rig(tmp_path / "room", poses[None], size)
+    camera = Intrinsics.from_focal_ratio((70 / 80, 70 / 60), *size)
+    write_card(root, DatasetCard(focal_ratio=camera.focal_ratio, near=1.0, far=6.0))
+    alone = ids(validate.run(root))
+    assert "POSE-AXES" in alone
+    for number, pose in enumerate(poses):
+        rays = camera_rays(camera) @ pose[:3, :3].T
+        faces = (np.sign(rays) * half - pose[:3, 3]) / np.where(rays == 0, 1e-12, rays)
+        write_depth(root / f"{number:05d}_sc0000_img{number}_depth.npy", faces.min(axis=-1))
+    told = validate.run(root)
+    assert not {id_ for id_ in ids(told) if id_.startswith(("POSE", "DEPTH"))}, told.text()
+    (finding,) = [finding for finding in told.findings if finding.id == "WORLD-CENTRE"]
+    assert "look outwards" in finding.fix
