@@ -335,6 +335,12 @@ def evaluate(
     metavar="FILE",
     help="Make one scene again from its scenes/*.json alone; most other options are then in that file.",
 )
+@click.option(
+    "--poses",
+    type=click.Path(path_type=Path),
+    metavar="POSES.json",
+    help="With --remake: see the scene from these cameras, a list of 4x4 camera-to-world matrices.",
+)
 @click.option("--plan-only", is_flag=True, help="Write the plans, to plans/ in --out, and no picture.")
 @click.option("--overwrite", is_flag=True, help="Replace another generated dataset in --out.")
 def generate(
@@ -360,19 +366,27 @@ def generate(
     address: str | None,
     device: str,
     remake: Path | None,
+    poses: Path | None,
     plan_only: bool,
     overwrite: bool,
 ) -> None:
     """Make a dataset with Blender: posed views, masks, depth. Run again, it goes on where it stopped."""
-    from generation.jobs import AssetFolders, generate_dataset, remake_scene
+    from generation.jobs import AssetFolders, generate_dataset, read_plan, render_plan
     from generation.plan.request import build_request
     from objnerf.console import progress_bar
 
     folders = AssetFolders(manifest=assets, shapenet_root=shapenet_root, meshes=meshes, textures=textures)
     if remake is not None:
-        plan = remake_scene(remake, out, folders, device=device)
-        click.echo(f"{out}: scene {plan.scene} made again from {remake}")
+        from generation.plan.compose import read_poses, with_cameras
+
+        plan = read_plan(remake)
+        if poses is not None:
+            plan = with_cameras(plan, read_poses(poses))
+        render_plan(plan, out, folders, device=device)
+        click.echo(f"{out}: scene {plan.scene} made again from {remake}, {len(plan.views)} views")
         return
+    if poses is not None:
+        raise click.UsageError("--poses needs --remake FILE: the scene that is to be seen from there")
     request = build_request(
         preset,
         split=split,
@@ -623,9 +637,9 @@ def train(
     """
     from objnerf.console import format_seconds, progress_bar
     from objnerf.dataset import open_dataset
-    from objnerf.training.recipe import dump_yaml, resolve_recipe
+    from objnerf.training.recipe import dump_yaml, option_overrides, resolve_recipe
 
-    recipe, out = resolve_recipe(dataset, source, out, options, assignments, resume=resume)
+    recipe, out = resolve_recipe(dataset, source, out, option_overrides(options, assignments), resume=resume)
     if print_config:
         click.echo(dump_yaml(recipe), nl=False)
         return
@@ -1005,8 +1019,8 @@ def demo(out: Path, minutes: float, scenes: int, preset: str, picture: Path | No
         begun = (run / "config.yaml").is_file()
         # A slot for each object that the preset may place, and one for the background.
         slots = request.preset.objects.count[1] + 1
-        asked = (f"held_out.scenes={held_out}", f"model.num_slots={max(6, slots)}")
-        recipe, _ = resolve_recipe(dataset, None if begun else "tiny", run, {}, asked, resume=begun)
+        asked = [("held_out.scenes", held_out), ("model.num_slots", max(6, slots))]
+        recipe, _ = resolve_recipe(dataset, None if begun else "tiny", run, asked, resume=begun)
         with clock.step("train"), stopped_by_signal() as stop:
             outcome = train_model(
                 dataset,

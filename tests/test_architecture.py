@@ -1,6 +1,7 @@
 """Who may import whom (docs/architecture.md), and what starting up may cost."""
 
 import ast
+import graphlib
 import resource
 import subprocess
 import sys
@@ -32,6 +33,11 @@ MAY_IMPORT = {
         *("objnerf.models", "objnerf.rendering", "objnerf.training", "objnerf.evaluation", "objnerf.dataset"),
         *("objnerf.pictures", "objnerf.errors"),
     },
+    # The public face; it is loaded on demand, and nobody of ours stands on it.
+    "objnerf.api": {
+        *("objnerf.models", "objnerf.training", "objnerf.evaluation", "objnerf.dataset", "objnerf.errors"),
+        "objnerf.console",
+    },
     "generation": {"objnerf.dataset", "objnerf.pictures", "objnerf.errors", "objnerf.console"},
     "validate": {"objnerf.dataset", "objnerf.pictures", "objnerf.errors", "objnerf.console"},
 }
@@ -39,6 +45,7 @@ MAY_IMPORT = {
 #: Libraries that only the named rooms may import.
 GUARDED = {
     "torch": (
+        "objnerf.dataset.torch",
         "objnerf.rendering",
         "objnerf.models",
         "objnerf.training",
@@ -84,6 +91,33 @@ def test_rooms_import_downwards_only(name, path):
             allowed = MAY_IMPORT[room] | {"objnerf.__version__"}
             # `from objnerf import x` names the package itself on the way.
             assert imported == "objnerf" or any(_inside(imported, other) for other in allowed), where
+
+
+def _imports_at_start(path, modules):
+    """Modules of ours that are loaded with this one: not those inside functions, nor for type checkers."""
+    waiting = list(ast.parse(path.read_text()).body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in modules)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                named = f"{node.module}.{alias.name}"
+                found = named if named in modules else node.module
+                yield from (name for name in (found,) if name in modules)
+        elif not isinstance(node, ast.FunctionDef | ast.Lambda) and not (
+            isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        ):
+            waiting.extend(ast.iter_child_nodes(node))
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    paths = dict(_modules())
+    graph = {name: set(_imports_at_start(path, paths)) for name, path in paths.items()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as circle:
+        pytest.fail(" ← ".join(circle.args[1]))
 
 
 def _fresh(code):

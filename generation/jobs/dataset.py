@@ -21,6 +21,7 @@ from generation.jobs.orders import Answer, AssetFolders, Order, WorkerSetup
 from generation.plan.cameras import check_views
 from generation.plan.plan import PlacementError, ScenePlan, Stock, fit_request, plan_scene
 from generation.plan.request import GENERATOR_VERSION, GenerationRequest
+from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO
 from objnerf.dataset.card import (
     CARD_NAME,
     CONVENTIONS,
@@ -243,24 +244,14 @@ def _employer(
             yield lambda: RayWorker(setup), cores
 
 
-def remake_scene(
-    path: Path,
-    out: Path,
-    assets: AssetFolders | None = None,
-    *,
-    device: str = "cpu",
-) -> ScenePlan:
-    """Make one scene again from its JSON alone, below `out`.
+def read_plan(path: Path) -> ScenePlan:
+    """A scene's plan: a `scenes/*.json` of a generated dataset, or one of `--plan-only`.
 
-    Args:
-        path: a `scenes/*.json` of a generated dataset, or one of `--plan-only`.
-        out: folder for the files; made when missing.
     Raises:
-        InputError: the file is no plan.
-        WorkError: its views don't show what they must, or a file can't be written.
+        InputError: the file cannot be read, or is no plan.
     """
     try:
-        plan = ScenePlan.model_validate_json(path.read_bytes())
+        return ScenePlan.model_validate_json(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except ValidationError as error:
@@ -268,13 +259,65 @@ def remake_scene(
             f"{path}: expected a scene's plan of version {GENERATOR_VERSION} of the generator or an earlier "
             f"one, {describe_validation_error(error)}"
         ) from error
+
+
+def render_plan(
+    plan: ScenePlan,
+    out: Path,
+    assets: AssetFolders | None = None,
+    *,
+    device: str = "cpu",
+) -> None:
+    """Render one scene into the dataset folder `out`, in a process of its own.
+
+    A folder that has no `dataset.yaml` gets one that states the size and the lens; one that has is only
+    added to where it states the same.
+
+    Args:
+        plan: the scene.
+        out: folder for the files; made when missing.
+        assets: where assets lie.
+        device: what Cycles computes on; see `generation.render.devices`.
+    Raises:
+        InputError: the dataset in `out` has another size or lens.
+        WorkError: views don't show what the plan asks for, or a file can't be written.
+    """
     check_blender()
+    _join_dataset(plan, out)
     setup = WorkerSetup(assets=assets or AssetFolders(), out=out.resolve(), device=device)
     report = Report(seed=plan.seed)
     order = Order(scene=plan.scene, plan=plan)
     _carry_out([order], 1, lambda: LocalWorker(setup), report, 1, lambda done, total, note: None)
     report.raise_failures()
-    return plan
+
+
+def _join_dataset(plan: ScenePlan, out: Path) -> None:
+    """See that a plan's pictures fit the dataset in a folder; begin one where there is none."""
+    render = plan.render
+    card = read_card(out) if out.is_dir() else None
+    if card is None:
+        used = {item.asset: _asset_use(item.shape) for item in plan.objects}
+        size, lens = (render.width, render.height), render.intrinsics.focal_ratio
+        assets = list(used.values())
+        write_card(
+            out,
+            DatasetCard(
+                image_size=size,
+                focal_ratio=lens,
+                conventions=CONVENTIONS,
+                versions=_versions(),
+                assets=assets,
+            ),
+        )
+        return
+    size = card.image_size or (render.width, render.height)
+    lens = card.focal_ratio or REFERENCE_FOCAL_RATIO
+    if size != (render.width, render.height) or not np.allclose(lens, render.intrinsics.focal_ratio):
+        raise InputError(
+            f"{out}: its dataset.yaml states images of {size[0]}x{size[1]} with the focal ratio {lens}, and "
+            f"this scene has {render.width}x{render.height} with {render.intrinsics.focal_ratio}; name "
+            "another folder"
+        )
 
 
 def plan_dataset(
@@ -496,11 +539,15 @@ def _asset_uses(stock: Stock) -> Iterator[AssetUse]:
         if asset.kind == "procedural":
             procedural[asset.source, asset.family, asset.licence] += 1
         else:
-            yield AssetUse(id=asset.id, licence=asset.licence, source=asset.source, sha256=asset.sha256)
+            yield _asset_use(asset)
     for (source, family, licence), count in sorted(procedural.items()):
         yield AssetUse.model_validate(
             {"id": f"{source}/{family}", "licence": licence, "source": "procedural", "count": count}
         )
+
+
+def _asset_use(asset: ShapeAsset | SurfaceAsset) -> AssetUse:
+    return AssetUse(id=asset.id, licence=asset.licence, source=asset.source, sha256=asset.sha256)
 
 
 def pending_scenes(out: Path, request: GenerationRequest, scenes: Sequence[int]) -> list[int]:

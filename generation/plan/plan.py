@@ -16,6 +16,7 @@ from generation.plan.preset import Preset, Split
 from generation.plan.request import GenerationRequest, PassName
 from generation.plan.room import RoomPlan, plan_room, unclipped_exposure
 from generation.plan.seeds import Stream, stream_rng
+from objnerf.dataset.cameras import Intrinsics
 from objnerf.dataset.card import FORMAT_VERSION
 from objnerf.dataset.names import make_view_stem
 from objnerf.errors import InputError
@@ -84,6 +85,27 @@ class RenderPlan(BaseModel):
     exposure: float
     passes: tuple[PassName, ...]
 
+    @classmethod
+    def of(cls, request: GenerationRequest, seed: int, unclipped: float) -> "RenderPlan":
+        """What a request says of every picture; seed and factor of exposure are the scene's own."""
+        preset, intrinsics = request.preset, request.intrinsics
+        return cls(
+            width=request.width,
+            height=request.height,
+            fx=intrinsics.fx,
+            fy=intrinsics.fy,
+            samples=request.samples,
+            surface_samples=preset.render.surface_samples,
+            seed=seed,
+            exposure=round(preset.lights.exposure * unclipped, 4),
+            passes=request.passes,
+        )
+
+    @property
+    def intrinsics(self) -> Intrinsics:
+        """The camera of all views."""
+        return Intrinsics(self.width, self.height, self.fx, self.fy)
+
 
 class Acceptance(BaseModel):
     """What must be seen of each object in each view; see `generation.plan.visibility`."""
@@ -122,7 +144,9 @@ class ScenePlan(BaseModel):
     room: RoomPlan
     lights: LightPlan
     render: RenderPlan
-    acceptance: Acceptance
+    acceptance: Acceptance | None = Field(
+        default=None, description="None where somebody chose objects and cameras: then nothing is judged"
+    )
     edits: EditPlan | None = Field(default=None, description="of the manipulation test")
     seen: tuple[tuple[float, ...], ...] | None = Field(
         default=None,
@@ -239,7 +263,6 @@ def plan_scene(request: GenerationRequest, stock: Stock, scene: int, attempt: in
     )
     lights = plan_lights(preset.lights, rng(Stream.LIGHTS))
     unclipped = unclipped_exposure(room, lights, preset.obj_scale, stock.catalogue.light_albedo)
-    intrinsics = request.intrinsics
     views = tuple(
         ViewPlan(
             stem=make_view_stem(scene * request.views + view, scene, view, request.scenes),
@@ -258,17 +281,7 @@ def plan_scene(request: GenerationRequest, stock: Stock, scene: int, attempt: in
         views=views,
         room=room,
         lights=lights,
-        render=RenderPlan(
-            width=request.width,
-            height=request.height,
-            fx=intrinsics.fx,
-            fy=intrinsics.fy,
-            samples=request.samples,
-            surface_samples=preset.render.surface_samples,
-            seed=int(rng(Stream.RENDER).integers(2**31)),
-            exposure=round(preset.lights.exposure * unclipped, 4),
-            passes=request.passes,
-        ),
+        render=RenderPlan.of(request, int(rng(Stream.RENDER).integers(2**31)), unclipped),
         acceptance=Acceptance(
             min_pixels=preset.placement.min_pixels, min_visible=preset.placement.min_visible
         ),

@@ -3,9 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
+import trimesh
 from jaxtyping import Bool, Float, Int, Integer
 
 from objnerf.dataset.cameras import Intrinsics, project
+
+#: Planar depth at which cameras begin to see, world units.
+NEAR_CLIP = 0.05
 
 #: Candidate pixels that are tested at once; bounds memory at large image sizes.
 _CHUNK = 2_000_000
@@ -33,13 +37,14 @@ def silhouette(
     """Pixels whose centre a mesh covers, seen alone.
 
     Args:
-        vertices: in world units, all in front of the camera.
+        vertices: in world units; what is behind the camera is not seen.
         faces: triangles.
         intrinsics: of the view.
         world_from_camera: camera-to-world, OpenCV axes.
     """
     covered = np.zeros((intrinsics.height, intrinsics.width), dtype=bool)
-    xy, _ = project(np.asarray(vertices, dtype=np.float64), intrinsics, world_from_camera)
+    vertices, faces = _in_front(np.asarray(vertices, dtype=np.float64), faces, world_from_camera)
+    xy, _ = project(vertices, intrinsics, world_from_camera)
     corners = xy[faces]
     low = np.maximum(np.ceil(corners.min(axis=1)), 0).astype(np.int64)
     high = np.floor(corners.max(axis=1)).astype(np.int64)
@@ -62,6 +67,21 @@ def silhouette(
         covered[y[inside], x[inside]] = True
         start = stop
     return covered
+
+
+def _in_front(
+    vertices: Float[np.ndarray, "vertices 3"],
+    faces: Integer[np.ndarray, "faces 3"],
+    world_from_camera: Float[np.ndarray, "4 4"],
+) -> tuple[Float[np.ndarray, "_ 3"], Integer[np.ndarray, "_ 3"]]:
+    """The mesh cut at `NEAR_CLIP` before the camera, where any of it is nearer."""
+    position, forward = world_from_camera[:3, 3], world_from_camera[:3, 2]
+    if ((vertices - position) @ forward >= NEAR_CLIP).all():
+        return vertices, faces
+    cut, left, _ = trimesh.intersections.slice_faces_plane(
+        vertices, faces, forward, position + NEAR_CLIP * forward
+    )
+    return cut, left
 
 
 def judge(

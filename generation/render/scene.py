@@ -15,6 +15,7 @@ from generation.assets.mesh import SMOOTH_ANGLE_DEG, ShapeMesh
 from generation.plan.finishes import Finish
 from generation.plan.plan import ObjectPlan, RenderPlan, ScenePlan
 from generation.plan.room import RoomPlan, Wall
+from generation.plan.visibility import NEAR_CLIP
 from generation.render.devices import use_device
 from generation.render.materials import DIFFUSE_COLOUR, make_image, make_material, show_material
 from objnerf.dataset.cameras import opencv_from_blender
@@ -126,7 +127,7 @@ def _add_camera(scene: bpy.types.Scene, plan: RenderPlan) -> None:
     data = bpy.data.cameras.new("camera")
     data.sensor_fit, data.sensor_width = "HORIZONTAL", 32.0
     data.lens = plan.fx / plan.width * data.sensor_width
-    data.clip_start, data.clip_end = 0.05, 4 * _FLOOR_REACH
+    data.clip_start, data.clip_end = NEAR_CLIP, 4 * _FLOOR_REACH
     camera = bpy.data.objects.new("camera", data)
     scene.collection.objects.link(camera)
     scene.camera = camera

@@ -26,7 +26,6 @@ from generation.render.passes import (
 )
 from generation.render.scene import build_scene, mesh_source, point_camera, show
 from generation.srgb import quantised
-from objnerf.dataset.cameras import Intrinsics
 from objnerf.errors import WorkError
 
 logger = logging.getLogger(__name__)
@@ -300,7 +299,7 @@ class Studio:
         return self._built[1]
 
     def _silhouettes(self, plan: ScenePlan) -> Bool[np.ndarray, "views objects height width"]:
-        intrinsics = Intrinsics(plan.render.width, plan.render.height, plan.render.fx, plan.render.fy)
+        intrinsics = plan.render.intrinsics
         meshes = []
         for item in plan.objects:
             mesh, pose = self._meshes(item), item.world_from_object()
@@ -316,6 +315,8 @@ class Studio:
 
 
 def _check_size(plan: ScenePlan, taken: GeometryPass) -> None:
+    if plan.acceptance is None:
+        return
     least = plan.acceptance.min_pixels * taken.labels.size
     pixels = count_pixels(taken.labels[None], len(plan.objects))[0]
     if not np.all(pixels >= max(least, 1)):
@@ -323,6 +324,8 @@ def _check_size(plan: ScenePlan, taken: GeometryPass) -> None:
 
 
 def _check_visibility(plan: ScenePlan, sightings: Sightings) -> None:
+    if plan.acceptance is None:
+        return
     if not np.all(sightings.shares >= plan.acceptance.min_visible):
         raise Unfit(f"less than {plan.acceptance.min_visible:.0%} of an object is visible in a view")
 

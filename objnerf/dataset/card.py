@@ -5,6 +5,7 @@ older program unharmed.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -47,6 +48,21 @@ class SceneScale(BaseModel):
         if self.near >= self.far:
             raise ValueError(f"near must be smaller than far, but near is {self.near} and far is {self.far}")
         return self
+
+    @classmethod
+    def of(cls, stated: Mapping[str, Any], where: str) -> "SceneScale":
+        """The values that a dataset states, completed by the defaults.
+
+        Args:
+            stated: fields by name; those that are left out keep their default.
+            where: what an error message calls their source.
+        Raises:
+            InputError: together they make no sense, such as a far that is not beyond near.
+        """
+        try:
+            return cls(**stated)
+        except ValidationError as error:
+            raise InputError(f"{where}: {describe_validation_error(error)}") from error
 
     @property
     def depth_range(self) -> float:

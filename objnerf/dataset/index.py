@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Integer, UInt8
@@ -21,7 +22,7 @@ from objnerf.dataset.cameras import (
     typical_pinhole,
     world_from_azimuth,
 )
-from objnerf.dataset.card import CARD_NAME, SCENE_FOLDER, DatasetCard, read_card
+from objnerf.dataset.card import CARD_NAME, SCENE_FOLDER, DatasetCard, SceneScale, read_card
 from objnerf.dataset.folders import TEMPORARY_PREFIX
 from objnerf.errors import InputError
 
@@ -164,6 +165,26 @@ class Dataset:
     def card(self) -> DatasetCard | None:
         """``dataset.yaml``, read now; None when there is none."""
         return read_card(self.root)
+
+    def stated_scale(self) -> dict[str, Any]:
+        """The fields of `SceneScale` that ``dataset.yaml`` states; the lens also from the views' own files.
+
+        Raises:
+            InputError: one of these files cannot be used.
+        """
+        card = self.card()
+        stated = {} if card is None else card.stated_scale
+        if self.has_own_intrinsics:
+            stated["focal_ratio"] = self.intrinsics(1, 1).focal_ratio
+        return stated
+
+    def scale(self) -> SceneScale:
+        """What a model has to know of the dataset; uORF's values where the dataset states none.
+
+        Raises:
+            InputError: ``dataset.yaml`` cannot be used.
+        """
+        return SceneScale.of(self.stated_scale(), str(self.root / CARD_NAME))
 
     def default_pinhole(self) -> Pinhole:
         """For views without intrinsics of their own: ``dataset.yaml``'s, else the reference's 35 mm lens."""

@@ -29,16 +29,17 @@ from objnerf.evaluation.scenes import (
     SceneImages,
     ViewRendering,
     encode_images,
+    encode_scene,
     read_scene,
     render_view,
 )
 from objnerf.evaluation.segmentation import BACKGROUND, reference_true_labels, true_labels
 from objnerf.models.config import UorfConfig
 from objnerf.models.reference_checkpoint import load_reference
-from objnerf.models.scene import SceneModel
+from objnerf.models.scene import SceneCode, SceneModel
 from objnerf.training.checkpoints import checkpoint_path, load_run, read_state, scene_geometry
 from objnerf.training.processes import choose_device
-from objnerf.training.recipe import DatasetFacts, Recipe, load_recipe, read_run_config, scale_of
+from objnerf.training.recipe import DatasetFacts, Recipe, load_recipe, read_run_config
 
 _log = logging.getLogger(__name__)
 
@@ -247,6 +248,14 @@ class OpenedRun:
         """How its views are rendered when they are scored."""
         return replace(render_settings(self.recipe, seed=seed), stored_azimuth=self.facts is None)
 
+    def encode(self, scene: Scene, *, seed: int = 0) -> SceneCode:
+        """What the model makes of a scene's first view; of the scene's files, only that view's are read.
+
+        Raises:
+            InputError: one of them is missing or cannot be used.
+        """
+        return encode_scene(self.model, scene, self.settings(seed=seed))
+
     def gallery_settings(self, *, seed: int = 0, width: int = 64) -> RenderSettings:
         """How pictures for people are rendered: like scored ones, but at least ``width`` pixels wide."""
         settings = self.settings(seed=seed)
@@ -277,7 +286,7 @@ def open_run(
 
 
 def _open_reference(run: Path, device: torch.device, source: str, dataset: Dataset | None) -> OpenedRun:
-    recipe = load_recipe(source, dataset_scale=None if dataset is None else scale_of(dataset))
+    recipe = load_recipe(source, dataset_scale=None if dataset is None else dataset.stated_scale())
     if not isinstance(recipe.model, UorfConfig):
         raise InputError(f"--recipe {source}: expected one of a uorf model, for it says what the weights are")
     model = load_reference(

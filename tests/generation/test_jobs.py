@@ -12,13 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from generation.jobs import AssetFolders, generate_dataset, remake_scene
+from generation.jobs import AssetFolders, generate_dataset, read_plan, render_plan
 from generation.jobs.dataset import make_card, remove_dataset
 from generation.jobs.local import LEAST_LIMIT_S, LocalWorker, TimeLimit, WorkerDied, work
 from generation.jobs.orders import Answer, Order
 from generation.plan.plan import Stock
 from generation.plan.request import build_request
-from objnerf.dataset.card import write_card
+from objnerf.dataset.card import read_card, write_card
 from objnerf.dataset.folders import only_writer
 from objnerf.errors import InputError, WorkError
 
@@ -55,8 +55,12 @@ def test_shards_by_two_workers_make_the_same_bytes(tmp_path, request_, whole):
 
 
 def test_a_scene_made_again_from_its_json_alone_is_the_same(tmp_path, whole):
-    remake_scene(whole / "scenes" / "0001.json", tmp_path / "again")
+    render_plan(read_plan(whole / "scenes" / "0001.json"), tmp_path / "again")
     again, first = digests(tmp_path / "again"), digests(whole)
+    # What a folder of single scenes states is the size and the lens.
+    again.pop("dataset.yaml")
+    card = read_card(tmp_path / "again")
+    assert (card.image_size, card.focal_ratio) == ((32, 24), read_card(whole).focal_ratio)
     assert len(again) == 4 * 5 + 1
     assert again == {name: first[name] for name in again}
 
@@ -277,9 +281,9 @@ def test_a_python_without_blender_is_told_why(tmp_path, request_, monkeypatch):
 def test_a_file_that_is_no_plan_is_refused(tmp_path):
     (tmp_path / "x.json").write_text('{"scene": 1}')
     with pytest.raises(InputError, match="expected a scene's plan of version 2 of the generator"):
-        remake_scene(tmp_path / "x.json", tmp_path / "out")
+        read_plan(tmp_path / "x.json")
     with pytest.raises(InputError, match="cannot be read"):
-        remake_scene(tmp_path / "y.json", tmp_path / "out")
+        read_plan(tmp_path / "y.json")
 
 
 def test_more_views_than_fit_are_refused_before_anything_is_written(tmp_path, request_):
