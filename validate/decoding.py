@@ -15,10 +15,7 @@ import numpy as np
 from jaxtyping import Float32
 from PIL import Image
 
-from validate.reading import Unreadable
-
-#: Larger pictures are refused unopened: a few bytes of PNG can unfold to gigabytes.
-MAX_PIXELS = 1 << 26
+from objnerf.dataset.untrusted import MAX_PIXELS, PICTURE_FORMATS, Unreadable
 
 _JPEG = b"\xff\xd8\xff"
 
@@ -92,7 +89,7 @@ def _decode_other(content: bytes, least: int | None = None) -> tuple[Image.Image
     with warnings.catch_warnings():
         # Pillow only warns of pictures that are very large.
         warnings.simplefilter("error")
-        image = Image.open(io.BytesIO(content))
+        image = Image.open(io.BytesIO(content), formats=PICTURE_FORMATS)
         if image.size[0] * image.size[1] > MAX_PIXELS:
             raise Unreadable(f"{image.size[0]}×{image.size[1]} pixels, more than any loader takes")
         size = image.size

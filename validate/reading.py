@@ -5,59 +5,16 @@ hang.
 """
 
 import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-#: No picture, mask or depth map that a loader could use is larger than this.
-MAX_BYTES = 1 << 28
+from objnerf.dataset.untrusted import Unreadable, read_bytes
 
 #: No 4×4 matrix as text is larger than this.
 MAX_MATRIX_BYTES = 1 << 16
-
-
-class Unreadable(Exception):
-    """A file whose bytes cannot be had; the message says why."""
-
-
-def read_bytes(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> bytes:
-    """The content of a regular file.
-
-    Opened without blocking, so that a named pipe in a file's place cannot hang the caller.
-
-    Raises:
-        Unreadable: missing, not permitted, no regular file, or larger than ``limit`` bytes.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    except FileNotFoundError as error:
-        dangling = os.path.islink(path)
-        raise Unreadable("a link that leads nowhere" if dangling else "the file is missing") from error
-    except OSError as error:
-        raise Unreadable(f"it cannot be opened ({error.strerror or error})") from error
-    try:
-        status = os.fstat(descriptor)
-        if stat.S_ISDIR(status.st_mode):
-            raise Unreadable("a folder in the file's place")
-        if not stat.S_ISREG(status.st_mode):
-            raise Unreadable("no regular file")
-        if status.st_size > limit:
-            raise Unreadable(f"{status.st_size} bytes, far more than such a file can have")
-        content = os.read(descriptor, status.st_size)
-        while len(content) < status.st_size:
-            # A read may give less than it was asked for; nothing at all means that the file shrank.
-            part = os.read(descriptor, status.st_size - len(content))
-            if not part:
-                break
-            content += part
-        return content
-    except OSError as error:
-        raise Unreadable(f"it cannot be read ({error.strerror or error})") from error
-    finally:
-        os.close(descriptor)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ open files that `objnerf assets fetch` can download.
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from generation.assets.floors import FLOOR_FAMILIES
 from generation.assets.procedural import FAMILIES
 from generation.assets.walls import WALL_FAMILIES
+from objnerf.dataset.untrusted import MAX_YAML_BYTES, Unreadable, parse_yaml, read_bytes
 from objnerf.errors import InputError
 
 Name = Annotated[
@@ -146,16 +146,10 @@ def read_manifest(path: Path) -> Manifest:
             named by its key, with what was expected and what was found.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        content = parse_yaml(read_bytes(path, MAX_YAML_BYTES).decode("utf-8-sig"), f"asset manifest {path}")
+    except (Unreadable, UnicodeDecodeError) as error:
         raise InputError(
             f"asset manifest {path}: can't be read ({error}). Give another with --assets FILE."
-        ) from error
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(
-            f"asset manifest {path} is not valid YAML: {' '.join(str(error).split())}"
         ) from error
     if not isinstance(content, dict):
         found = "nothing" if content is None else f"a {type(content).__name__}"

@@ -5,7 +5,6 @@ colours and base-colour images are taken; transparency is not (ShapeNet's is oft
 """
 
 import hashlib
-import io
 import json
 import re
 from collections.abc import Iterator
@@ -19,6 +18,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
 from generation.assets.mesh import PartMaterial, ShapeMesh, normalised
+from objnerf.dataset.untrusted import opened_picture
+from objnerf.errors import InputError
 
 SUFFIXES = (".glb", ".gltf", ".obj", ".ply")
 Up = Literal["y", "z"]
@@ -270,9 +271,9 @@ def _read_pieces(path: Path) -> Iterator[_Piece]:
 def _check_image(name: str, content: bytes) -> None:
     """The reader leaves out images that it can't read, without a word."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with opened_picture(content, "the file") as image:
             image.load()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except InputError as error:
         raise UnusableMesh(f"its texture {_image_name(name)!r} can't be read ({error})") from error
 
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from objnerf.errors import WorkError
+from objnerf.dataset.untrusted import opened_picture
+from objnerf.errors import InputError, WorkError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 _MIN_SIDE = 16
-_MAX_PIXELS = 16384**2
 # A jump across the seam as large as this many times the usual jump inside is seen as a line.
 _SEAM_RATIO = 2.5
 
@@ -38,15 +38,11 @@ def read_texture(path: Path) -> Image.Image:
         UnusableTexture: not an image, truncated, too small or too large.
     """
     try:
-        with Image.open(path) as image:
+        with opened_picture(path) as image:
             width, height = image.size
             if min(width, height) < _MIN_SIDE:
                 raise UnusableTexture(
                     f"it has {width} × {height} pixels, expected at least {_MIN_SIDE} a side"
-                )
-            if width * height > _MAX_PIXELS:
-                raise UnusableTexture(
-                    f"it has {width} × {height} pixels, expected at most {_MAX_PIXELS} in all"
                 )
             if image.mode.startswith("I"):
                 # 16-bit grey: pillow's conversion would clip it to white
@@ -56,8 +52,8 @@ def read_texture(path: Path) -> Image.Image:
             return image.convert("RGB")
     except UnusableTexture:
         raise
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnusableTexture(f"can't be read as an image ({error})") from error
+    except InputError as error:
+        raise UnusableTexture(f"can't be read ({error})") from error
 
 
 def is_seamless(image: Image.Image) -> bool:

@@ -4,12 +4,12 @@ import importlib.resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from generation.plan.finishes import FinishKind
 from objnerf.dataset.card import describe_validation_error
 from objnerf.dataset.files import OBJECT_COLOURS
+from objnerf.dataset.untrusted import read_yaml
 from objnerf.errors import InputError
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -183,12 +183,7 @@ def load_preset(name: str) -> Preset:
             f"--preset {name}: expected one of {', '.join(preset_names())}, "
             "or the path of a .yaml file of yours"
         )
-    try:
-        content = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{source}: the preset cannot be read ({error})") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{source}: expected YAML, {' '.join(str(error).split())}") from error
+    content = read_yaml(source)
     try:
         return Preset.model_validate(content)
     except ValidationError as error:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO
 from objnerf.dataset.files import write_text
+from objnerf.dataset.untrusted import Unreadable, read_bytes, read_yaml
 from objnerf.errors import InputError
 
 CARD_NAME = "dataset.yaml"
@@ -202,18 +203,9 @@ def read_card(root: str | os.PathLike[str]) -> DatasetCard | None:
         InputError: the file is there and cannot be read, or a key holds what it must not.
     """
     path = Path(root) / CARD_NAME
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: expected YAML, {_one_line(error)}") from error
-    except RecursionError as error:
-        raise InputError(f"{path}: expected YAML, found it nested too deeply to be a description") from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected keys and values, found {type(content).__name__}")
     try:
@@ -235,9 +227,9 @@ def read_scene_card(path: str | os.PathLike[str]) -> SceneCard:
         InputError: the file cannot be read or a key holds what it must not.
     """
     try:
-        return SceneCard.model_validate_json(Path(path).read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+        return SceneCard.model_validate_json(read_bytes(path))
+    except Unreadable as problem:
+        raise InputError(f"{path}: cannot be read ({problem})") from problem
     except ValidationError as error:
         raise InputError(f"{path}: {describe_validation_error(error)}") from error
 
@@ -252,7 +244,3 @@ def describe_validation_error(error: ValidationError) -> str:
         parts.append(f"{key}: {item['msg']}, found {found}")
     more = error.error_count() - len(parts)
     return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

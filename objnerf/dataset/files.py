@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tokenize import TokenError
 
 import numpy as np
 from jaxtyping import Float, Float32, Integer, UInt8
@@ -18,6 +17,7 @@ from PIL import Image
 from objnerf.dataset import names
 from objnerf.dataset.cameras import Pinhole
 from objnerf.dataset.folders import TEMPORARY_PREFIX
+from objnerf.dataset.untrusted import Unreadable, open_regular, opened_picture, read_bytes
 from objnerf.errors import InputError
 
 #: Mask colours: the background, then the objects in order; all differ in luminance (see ``grey_levels``).
@@ -133,7 +133,7 @@ def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "height width 
     Raises:
         InputError: the file is missing, truncated or no image.
     """
-    with _opened_image(path) as image:
+    with opened_picture(path) as image:
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
             rgba = image.convert("RGBA")
             white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
@@ -179,13 +179,11 @@ def read_rows(path: str | os.PathLike[str], expected: str) -> list[list[float]]:
     """
     path = Path(path)
     try:
-        if path.stat().st_size > _MAX_MATRIX_BYTES:
-            raise InputError(
-                f"{path}: expected {expected} as text, found a file of {path.stat().st_size} bytes"
-            )
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+        text = read_bytes(path, _MAX_MATRIX_BYTES).decode()
+    except Unreadable as problem:
+        raise InputError(
+            f"{path}: expected {expected} as text, which cannot be read ({problem})"
+        ) from problem
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected a matrix as text, found bytes that are no text") from error
     rows = [line.replace(",", " ").split() for line in text.splitlines() if line.strip()]
@@ -288,7 +286,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     Raises:
         InputError: the file is missing or no image.
     """
-    with _image_errors(path), Image.open(path) as image:
+    with opened_picture(path) as image:
         return image.size
 
 
@@ -365,11 +363,13 @@ def read_array(path: str | os.PathLike[str], expected: str) -> np.ndarray:
     """
     try:
         # Never unpickles: a dataset from elsewhere must not run code.
-        array = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, EOFError, SyntaxError, TokenError, MemoryError) as error:
-        raise InputError(f"{path}: expected {expected}, {error}") from error
+        with open_regular(path) as file:
+            array = np.load(file, allow_pickle=False)
+    except Unreadable as problem:
+        raise InputError(f"{path}: expected {expected}, which cannot be read ({problem})") from problem
+    except Exception as error:
+        # The header is evaluated as Python's literals, and fails in whatever way a damaged one can.
+        raise InputError(f"{path}: expected {expected}, {' '.join(str(error).split())}") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise InputError(
             f"{path}: expected an array of numbers, found {getattr(array, 'dtype', type(array))}"
@@ -388,32 +388,11 @@ def read_depth(path: str | os.PathLike[str]) -> Float32[np.ndarray, "height widt
         array = array[..., 0]
     if array.ndim != 2:
         raise InputError(f"{path}: expected height × width × 1, found the shape {array.shape}")
-    return array.astype(np.float32)
+    with np.errstate(over="ignore"):  # too large for 32 bits is as good as infinite
+        return array.astype(np.float32)
 
 
 def write_depth(path: str | os.PathLike[str], depth: Float[np.ndarray, "height width"]) -> None:
     """Write a planar depth map (world units) as float32, H×W×1, atomically."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.save(file, np.ascontiguousarray(depth, dtype=np.float32)[..., None])
-
-
-@contextmanager
-def _opened_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
-    """Open and decode an image; every failure becomes an InputError that names the file."""
-    with _image_errors(path), Image.open(path) as image:
-        image.load()
-        yield image
-
-
-@contextmanager
-def _image_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn every failure to open or decode an image into an InputError that names the file."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise InputError(
-            f"{path}: expected an image, found a file that cannot be decoded ({reason})"
-        ) from error

@@ -13,6 +13,7 @@ from PIL import Image
 
 from objnerf.dataset.cameras import Intrinsics, box_corners, frustum_corners
 from objnerf.dataset.card import UORF_SCALE
+from objnerf.dataset.files import image_size
 from objnerf.dataset.index import Dataset, Scene, View
 from objnerf.errors import InputError
 from objnerf.pictures.sheets import Colour
@@ -320,9 +321,8 @@ def _finite_pose(view: View) -> Float[np.ndarray, "4 4"]:
 def _image_size(dataset: Dataset, view: View) -> tuple[int, int]:
     """Width and height of the pictures, from the header of one; 4:3 where that cannot be read."""
     try:
-        with Image.open(view.image_path) as image:
-            return image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return image_size(view.image_path)
+    except InputError:
         card = dataset.card()
         return card.image_size if card is not None and card.image_size is not None else (4, 3)
 

@@ -29,6 +29,7 @@ from objnerf.dataset.convert.masks import (
 from objnerf.dataset.convert.posed import Blob, Companion, Computed, PosedView, image_size
 from objnerf.dataset.convert.transforms_lens import number
 from objnerf.dataset.files import BACKGROUND_COLOUR, OBJECT_COLOURS, grey_levels, read_depth, read_mask
+from objnerf.dataset.untrusted import opened_picture
 from objnerf.errors import InputError
 
 #: nerfstudio's default: integers are millimetres (``depth_unit_scale_factor`` of its nerfstudio-data parser).
@@ -241,12 +242,10 @@ def rendered_depth(
 def _opened(path: Path) -> Iterator[Image.Image]:
     """A picture, for as long as the context lasts; what cannot be decoded there is an InputError."""
     try:
-        with Image.open(path) as picture:
+        with opened_picture(path) as picture:
             yield picture
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise InputError(
-            f"{path}: expected a depth map or mask, found a file that is none ({error})"
-        ) from error
+    except InputError as error:
+        raise InputError(f"{error}; it should be a depth map or a mask") from error
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image
 
 from objnerf.dataset import names
 from objnerf.dataset.cameras import Intrinsics, look_at, ray_lengths
@@ -36,6 +35,7 @@ from objnerf.dataset.convert.posed import (
 )
 from objnerf.dataset.convert.sidecars import left_out, read_sidecars, write_sidecars
 from objnerf.dataset.files import write_depth
+from objnerf.dataset.untrusted import opened_picture
 from objnerf.errors import InputError
 
 #: Focal length over the sensor's width.
@@ -266,8 +266,5 @@ def _write_masks(scene: PosedScene, folder: Path, id_: int) -> int:
 
 
 def _pixels(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image)
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: expected an image, found a file that is none ({error})") from error
+    with opened_picture(path) as image:
+        return np.asarray(image)

@@ -6,8 +6,6 @@ the source states, and ``fitting.py``, ``undistortion.py`` and ``settled`` bring
 can hold.
 """
 
-import io
-import json
 import os
 import re
 import shutil
@@ -24,11 +22,12 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 from PIL import Image
 
-from objnerf.dataset import names
+from objnerf.dataset import names, untrusted
 from objnerf.dataset.cameras import Intrinsics, common_pinhole, typical_pinhole
 from objnerf.dataset.card import DatasetCard
 from objnerf.dataset.convert.lenses import Lens
 from objnerf.dataset.files import read_depth, read_image, write_depth, write_image
+from objnerf.dataset.untrusted import opened_picture
 from objnerf.errors import InputError
 
 #: Called with how many views are done and how many there are.
@@ -362,16 +361,16 @@ def opened(image: Blob) -> Iterator[Image.Image]:
     """
     plain = image.size is None and image.content is None
     try:
-        with Image.open(image.path if plain else io.BytesIO(image.read())) as picture:
+        with opened_picture(image.path if plain else image.read(), str(image.path)) as picture:
             yield picture
-    except FileNotFoundError as error:
-        raise InputError(f"{image.path}: no such file, and a camera names it as its picture") from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except InputError as error:
+        if plain and not image.path.exists():
+            raise InputError(f"{image.path}: no such file, and a camera names it as its picture") from error
         raise _no_image(image, error) from error
 
 
-def _no_image(image: Blob, reason: Exception) -> InputError:
-    """What to say about bytes that are no picture."""
+def _no_image(image: Blob, reason: InputError) -> InputError:
+    """What to say about bytes that are no picture; ``reason`` where there is nothing better."""
     try:
         head = image.read()[:64]
     except InputError as error:
@@ -383,7 +382,7 @@ def _no_image(image: Blob, reason: Exception) -> InputError:
         )
     if not head:
         return InputError(f"{image.path}: expected an image, found an empty file")
-    return InputError(f"{image.path}: expected an image, found a file that is none ({reason})")
+    return reason
 
 
 def _is_png(image: Blob) -> bool:
@@ -586,12 +585,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing or something else.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: expected JSON, found something else ({error})") from error
+    content = untrusted.read_json(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected keys and values, found {type(content).__name__}")
     return content

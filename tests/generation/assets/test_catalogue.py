@@ -209,7 +209,7 @@ def test_default_manifest_is_found_from_a_wheel_too(tmp_path: Path, monkeypatch:
         (("tile_size: 3", "tile_size: -1"), r"floors\.1\.tile_size .*greater than 0.*'-1'"),
         (("[planks, checker]", "[planks, lava]"), r"unknown family 'lava'; there are: planks"),
         (("name: primitives", "name: furniture"), r"'furniture' stands 2 times"),
-        (("shapes:", "shapes: ["), "not valid YAML"),
+        (("shapes:", "shapes: ["), "expected YAML"),
     ],
 )
 def test_a_manifest_that_says_something_else(manifest: Path, change: tuple[str, str], complaint: str) -> None:
