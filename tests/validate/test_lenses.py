@@ -120,6 +120,14 @@ def test_a_card_that_says_another_lens_than_all_files(copy_of: CopyOf, tmp_path:
     assert "INTRINSICS-FILE" not in found(validate.run(tmp_path / "fixed", quick=True))
 
 
+def test_a_principal_point_that_the_card_has_no_place_for_is_no_contradiction(copy_of: CopyOf) -> None:
+    folder = copy_of("uocf_lens")
+    for path in folder.glob("*_intrinsics.txt"):
+        files.write_pinhole(path, Pinhole((1.2, 1.6), (0.05, -0.03)))
+    write_card(folder, DatasetCard(focal_ratio=(1.2, 1.6)))
+    assert "INTRINSICS-FILE" not in found(validate.run(folder, quick=True))
+
+
 @pytest.mark.parametrize("broken", ["not a matrix", "1.2 0 0\n0 -1.6 0\n0 0 1\n", None])
 def test_intrinsics_that_cannot_be_used_are_an_error_and_hang_nobody(
     copy_of: CopyOf, broken: str | None

@@ -30,7 +30,8 @@ def intrinsics_file(survey: Survey) -> Iterator[Finding]:
         return
     own = [lenses.pinhole(int(view)) for view in np.flatnonzero(lenses.own)]
     common = common_pinhole(own)
-    if common is None or not lenses.own.all() or common.same_as(Pinhole(said)):
+    # Off-centre lenses are the views' own alone: dataset.yaml has no place for a principal point.
+    if common is None or not lenses.own.all() or common.same_as(Pinhole(said, common.principal_offset)):
         return
     ratio = common.focal_ratio
     yield Finding(
