@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # environment, by the range in pyproject.toml, and keep the torch that they have.
 TORCH := torch==2.13.0
 
-.PHONY: setup demo test lint types check clean
+.PHONY: setup demo test test-all fuzz lint types check clean
 
 setup: $(VENV)/.ready
 
@@ -31,6 +31,15 @@ types: setup
 
 test: setup
 	$(BIN)/python -m pytest -n 2
+
+# The tests that take minutes as well, and a longer search for bytes that readers stumble over: every night.
+test-all: setup
+	$(BIN)/python -m pytest -n 2 -m "not gpu"
+	$(BIN)/python tests/fuzz/fuzz.py --seconds 20
+
+# Damaged files for every reader. Guided by coverage where atheris is there: pip install 'objnerf[fuzz]'
+fuzz: setup
+	$(BIN)/python tests/fuzz/fuzz.py --seconds 60
 
 check: lint types test
 

@@ -9,6 +9,8 @@ import io
 import json
 import os
 import stat
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -160,6 +162,13 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise InputError(f"{path}: expected JSON, found something else ({error})") from error
 
 
+#: What Pillow's plug-ins raise where they stumble over damaged bytes.
+_DECODING_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError, MemoryError),
+    *(AttributeError, NotImplementedError, struct.error, zlib.error, Image.DecompressionBombError, Warning),
+)
+
+
 @contextmanager
 def opened_picture(source: str | os.PathLike[str] | bytes, where: str | None = None) -> Iterator[Image.Image]:
     """A picture of which only the header has been read yet; decoding it may fail inside the ``with``.
@@ -185,8 +194,7 @@ def opened_picture(source: str | os.PathLike[str] | bytes, where: str | None = N
         missing = isinstance(problem.__cause__, FileNotFoundError)
         found = "no such file" if missing else f"expected an image, found {problem}"
         raise InputError(f"{where}: {found}") from problem
-    except Exception as error:
-        # Pillow's plug-ins raise whatever they stumble over in damaged bytes; all of it means the same.
+    except _DECODING_ERRORS as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
         raise InputError(
             f"{where}: expected an image, found a file that cannot be decoded ({reason[:160]})"

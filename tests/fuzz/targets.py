@@ -1,0 +1,229 @@
+"""What reads foreign bytes, one target a reader: used by the tests beside it and by ``fuzz.py``.
+
+A target has seeds (sound files), and a function that takes the bytes of a file and reads them as the package
+would. It may return or raise one of ``MESSAGES``; whatever else it raises is a fault.
+"""
+
+import io
+import json
+import shutil
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from generation.assets import manifest, meshes, shapenet, textures
+from generation.plan.plan import PlacementError
+from generation.plan.preset import load_preset
+from objnerf.dataset import card, files, names
+from objnerf.dataset.convert import convert
+from objnerf.dataset.untrusted import Unreadable
+from objnerf.errors import ObjnerfError
+from objnerf.models.weights import read_weights
+from objnerf.training.checkpoints import read_state
+from validate.decoding import decode_depth, decode_image
+from validate.reading import read_matrix_text
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT / "tests" / "data"
+
+#: How a reader says that a file cannot be used.
+MESSAGES = (ObjnerfError, Unreadable, PlacementError, meshes.UnusableMesh, textures.UnusableTexture)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reader of one kind of file."""
+
+    name: str
+    seeds: tuple[bytes, ...]
+    read: Callable[[bytes], object]
+
+
+def targets(scratch: Path) -> list[Target]:
+    """All targets, working in an empty folder."""
+    found = [*_matrices(scratch), *_pictures(scratch), *_depths(scratch), *_descriptions(scratch)]
+    return [*found, *_weights(scratch), *_conversions(scratch), *_meshes(scratch), _names()]
+
+
+def _file(path: Path, read: Callable[[Path], object]) -> Callable[[bytes], object]:
+    """Read the bytes from a file."""
+
+    def run(content: bytes) -> object:
+        path.write_bytes(content)
+        return read(path)
+
+    return run
+
+
+def _in_folder(
+    sound: Path, scratch: Path, name: str, read: Callable[[Path], object]
+) -> tuple[tuple[bytes, ...], Callable[[bytes], object]]:
+    """One file of a copy of a sound folder: its bytes as seed, and what reads the folder with others."""
+    work = scratch / f"{sound.name}-{name.replace('/', '-')}"
+    shutil.copytree(sound, work, copy_function=shutil.copyfile)
+    return ((sound / name).read_bytes(),), _file(work / name, lambda path: read(work))
+
+
+def _matrices(scratch: Path) -> list[Target]:
+    pose = (DATA / "blocks" / "00000_sc0000_img0_RT.txt").read_bytes()
+    lens = (DATA / "uocf_lens" / "00000_sc0000_az00_intrinsics.txt").read_bytes()
+    pixels = b"350 0 159.5\n0 350 119.5\n0 0 1\n"
+    return [
+        Target("matrix", (pose,), _file(scratch / "x_RT.txt", files.read_matrix)),
+        Target("matrix-validate", (pose,), _file(scratch / "y_RT.txt", lambda p: read_matrix_text(p, 4, 4))),
+        Target(
+            "intrinsics",
+            (lens, pixels),
+            _file(scratch / "x_intrinsics.txt", lambda path: files.read_pinhole(path, (320, 240))),
+        ),
+    ]
+
+
+def _encoded(mode: str, file_format: str) -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (16, 20, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).convert(mode).save(stream, file_format)
+    return stream.getvalue()
+
+
+def _pictures(scratch: Path) -> list[Target]:
+    kinds = [("RGB", "PNG"), ("RGBA", "PNG"), ("P", "PNG"), ("LA", "PNG"), ("L", "PNG"), ("RGB", "JPEG")]
+    kinds += [("RGB", "WEBP"), ("RGB", "TIFF"), ("RGB", "BMP"), ("P", "GIF"), ("RGB", "PPM"), ("RGB", "TGA")]
+    seeds = tuple(_encoded(*kind) for kind in kinds)
+    mask = (DATA / "blocks" / "00000_sc0000_img0_mask.png").read_bytes()
+    return [
+        Target("picture", seeds, _file(scratch / "x.png", files.read_image)),
+        Target("picture-validate", seeds, decode_image),
+        Target("texture", seeds, _file(scratch / "t.png", textures.read_texture)),
+        Target(
+            "mask",
+            (mask,),
+            _file(scratch / "x_mask.png", lambda path: files.labels_from_mask(files.read_mask(path))),
+        ),
+    ]
+
+
+def _npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def _depths(scratch: Path) -> list[Target]:
+    seeds = (
+        _npy(np.ones((4, 5, 1), np.float32)),
+        _npy(np.ones((4, 5), ">f8")),
+        _npy(np.ones((4, 5), np.int16)),
+    )
+    return [
+        Target("depth", seeds, _file(scratch / "x_depth.npy", files.read_depth)),
+        Target("depth-validate", seeds, decode_depth),
+    ]
+
+
+def _descriptions(scratch: Path) -> list[Target]:
+    folder = scratch / "described"
+    folder.mkdir()
+    written = card.DatasetCard(
+        image_size=(16, 12), focal_ratio=(1.0, 1.5), near=6, far=20, scenes=2, conventions=card.CONVENTIONS
+    )
+    card.write_card(folder, written)
+    dataset = (folder / card.CARD_NAME).read_bytes()
+    view = {"stem": "00000_sc0000_img0", "world_from_camera": np.eye(4).tolist()}
+    item = {"label": 1, "asset": "cube", "position": [0, 0, 0]}
+    scene = {"format_version": 1, "scene": 0, "seed": 0, "objects": [item], "views": [view]}
+    taxonomy = [{"synsetId": "03001627", "name": "chair,seat", "children": [], "numInstances": 1}]
+    presets = tuple(path.read_bytes() for path in sorted((ROOT / "generation/plan/presets").glob("*.yaml")))
+    assets = (ROOT / "generation" / "assets" / "assets_manifest.yaml").read_bytes()
+    return [
+        Target("dataset.yaml", (dataset,), _file(folder / card.CARD_NAME, lambda p: card.read_card(folder))),
+        Target(
+            "scene-json", (json.dumps(scene).encode(),), _file(folder / "0000.json", card.read_scene_card)
+        ),
+        Target("preset", presets, _file(scratch / "p.yaml", lambda path: load_preset(str(path)))),
+        Target("manifest", (assets,), _file(scratch / "m.yaml", manifest.read_manifest)),
+        Target(
+            "taxonomy",
+            (json.dumps(taxonomy).encode(),),
+            _file(scratch / "taxonomy.json", lambda path: shapenet.read_taxonomy(scratch)),
+        ),
+    ]
+
+
+def _weights(scratch: Path) -> list[Target]:
+    stream = io.BytesIO()
+    torch.save({"a.weight": torch.zeros(2, 3), "b": torch.ones(2)}, stream)
+    old = io.BytesIO()
+    torch.save({"a.weight": torch.zeros(2, 3)}, old, _use_new_zipfile_serialization=False)
+    header = json.dumps(
+        {
+            "__metadata__": {"objnerf": json.dumps({"format_version": 1, "step": 3})},
+            "rng.cpu": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]},
+        }
+    ).encode()
+    checkpoint = struct.pack("<Q", len(header)) + header + b"\0" * 4
+    return [
+        Target("uorf-weights", (stream.getvalue(), old.getvalue()), _file(scratch / "w.pth", read_weights)),
+        Target("checkpoint", (checkpoint,), _file(scratch / "last.safetensors", read_state)),
+    ]
+
+
+#: Files of foreign formats, as our own conversion writes them.
+_FOREIGN = {
+    "nerfstudio": ("sc0000/transforms.json",),
+    "colmap": ("sc0000/sparse/0/cameras.txt", "sc0000/sparse/0/images.txt"),
+    "colmap-binary": ("sc0000/sparse/0/cameras.bin", "sc0000/sparse/0/images.bin"),
+    "webdataset": ("shard-000000.tar",),
+}
+
+
+def _conversions(scratch: Path) -> list[Target]:
+    found = []
+    for name, members in _FOREIGN.items():
+        sound = scratch / name
+        convert(DATA / "blocks_depth", sound, target_format=name)
+
+        def read(folder: Path, name: str = name) -> None:
+            out = scratch / "converted"
+            shutil.rmtree(out, ignore_errors=True)
+            convert(folder, out, source_format=name, target_format="objnerf")
+
+        for member in members:
+            seeds, run = _in_folder(sound, scratch, member, read)
+            found.append(Target(f"{name}-{Path(member).name}", seeds, run))
+    return found
+
+
+def _meshes(scratch: Path) -> list[Target]:
+    def read(path: Path) -> None:
+        meshes.content_sha256(path)
+        meshes.load_mesh(path, meshes.up_of(path, "auto"))
+
+    found = []
+    for sound in sorted((DATA / "meshes").iterdir()):
+        main = next((path for path in sound.iterdir() if path.suffix in meshes.SUFFIXES), None)
+        if main is None:
+            continue
+        for path in sorted(sound.iterdir()):
+            if path.suffix in (*meshes.SUFFIXES, ".mtl", ".bin"):
+                seeds, run = _in_folder(
+                    sound, scratch, path.name, lambda folder, name=main.name: read(folder / name)
+                )
+                found.append(Target(f"mesh-{sound.name}-{path.name}", seeds, run))
+    return found
+
+
+def _names() -> Target:
+    def read(content: bytes) -> None:
+        name = content.decode("utf-8", "surrogateescape")
+        for parse in (names.parse_view_name, names.split_companion, names.parse_movement_name):
+            parse(name)
+        view = names.parse_view_name(name)
+        assert view is None or names.parse_view_name(f"{view.stem}.png") == view
+
+    return Target("name", (b"00011_sc0002_img3.png", b"x_sc0001_RT.txt", b"002_movement.txt"), read)

@@ -1,0 +1,96 @@
+"""Damaged files of every kind end in a message, or in a value; never in another exception."""
+
+import importlib.util
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from types import ModuleType
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+
+def _beside(name: str) -> ModuleType:
+    """A module of this folder, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"fuzz_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+_targets, _mutation = _beside("targets"), _beside("mutation")
+
+#: Those whose reading takes a tenth of a second: whole folders are converted.
+SLOW = ("nerfstudio", "colmap", "webdataset")
+
+
+@pytest.fixture(scope="module")
+def targets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict]:
+    with warnings.catch_warnings():
+        # What Pillow and torch warn of in damaged files is no fault; our own arithmetic's warnings are.
+        warnings.simplefilter("ignore", UserWarning)
+        yield {target.name: target for target in _targets.targets(tmp_path_factory.mktemp("fuzz"))}
+
+
+NAMES = [
+    *("matrix", "matrix-validate", "intrinsics", "picture", "picture-validate", "texture", "mask", "depth"),
+    *("depth-validate", "dataset.yaml", "scene-json", "preset"),
+    *("manifest", "taxonomy", "uorf-weights", "checkpoint", "nerfstudio-transforms.json"),
+    *("colmap-cameras.txt", "colmap-images.txt", "colmap-binary-cameras.bin", "colmap-binary-images.bin"),
+    *("webdataset-shard-000000.tar", "meshes", "name"),
+]
+
+
+def chosen(targets: dict, name: str) -> list:
+    """The target of a name; ``meshes`` are all mesh files."""
+    return [t for n, t in targets.items() if n == name or (name == "meshes" and n.startswith("mesh-"))]
+
+
+def test_every_target_is_run(targets: dict) -> None:
+    assert {target.name for name in NAMES for target in chosen(targets, name)} == set(targets)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sound_files_are_read(name: str, targets: dict) -> None:
+    for target in chosen(targets, name):
+        for seed in target.seeds:
+            target.read(seed)
+
+
+def run(name: str, targets: dict, examples: int) -> None:
+    found = chosen(targets, name)
+
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    @given(st.integers(0, 2**32 - 1))
+    def read(seed: int) -> None:
+        rng = Random(seed)
+        target = rng.choice(found)
+        content = _mutation.damaged(rng, target.seeds)
+        with suppress(*_targets.MESSAGES):
+            target.read(content)
+
+    read()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_damaged_files_end_in_a_message(name: str, targets: dict) -> None:
+    run(name, targets, 8 if name.startswith(SLOW) else 40)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_many_damaged_files_end_in_a_message(name: str, targets: dict) -> None:
+    run(name, targets, 500 if name.startswith(SLOW) else 5000)
