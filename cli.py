@@ -301,6 +301,27 @@ def evaluate(
 @click.option("--shapenet-root", type=click.Path(path_type=Path), help="ShapeNetCore v1 or v2.")
 @click.option("--meshes", type=click.Path(path_type=Path), help="Folder of GLB, glTF, OBJ or PLY shapes.")
 @click.option("--textures", type=click.Path(path_type=Path), help="Folder of pictures for the floors.")
+@click.option(
+    "--up",
+    type=click.Choice(["auto", "y", "z"]),
+    help="The upward axis of mesh files; default: the manifest's, auto (z of PLY, y of the others).",
+)
+@click.option("--mix", is_flag=True, help="Put as many shapes made by code beside those of files.")
+@click.option(
+    "--recolour/--no-recolour",
+    default=None,
+    help="Mesh files take the colours that are drawn for objects; default: the preset's (room-chair does).",
+)
+@click.option(
+    "--real-scale",
+    is_flag=True,
+    help="Objects keep their real sizes; default: a range of sizes for each kind.",
+)
+@click.option(
+    "--unit",
+    type=click.Choice(["m", "cm", "mm", "in", "ft"]),
+    help="Of mesh files' coordinates, for --real-scale; default: the manifest's, m.",
+)
 @click.option("--workers", type=click.IntRange(min=1), help="Blender processes; default: one a core.")
 @click.option(
     "--shard",
@@ -359,6 +380,11 @@ def generate(
     shapenet_root: Path | None,
     meshes: Path | None,
     textures: Path | None,
+    up: Literal["auto", "y", "z"] | None,
+    mix: bool,
+    recolour: bool | None,
+    real_scale: bool,
+    unit: Literal["m", "cm", "mm", "in", "ft"] | None,
     workers: int | None,
     shard: tuple[int, int],
     manipulations: bool,
@@ -375,7 +401,17 @@ def generate(
     from generation.plan.request import build_request
     from objnerf.console import progress_bar
 
-    folders = AssetFolders(manifest=assets, shapenet_root=shapenet_root, meshes=meshes, textures=textures)
+    if unit is not None and not real_scale:
+        raise click.UsageError("--unit says how large mesh files are, which only --real-scale asks for")
+    folders = AssetFolders(
+        manifest=assets,
+        shapenet_root=shapenet_root,
+        meshes=meshes,
+        textures=textures,
+        up=up,
+        unit=unit,
+        mixed=mix,
+    )
     if remake is not None:
         from generation.plan.compose import read_poses, with_cameras
 
@@ -399,6 +435,8 @@ def generate(
         backgrounds=bgs,
         passes=passes,
         manipulations=manipulations,
+        real_scale=real_scale,
+        recolour=recolour,
     )
     if not plan_only:
         click.echo(

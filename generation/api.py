@@ -60,6 +60,10 @@ class DatasetOptions(SceneOptions, total=False):
     """Distinct floors to draw from."""
     manipulations: bool
     """Also the scene-manipulation test: an object moved, the background changed."""
+    real_scale: bool
+    """Objects keep their real sizes; otherwise each kind has a range of sizes."""
+    recolour: bool
+    """Mesh files take the colours that are drawn for objects."""
 
 
 def generate(
@@ -79,7 +83,7 @@ def generate(
     `generation.jobs.generate_dataset`.
 
     Args:
-        preset: "room-diverse", "room-chair", "clevr-567", or the path of a YAML file.
+        preset: "room-diverse", "room-chair", "clevr-567", "clevr-567-metal", or the path of a YAML file.
         out: folder of the dataset; made when missing.
         assets: folders of meshes and textures of your own; None for the embedded assets.
         workers: Blender processes at a time; None for one a core.
@@ -87,7 +91,7 @@ def generate(
         device: what Cycles computes on: "cpu", "auto", "cuda", "optix", "hip" or "metal".
         progress: called with (done, total, note) after each scene.
         **options: see `DatasetOptions`: size, samples, passes, seed, scenes, split, views, shapes,
-            backgrounds, manipulations.
+            backgrounds, manipulations, real_scale, recolour.
     Returns:
         The dataset, opened.
     Raises:

@@ -10,7 +10,7 @@ from generation.assets.catalogue import Catalogue
 from generation.plan.placement import Placed, PlacementError, place_one, placed_footprint
 from generation.plan.plan import EditPlan, ObjectPlan, ScenePlan, Stock, plan_objects
 from generation.plan.request import GenerationRequest
-from generation.plan.room import RoomPlan, plan_room
+from generation.plan.room import RoomPlan, plan_room, unclipped_exposure
 from generation.plan.seeds import Stream, stream_rng
 
 #: A move shorter than this would hardly be one, world units.
@@ -50,8 +50,19 @@ def plan_edits(request: GenerationRequest, stock: Stock, plan: ScenePlan, number
         moved_label=label,
         movement=movement,
         providing_room=room,
-        providing_objects=plan_objects(preset, stock, rng, rng),
+        providing_objects=plan_objects(request, stock, rng, rng),
     )
+
+
+def edited_plan(request: GenerationRequest, stock: Stock, plan: ScenePlan, number: int) -> ScenePlan:
+    """The plan with its edits, exposed for both backgrounds alike; otherwise as `plan_edits`."""
+    edits = plan_edits(request, stock, plan, number)
+    unclipped = unclipped_exposure(
+        edits.providing_room, plan.lights, request.preset.obj_scale, stock.catalogue.light_albedo
+    )
+    exposure = min(plan.render.exposure, round(request.preset.lights.exposure * unclipped, 4))
+    render = plan.render.model_copy(update={"exposure": exposure})
+    return plan.model_copy(update={"edits": edits, "render": render})
 
 
 def moved_plan(plan: ScenePlan) -> ScenePlan:

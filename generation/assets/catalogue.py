@@ -30,11 +30,12 @@ from generation.assets.manifest import (
     ProceduralShapes,
     ProceduralSurfaces,
     ShapeNetShapes,
+    Unit,
     read_manifest,
 )
 from generation.assets.mesh import Extent, ShapeMesh
 from generation.assets.meshes import Front, Limits, Up, find_meshes, up_of
-from generation.assets.procedural import FAMILIES, build_family
+from generation.assets.procedural import FAMILIES, MEASURED_FAMILIES, build_family
 from generation.assets.shapenet import choose_synsets, find_models, find_release
 from generation.assets.textures import find_textures, load_texture
 from generation.assets.walls import WALL_FAMILIES, paint_wall
@@ -42,6 +43,12 @@ from generation.srgb import linear_from_srgb
 from objnerf.errors import InputError
 
 logger = logging.getLogger(__name__)
+
+#: Metres of a unit that mesh files may be in.
+_METRES: dict[str, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001, "in": 0.0254, "ft": 0.3048}
+
+#: After so many shapes in a row that do not fit, made by code without end, none is taken to.
+_MISFITS = 1000
 
 _DRAWN_TO_CHECK = 20
 _PAINTED_TO_CHECK = 64
@@ -153,6 +160,10 @@ class Roots:
         return root
 
 
+#: Says why a shape is not to be used, or None.
+Misfit = Callable[[ShapeAsset], str | None]
+
+
 @dataclass(frozen=True)
 class CheckedAsset:
     """An asset that was looked at.
@@ -252,16 +263,27 @@ class Catalogue:
     Attributes:
         manifest: what the file says.
         roots: hand this to `build_mesh` and `floor_texture` for assets of this catalogue.
+        mixed: shapes made by code come beside those of files, as many of each.
+        options: what was said about files, as words of a command.
         dropped: assets that were left out so far, and why.
     """
 
-    def __init__(self, manifest: Manifest, roots: Roots, cache_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        roots: Roots,
+        cache_dir: Path | None = None,
+        mixed: bool = False,
+        options: tuple[str, ...] = (),
+    ) -> None:
         self.manifest = manifest
         self.roots = roots
+        self.mixed = mixed
+        self.options = options
         self.dropped: list[DroppedAsset] = []
         self._inspector = Inspector(cache_dir, roots.limits)
         self._extents: dict[str, Extent] = {}
-        self._albedos: dict[str, Float[np.ndarray, 3]] = {}
+        self._albedos: dict[str, np.ndarray] = {}
 
     @classmethod
     def load(
@@ -271,6 +293,10 @@ class Catalogue:
         meshes: Path | None = None,
         textures: Path | None = None,
         cache_dir: Path | None = None,
+        *,
+        up: Literal["auto", "y", "z"] | None = None,
+        unit: Unit | None = None,
+        mixed: bool = False,
     ) -> "Catalogue":
         """Read a manifest and look at the folders that go with it.
 
@@ -280,11 +306,20 @@ class Catalogue:
             meshes: folder of GLB, glTF, OBJ, PLY; they then stand in for the procedural shapes.
             textures: folder of images; they then stand in for the procedural floors.
             cache_dir: where verdicts about files are remembered; None for the user's cache folder.
+            up: the upward axis of mesh files; None for what the manifest says.
+            unit: of mesh files; None for what the manifest says.
+            mixed: shapes made by code come beside those of files.
         Raises:
             InputError: the manifest or a folder can't be used.
         """
         path = manifest or default_manifest_path()
         content = read_manifest(path)
+        said = {key: value for key, value in (("up", up), ("unit", unit)) if value is not None}
+        shapes = [
+            entry.model_copy(update=said) if isinstance(entry, FolderShapes) else entry
+            for entry in content.shapes
+        ]
+        content = content.model_copy(update={"shapes": shapes})
         for option, folder in (
             ("--shapenet-root", shapenet_root),
             ("--meshes", meshes),
@@ -303,7 +338,8 @@ class Catalogue:
                 named.append((entry.name, folder))
         limits = Limits(content.limits.max_file_mb, content.limits.max_faces)
         roots = Roots(shapenet_root, meshes, textures, tuple(named), limits)
-        return cls(content, roots, cache_dir)
+        options = tuple(f"--{key} {value}" for key, value in said.items()) + (("--mix",) if mixed else ())
+        return cls(content, roots, cache_dir, mixed, options)
 
     def shapes(
         self,
@@ -311,6 +347,7 @@ class Catalogue:
         count: int,
         seed: int,
         progress: Callable[[int, int], None] | None = None,
+        misfit: Misfit | None = None,
     ) -> list[ShapeAsset]:
         """`count` different shapes; a longer list begins with the shorter one.
 
@@ -320,10 +357,11 @@ class Catalogue:
             count: how many.
             seed: chooses the shapes; 0 is a seed.
             progress: called with (shapes so far, count) while files are being checked.
+            misfit: says why a shape is to be left out, or None.
         Raises:
             InputError: nothing of that name, or fewer shapes than asked for.
         """
-        shapes = self.offered_shapes(shape_source, count, seed, progress)
+        shapes = self.offered_shapes(shape_source, count, seed, progress, misfit)
         if len(shapes) < count:
             dropped = (
                 f" ({len(self.dropped)} more can't be used; `objnerf assets check` says why)"
@@ -342,6 +380,7 @@ class Catalogue:
         count: int,
         seed: int,
         progress: Callable[[int, int], None] | None = None,
+        misfit: Misfit | None = None,
     ) -> list[ShapeAsset]:
         """`count` different shapes, or as many as there are; otherwise as `shapes`.
 
@@ -351,21 +390,48 @@ class Catalogue:
         if count < 1:
             raise InputError(f"--shapes must be at least 1, found {count}.")
         shapes: list[ShapeAsset] = []
-        for asset in islice(self.usable_shapes(shape_source, seed), count):
+        for asset in islice(self.usable_shapes(shape_source, seed, misfit), count):
             shapes.append(asset)
             if progress is not None:
                 progress(len(shapes), count)
         if not shapes:
+            if not self.dropped:
+                raise InputError(f"no shape of {shape_source!r} fits the preset's scenes in its real size.")
+            last = self.dropped[-1]
             raise InputError(
-                f"none of the {len(self.dropped)} files that stand in for {shape_source!r} can be used; "
-                "`objnerf assets check` with the same folders says why."
+                f"none of the {len(self.dropped)} files that stand in for {shape_source!r} can be used; the "
+                f"last of them, {last.id}: {last.reason}."
             )
         return shapes
 
-    def usable_shapes(self, shape_source: str, seed: int) -> Iterator[ShapeAsset]:
+    def _fitting(self, shapes: Iterator[ShapeAsset], misfit: Misfit | None) -> Iterator[ShapeAsset]:
+        """Those that fit; files that don't are named, shapes made by code are only passed over."""
+        in_a_row = 0
+        for shape in shapes:
+            reason = None if misfit is None else misfit(shape)
+            if reason is None:
+                in_a_row = 0
+                yield shape
+                continue
+            if shape.kind != "procedural":
+                self._drop(shape.id, reason)
+            in_a_row += 1
+            if in_a_row == _MISFITS:
+                return
+
+    def _drop(self, name: str, reason: str) -> None:
+        dropped = DroppedAsset(name, reason)
+        if dropped not in self.dropped:
+            self.dropped.append(dropped)
+            logger.warning("left out %s: %s", dropped.id, dropped.reason)
+
+    def usable_shapes(
+        self, shape_source: str, seed: int, misfit: Misfit | None = None
+    ) -> Iterator[ShapeAsset]:
         """The shapes of a source in their order for `seed`, without end for procedural sources.
 
-        Files are checked as they come; those that can't be used are left out and noted in `dropped`.
+        Files are checked as they come; those that can't be used are left out and noted in `dropped`. Where
+        files are mixed with shapes made by code, one of each comes in turn, until there are no more files.
 
         Raises:
             InputError: nothing of that name, or a folder was given that doesn't stand in for it.
@@ -377,12 +443,10 @@ class Catalogue:
         ]
         fitting = [entry for entry in given if self._stands_for(entry, shape_source)]
         if fitting:
-            wanted = [candidate for entry in fitting for candidate in self._candidates(entry, shape_source)]
-            order = np.random.default_rng([seed, zlib.crc32(b"files")]).permutation(len(wanted))
-            for place in order:
-                asset = self._checked_shape(wanted[place])
-                if asset is not None:
-                    yield asset
+            made = self._fitting(self._made_shapes(shape_source, seed), misfit) if self.mixed else iter(())
+            for asset in self._fitting(self._file_shapes(fitting, shape_source, seed), misfit):
+                yield asset
+                yield from islice(made, 1)
             return
         if given:
             raise InputError(
@@ -390,6 +454,29 @@ class Catalogue:
                 f"and {shape_source!r} was asked for. Leave --meshes and --shapenet-root out, or write a "
                 f"manifest with `stands_for: {shape_source}` and give it with --assets."
             )
+        if self.mixed:
+            raise InputError(
+                "--mix puts shapes made by code beside those of files: give --meshes or --shapenet-root."
+            )
+        yield from self._fitting(self._made_shapes(shape_source, seed), misfit)
+
+    def _file_shapes(
+        self, entries: Sequence[ShapeNetShapes | FolderShapes], shape_source: str, seed: int
+    ) -> Iterator[ShapeAsset]:
+        """The usable files of some entries."""
+        wanted = [candidate for entry in entries for candidate in self._candidates(entry, shape_source)]
+        order = np.random.default_rng([seed, zlib.crc32(b"files")]).permutation(len(wanted))
+        for place in order:
+            asset = self._checked_shape(wanted[place])
+            if asset is not None:
+                yield asset
+
+    def _made_shapes(self, shape_source: str, seed: int) -> Iterator[ShapeAsset]:
+        """The shapes made by code of a source.
+
+        Raises:
+            InputError: nothing of that name.
+        """
         for procedural in self.manifest.shapes:
             if isinstance(procedural, ProceduralShapes):
                 if procedural.name == shape_source:
@@ -491,8 +578,16 @@ class Catalogue:
         known = self._extents.get(asset.id)
         if known is None:
             mesh = build_mesh(asset, self.roots)
-            known = self._extents[asset.id] = Extent(mesh.size, mesh.footprint())
+            known = self._extents[asset.id] = Extent(mesh.size, mesh.footprint(), mesh.diagonal)
         return known
+
+    def metres(self, asset: ShapeAsset) -> float | None:
+        """Real diagonal of a shape's bounding box; None for solids and ShapeNet, which have no real size."""
+        if asset.kind == "procedural" and asset.family in MEASURED_FAMILIES:
+            return _METRES["cm"] * self.extent(asset).diagonal
+        if asset.kind == "folder":
+            return _METRES[str(asset.params.get("unit", "m"))] * self.extent(asset).diagonal
+        return None
 
     def light_albedo(self, surface: FloorAsset | WallAsset) -> Float[np.ndarray, "3"]:
         """Linear RGB that 98 % of a texture don't exceed, channel by channel; painted once and remembered."""
@@ -622,10 +717,7 @@ class Catalogue:
     def _checked_shape(self, candidate: "_Candidate") -> ShapeAsset | None:
         verdict = self._inspect(candidate)
         if verdict.reason is not None:
-            dropped = DroppedAsset(candidate.id, verdict.reason)
-            if dropped not in self.dropped:
-                self.dropped.append(dropped)
-                logger.warning("left out %s: %s", dropped.id, dropped.reason)
+            self._drop(candidate.id, verdict.reason)
             return None
         self._extents[candidate.id] = verdict.extent
         entry = candidate.entry
@@ -637,7 +729,7 @@ class Catalogue:
             licence=note.get("licence", entry.licence),
             source=entry.name,
             sha256=verdict.sha256,
-            params={"up": candidate.up},
+            params={"up": candidate.up} | ({"unit": entry.unit} if isinstance(entry, FolderShapes) else {}),
             file=candidate.file,
         )
 
@@ -651,10 +743,7 @@ class Catalogue:
                 verdict = self._inspector.texture(folder / path)
                 name = f"{entry.name}/{path.as_posix()}"
                 if verdict.reason is not None:
-                    dropped = DroppedAsset(name, verdict.reason)
-                    if dropped not in self.dropped:
-                        self.dropped.append(dropped)
-                        logger.warning("left out %s: %s", dropped.id, dropped.reason)
+                    self._drop(name, verdict.reason)
                     continue
                 note = read_licences((folder / path).parent).get(path.name, {})
                 floors.append(

@@ -22,7 +22,7 @@ from objnerf.errors import WorkError
 
 logger = logging.getLogger(__name__)
 
-_VERSION = 1
+_VERSION = 2
 """Raised when verdicts of an earlier version of this file no longer hold."""
 
 
@@ -35,6 +35,7 @@ class Verdict:
         reason: why it can't be used; None where it can.
         size: bounding box of a shape, diagonal 1.
         footprint: corners of its convex hull seen from above.
+        diagonal: of a shape's bounding box, in the file's unit.
         faces: number of triangles of a shape.
         mirrored: of a texture: its edges don't go together, so it is to be mirrored.
     """
@@ -43,6 +44,7 @@ class Verdict:
     reason: str | None = None
     size: tuple[float, float, float] | None = None
     footprint: tuple[tuple[float, float], ...] | None = None
+    diagonal: float = 1.0
     faces: int = 0
     mirrored: bool = False
 
@@ -51,7 +53,7 @@ class Verdict:
         """Bounding box and footprint of a usable shape."""
         assert self.size is not None
         assert self.footprint is not None
-        return Extent(np.array(self.size), np.array(self.footprint))
+        return Extent(np.array(self.size), np.array(self.footprint), self.diagonal)
 
 
 def default_cache_dir() -> Path:
@@ -105,7 +107,7 @@ class Inspector:
         else:
             width, depth, height = mesh.size.tolist()
             corners = tuple((float(x), float(y)) for x, y in footprint)
-            verdict = Verdict(sha256, None, (width, depth, height), corners, len(mesh.faces))
+            verdict = Verdict(sha256, None, (width, depth, height), corners, mesh.diagonal, len(mesh.faces))
         self._remember(key, verdict)
         return verdict
 

@@ -19,6 +19,7 @@ Name = Annotated[
     str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", description="lower-case letters, digits, . _ -")
 ]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="64 hexadecimal digits")]
+Unit = Literal["m", "cm", "mm", "in", "ft"]
 Weight = Annotated[int, Field(ge=1, le=100)]
 
 
@@ -61,11 +62,15 @@ class ShapeNetShapes(_Entry):
 
 
 class FolderShapes(_Entry):
-    """A folder of GLB, glTF, OBJ or PLY files. Without `path` it is the one given by `--meshes`."""
+    """A folder of GLB, glTF, OBJ or PLY files. Without `path` it is the one given by `--meshes`.
+
+    `unit` is that of the files' coordinates, for `--real-scale`.
+    """
 
     kind: Literal["folder"]
     path: Path | None = None
     up: Literal["auto", "y", "z"] = "auto"
+    unit: Unit = "m"
     stands_for: Name = "furniture"
 
 

@@ -46,6 +46,7 @@ class ShapeMesh:
         part_of_face: index into `materials`, a face.
         materials: one a part; several parts may have the same role.
         uv: texture coordinates a face corner (v upwards), or None.
+        diagonal: the bounding box's before it became 1, in the unit of the source (procedural: centimetres).
     """
 
     vertices: Float[np.ndarray, "vertices 3"]
@@ -53,6 +54,7 @@ class ShapeMesh:
     part_of_face: Int[np.ndarray, " faces"]
     materials: tuple[PartMaterial, ...]
     uv: Float[np.ndarray, "faces 3 2"] | None = None
+    diagonal: float = 1.0
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -77,10 +79,12 @@ class Extent:
     Attributes:
         size: bounding box along x, y, z.
         footprint: convex hull in x, y, counter-clockwise.
+        diagonal: the bounding box's before it became 1, in the unit of the source.
     """
 
     size: Float[np.ndarray, "3"]
     footprint: Float[np.ndarray, "corners 2"]
+    diagonal: float = 1.0
 
 
 def convex_footprint(vertices: Float[np.ndarray, "vertices 3"]) -> Float[np.ndarray, "corners 2"]:
@@ -96,6 +100,11 @@ def convex_footprint(vertices: Float[np.ndarray, "vertices 3"]) -> Float[np.ndar
         raise ValueError("the shape has no area seen from above") from error
     corners: np.ndarray = ground[hull.vertices]
     return corners
+
+
+def bounding_diagonal(vertices: Float[np.ndarray, "vertices 3"]) -> float:
+    """Diagonal of the bounding box."""
+    return float(np.linalg.norm(np.ptp(vertices, axis=0)))
 
 
 def normalised(vertices: Float[np.ndarray, "vertices 3"]) -> Float[np.ndarray, "vertices 3"]:

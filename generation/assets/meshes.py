@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
-from generation.assets.mesh import PartMaterial, ShapeMesh, normalised
+from generation.assets.mesh import PartMaterial, ShapeMesh, bounding_diagonal, normalised
 from objnerf.dataset.untrusted import opened_picture
 from objnerf.errors import InputError
 
@@ -190,7 +190,8 @@ def load_mesh(path: Path, up: Up, front: Front = "+z", limits: Limits | None = N
     # files repeat vertices along texture seams; joined, a surface is one, and can be shaded as one
     placed, place = np.unique(placed, axis=0, return_inverse=True)
     faces = place.reshape(-1)[faces.reshape(-1, 3)]
-    return ShapeMesh(placed, faces, part, tuple(piece.material for piece in pieces), uv)
+    materials = tuple(piece.material for piece in pieces)
+    return ShapeMesh(placed, faces, part, materials, uv, bounding_diagonal(vertices[used]))
 
 
 def sound_faces(

@@ -1,5 +1,6 @@
 """A dataset from beginning to end: check, see what is left, have it made, sum up."""
 
+import hashlib
 import importlib.util
 import logging
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from generation.assets.catalogue import ShapeAsset, SurfaceAsset
+from generation.assets.catalogue import Catalogue, ShapeAsset, SurfaceAsset
 from generation.jobs.local import LocalWorker, TimeLimit, Worker, work
 from generation.jobs.orders import Answer, AssetFolders, Order, WorkerSetup
 from generation.plan.cameras import check_views
@@ -409,7 +410,7 @@ def prepare_folder(out: Path, request: GenerationRequest, stock: Stock) -> None:
             )
         write_card(out, card)
         return None
-    difference = _difference(before, request)
+    difference = _difference(before, card, request)
     if difference is not None:
         raise InputError(
             f"--out {out}: holds a dataset made otherwise ({difference}); name another folder, or give "
@@ -420,8 +421,14 @@ def prepare_folder(out: Path, request: GenerationRequest, stock: Stock) -> None:
     return None
 
 
-def _difference(before: DatasetCard, request: GenerationRequest) -> str | None:
-    """In what the dataset on disk differs from the request, for people; None when it can go on."""
+def _difference(before: DatasetCard, card: DatasetCard, request: GenerationRequest) -> str | None:
+    """In what the dataset on disk differs from the request, for people; None when it can go on.
+
+    Args:
+        before: of the dataset on disk.
+        card: of the request.
+        request: what is asked for.
+    """
     stored = (before.model_extra or {}).get("request")
     try:
         old = GenerationRequest.model_validate(stored)
@@ -437,6 +444,11 @@ def _difference(before: DatasetCard, request: GenerationRequest) -> str | None:
     if old.preset != request.preset:
         return f"preset {old.preset.name} there" + (
             " with other values" if old.preset.name == request.preset.name else ""
+        )
+    if (before.model_extra or {}).get("stock") != (card.model_extra or {}).get("stock"):
+        return (
+            "from other shapes or textures: files in the folders have changed, or one of --meshes, "
+            "--shapenet-root, --textures, --assets, --up, --unit and --mix was another"
         )
     return None
 
@@ -504,13 +516,14 @@ def make_card(request: GenerationRequest, stock: Stock) -> DatasetCard:
         "seed": request.seed,
         "versions": _versions(),
         "assets": list(_asset_uses(stock)),
-        "command": command_line(request),
+        "stock": _stock_sha256(stock),
+        "command": command_line(request, stock.catalogue),
         "request": request.model_dump(mode="json"),
     }
     return DatasetCard.model_validate(content)
 
 
-def command_line(request: GenerationRequest) -> str:
+def command_line(request: GenerationRequest, catalogue: Catalogue) -> str:
     """A command that makes this dataset, without what leaves the bytes alone (workers, shards, folders)."""
     words = [
         f"objnerf generate --preset {request.preset.name} --split {request.split} --seed {request.seed}",
@@ -518,7 +531,19 @@ def command_line(request: GenerationRequest) -> str:
         f"--views {request.views} --size {request.width}x{request.height} --samples {request.samples}",
         f"--passes {','.join(request.passes)}",
     ]
-    return " ".join(words) + (" --manipulations" if request.manipulations else "")
+    if request.manipulations:
+        words.append("--manipulations")
+    if request.recolour != request.preset.objects.recolour:
+        words.append("--recolour" if request.recolour else "--no-recolour")
+    if request.real_scale:
+        words.append("--real-scale")
+    return " ".join((*words, *catalogue.options))
+
+
+def _stock_sha256(stock: Stock) -> str:
+    """Of the records of all shapes and textures, in their order: a scene draws from them by number."""
+    assets: tuple[ShapeAsset | SurfaceAsset, ...] = (*stock.shapes, *stock.floors, *stock.walls)
+    return hashlib.sha256("\n".join(asset.model_dump_json() for asset in assets).encode()).hexdigest()
 
 
 def _versions() -> dict[str, str]:

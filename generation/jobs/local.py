@@ -287,6 +287,9 @@ class _Seat:
                     done_by_worker = 0
                     answer = self._after_death(order, tries, str(death))
                 self._answers.put(answer)
+                if answer.kind == "died":
+                    # Only now: another worker may be done with it at once, and its answer be the last.
+                    self._waiting.put((order, tries + 1))
         except BaseException as error:  # must reach the master's thread, whatever it is
             if not self._dismissed.is_set():
                 self._answers.put(error)
@@ -295,7 +298,6 @@ class _Seat:
 
     def _after_death(self, order: Order, tries: int, words: str) -> Answer:
         if tries < RETRIES:
-            self._waiting.put((order, tries + 1))
             return Answer(kind="died", scene=order.scene, error=words)
         return Answer(kind="failed", scene=order.scene, error=words.splitlines()[0], log=words)
 

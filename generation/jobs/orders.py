@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from generation.assets.catalogue import Catalogue
+from generation.assets.manifest import Unit
 from generation.plan.plan import ScenePlan
 from generation.plan.request import GenerationRequest
 
@@ -15,12 +16,15 @@ class _Message(BaseModel):
 
 
 class AssetFolders(_Message):
-    """Where assets lie on this machine: the manifest and the user's folders."""
+    """Where assets lie on this machine, and how they are meant: the arguments of `Catalogue.load`."""
 
     manifest: Path | None = None
     shapenet_root: Path | None = None
     meshes: Path | None = None
     textures: Path | None = None
+    up: Literal["auto", "y", "z"] | None = None
+    unit: Unit | None = None
+    mixed: bool = False
 
     def load(self) -> Catalogue:
         """The catalogue of these folders.
@@ -28,7 +32,12 @@ class AssetFolders(_Message):
         Raises:
             InputError: the manifest or a folder can't be used.
         """
-        return Catalogue.load(self.manifest, self.shapenet_root, self.meshes, self.textures)
+        return Catalogue.load(
+            *(self.manifest, self.shapenet_root, self.meshes, self.textures),
+            up=self.up,
+            unit=self.unit,
+            mixed=self.mixed,
+        )
 
 
 class WorkerSetup(_Message):

@@ -9,13 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from generation.assets.catalogue import Catalogue, FloorAsset, ShapeAsset, WallAsset
 from generation.assets.mesh import Extent
 from generation.plan.cameras import plan_cameras
-from generation.plan.finishes import Finish, draw_finishes
+from generation.plan.finishes import Colour, Finish, draw_finishes
 from generation.plan.lights import LightPlan, plan_lights
 from generation.plan.placement import Placed, PlacementError, place
-from generation.plan.preset import Preset, Split
+from generation.plan.preset import Split
 from generation.plan.request import GenerationRequest, PassName
 from generation.plan.room import RoomPlan, plan_room, unclipped_exposure
 from generation.plan.seeds import Stream, stream_rng
+from generation.plan.sizes import draw_scale, size_check
 from objnerf.dataset.cameras import Intrinsics
 from objnerf.dataset.card import FORMAT_VERSION
 from objnerf.dataset.names import make_view_stem
@@ -44,6 +45,9 @@ class ObjectPlan(BaseModel):
         default=None, description="of the bounding box along the object's own axes, world units"
     )
     finishes: dict[str, Finish] = Field(description="colour and surface of each role of the shape's parts")
+    tint: Colour | None = Field(
+        default=None, description="sRGB that a mesh of a file takes on; None: the colours of the file"
+    )
 
     def world_from_object(self) -> Float[np.ndarray, "4 4"]:
         """From the shape's frame (diagonal 1, standing on z = 0) to the world."""
@@ -175,11 +179,13 @@ class Stock:
             InputError: the catalogue offers less than the request asks for.
         """
         preset = request.preset
+        misfit = size_check(request, catalogue)
         if preset.split_shapes == "disjoint":
             # A longer list begins with the shorter one, so train keeps its shapes whoever asks for test.
             count = request.shapes * (2 if request.split == "test" else 1)
             try:
-                shapes = catalogue.shapes(preset.objects.source, count, request.seed)[-request.shapes :]
+                shapes = catalogue.shapes(preset.objects.source, count, request.seed, misfit=misfit)
+                shapes = shapes[-request.shapes :]
             except InputError as error:
                 if count == request.shapes:
                     raise
@@ -189,7 +195,7 @@ class Stock:
                     "--shapes for both, or split_shapes: shared"
                 ) from error
         else:
-            shapes = catalogue.shapes(preset.objects.source, request.shapes, request.seed)
+            shapes = catalogue.shapes(preset.objects.source, request.shapes, request.seed, misfit=misfit)
         floors = catalogue.floors(request.backgrounds) if preset.room.floors == "floors" else []
         walls = catalogue.walls(N_WALLS) if preset.room.walls else []
         return cls(catalogue, tuple(shapes), tuple(floors), tuple(walls))
@@ -214,7 +220,8 @@ def fit_request(
     notes = []
     if preset.split_shapes == "shared":
         source = preset.objects.source
-        shapes = len(catalogue.offered_shapes(source, request.shapes, request.seed))
+        misfit = size_check(request, catalogue)
+        shapes = len(catalogue.offered_shapes(source, request.shapes, request.seed, misfit=misfit))
         if shapes < request.shapes:
             changes["shapes"] = shapes
             given = [
@@ -223,6 +230,8 @@ def fit_request(
                 if folder is not None
             ]
             offerer = " and ".join(given) or repr(source)
+            if catalogue.mixed:
+                offerer += " and as many made by code"
             notes.append(
                 f"usable shapes in {offerer}: {shapes}, of the {request.shapes} wanted. All are used"
             )
@@ -257,7 +266,7 @@ def plan_scene(request: GenerationRequest, stock: Stock, scene: int, attempt: in
         return stream_rng(request.seed, scene, stream, request.split, attempt)
 
     poses = plan_cameras(preset.cameras, request.views, rng(Stream.CAMERAS))
-    objects = plan_objects(preset, stock, rng(Stream.OBJECTS), rng(Stream.PLACEMENT))
+    objects = plan_objects(request, stock, rng(Stream.OBJECTS), rng(Stream.PLACEMENT))
     room = plan_room(
         preset.room, preset.obj_scale, poses[:, :2, 3], stock.floors, stock.walls, rng(Stream.ROOM)
     )
@@ -289,24 +298,31 @@ def plan_scene(request: GenerationRequest, stock: Stock, scene: int, attempt: in
 
 
 def plan_objects(
-    preset: Preset, stock: Stock, rng: np.random.Generator, placement_rng: np.random.Generator
+    request: GenerationRequest, stock: Stock, rng: np.random.Generator, placement_rng: np.random.Generator
 ) -> tuple[ObjectPlan, ...]:
     """Draw shapes, sizes, finishes and places.
 
     Raises:
         PlacementError: an object found no place.
     """
-    rules = preset.objects
+    preset, rules = request.preset, request.preset.objects
     count = int(rng.integers(rules.count[0], rules.count[1] + 1))
     shapes = [stock.shapes[int(i)] for i in rng.integers(len(stock.shapes), size=count)]
     if rules.one_shape:
         shapes = [shapes[0]] * count
     extents = [stock.catalogue.extent(shape) for shape in shapes]
-    scales = [_draw_scale(preset, shape, extent, rng) for shape, extent in zip(shapes, extents, strict=True)]
+    scales = [
+        draw_scale(request, stock.catalogue, shape, extent, rng)
+        for shape, extent in zip(shapes, extents, strict=True)
+    ]
     finishes = draw_finishes(rules.finish, count, rng)
     placed = place(preset.placement, preset.obj_scale, extents, scales, placement_rng)
+    tints = [
+        finish["paint"].colour if request.recolour and shape.kind != "procedural" else None
+        for shape, finish in zip(shapes, finishes, strict=True)
+    ]
     return tuple(
-        _object_plan(label, shape, spot, extent, scale, finish)
+        _object_plan(label, shape, spot, extent, scale, finish, tints[label - 1])
         for label, (shape, spot, extent, scale, finish) in enumerate(
             zip(shapes, placed, extents, scales, finishes, strict=True), start=1
         )
@@ -314,7 +330,13 @@ def plan_objects(
 
 
 def _object_plan(
-    label: int, shape: ShapeAsset, spot: Placed, extent: Extent, scale: float, finishes: dict[str, Finish]
+    label: int,
+    shape: ShapeAsset,
+    spot: Placed,
+    extent: Extent,
+    scale: float,
+    finishes: dict[str, Finish],
+    tint: Colour | None,
 ) -> ObjectPlan:
     width, depth, height = (round(float(side) * scale, 6) for side in extent.size)
     return ObjectPlan(
@@ -326,11 +348,5 @@ def _object_plan(
         scale=scale,
         size=(width, depth, height),
         finishes=finishes,
+        tint=tint,
     )
-
-
-def _draw_scale(preset: Preset, shape: ShapeAsset, extent: Extent, rng: np.random.Generator) -> float:
-    rules = preset.objects
-    if rules.sizes is not None:
-        return float(rng.choice(rules.sizes)) / float(extent.size[2])
-    return float(rng.uniform(*rules.diagonals.get(shape.family.lower(), rules.diagonal)))

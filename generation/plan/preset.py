@@ -54,6 +54,10 @@ class ObjectRules(_Part):
         default_factory=dict,
         description="the same for kinds of shapes (families of assets) of their own size",
     )
+    units_per_metre: Positive = Field(default=2.8, description="world units a metre, under --real-scale")
+    recolour: bool = Field(
+        default=False, description="mesh files take the drawn colours; the default of --recolour"
+    )
     sizes: tuple[Positive, ...] | None = Field(
         default=None, description="exact heights to choose from, world units; overrides diagonal"
     )

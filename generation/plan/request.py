@@ -43,6 +43,10 @@ class GenerationRequest(BaseModel):
     backgrounds: int = Field(ge=1)
     passes: tuple[PassName, ...] = DEFAULT_PASSES
     manipulations: bool = False
+    real_scale: bool = Field(
+        default=False, description="objects have their real sizes, at the preset's scale"
+    )
+    recolour: bool = Field(default=False, description="mesh files take the drawn colours")
 
     @model_validator(mode="after")
     def _passes_are_different(self) -> "GenerationRequest":
@@ -110,6 +114,8 @@ def build_request(
     backgrounds: int | None = None,
     passes: Sequence[str] = DEFAULT_PASSES,
     manipulations: bool = False,
+    real_scale: bool = False,
+    recolour: bool | None = None,
 ) -> GenerationRequest:
     """A request with the preset's own values wherever None is given.
 
@@ -134,6 +140,8 @@ def build_request(
         "backgrounds": rules.room.backgrounds if backgrounds is None else backgrounds,
         "passes": tuple(passes),
         "manipulations": manipulations,
+        "real_scale": real_scale,
+        "recolour": rules.objects.recolour if recolour is None else recolour,
     }
     try:
         return GenerationRequest.model_validate(values)

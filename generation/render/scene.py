@@ -12,6 +12,7 @@ from jaxtyping import Float, Integer
 from generation.assets.catalogue import FloorAsset, Roots, WallAsset, build_mesh, floor_texture, wall_texture
 from generation.assets.finishes import box_uv, paint_finish, part_offset, tile_size
 from generation.assets.mesh import SMOOTH_ANGLE_DEG, ShapeMesh
+from generation.assets.recolour import recoloured
 from generation.plan.finishes import Finish
 from generation.plan.plan import ObjectPlan, RenderPlan, ScenePlan
 from generation.plan.room import RoomPlan, Wall
@@ -225,6 +226,8 @@ def _add_skirting(scene: bpy.types.Scene, number: int, wall: Wall, material: bpy
 
 
 def _add_object(scene: bpy.types.Scene, plan: ObjectPlan, mesh: ShapeMesh) -> None:
+    if plan.tint is not None:
+        mesh = recoloured(mesh, plan.tint)
     materials, tiles = [], np.ones(len(mesh.materials))
     for number, part in enumerate(mesh.materials):
         name = f"object{plan.label}.{number}"

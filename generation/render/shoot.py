@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from generation.assets.catalogue import Roots
-from generation.edits import EDIT_TRIES, changed_plan, moved_plan, plan_edits, providing_plan
+from generation.edits import EDIT_TRIES, changed_plan, edited_plan, moved_plan, providing_plan
 from generation.plan.plan import PlacementError, ScenePlan, Stock, plan_scene
 from generation.plan.request import GenerationRequest
 from generation.plan.visibility import Sightings, count_pixels, judge, silhouette
@@ -170,8 +170,7 @@ class Studio:
         """The plan with edits that show all objects well."""
         for number in range(EDIT_TRIES):
             try:
-                edits = plan_edits(request, stock, plan, number)
-                with_edits = plan.model_copy(update={"edits": edits})
+                with_edits = edited_plan(request, stock, plan, number)
                 return with_edits, (
                     self._look(moved_plan(with_edits)),
                     self._look(providing_plan(with_edits)),
@@ -206,7 +205,8 @@ class Studio:
     ) -> Shot:
         """Colour, now that it is sure to be wanted."""
         surfaces, light = self._take(look.plan, 0)
-        images = self._develop(look.plan, surfaces, light)
+        # By the plan, not the look's: edits may have changed the exposure.
+        images = self._develop(plan, surfaces, light)
         views = tuple(
             ViewPictures(image, geometry, quantised(reduce_picture(surface.colour)), outlines)
             for image, geometry, surface, outlines in zip(

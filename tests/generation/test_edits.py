@@ -1,9 +1,12 @@
 """The manipulation test: its files, and that they show what they say."""
 
+import contextlib
+import dataclasses
+
 import numpy as np
 import pytest
 
-from generation.edits import MIN_MOVE, changed_plan, moved_plan, plan_edits, providing_plan
+from generation.edits import EDIT_TRIES, MIN_MOVE, changed_plan, edited_plan, moved_plan, providing_plan
 from generation.jobs import generate_dataset, read_plan, render_plan
 from generation.plan.placement import PlacementError
 from generation.plan.plan import ScenePlan, plan_scene
@@ -18,7 +21,7 @@ def edits_of(setting, preset="room-diverse", **values):
     for scene in range(10):
         try:
             plan = plan_scene(request, stock, scene)
-            yield request, plan.model_copy(update={"edits": plan_edits(request, stock, plan, 0)})
+            yield request, edited_plan(request, stock, plan, 0)
         except PlacementError:
             continue
 
@@ -44,6 +47,27 @@ def test_edits_change_what_they_say_and_nothing_else(setting):
         assert moved.lights == changed.lights == providing.lights == plan.lights
         count += 1
     assert count >= 3
+
+
+def test_all_pictures_of_an_edited_scene_are_exposed_alike(setting):
+    """For the lighter of the two rooms: what is compared between pictures must not change its brightness."""
+    request, stock = setting(backgrounds=20)
+    white = next(floor for floor in stock.floors if floor.family == "hexagons")
+    dark = next(floor for floor in stock.floors if floor.family == "bricks")
+    for own, other in ((dark, white), (white, dark)):
+        plan = plan_scene(request, dataclasses.replace(stock, floors=(own,)), 0)
+        both = dataclasses.replace(stock, floors=(own, other))
+        edited = next(_edited(request, both, plan))
+        derived = [moved_plan(edited), changed_plan(edited), providing_plan(edited)]
+        assert {each.render.exposure for each in (edited, *derived)} == {edited.render.exposure}
+        assert edited.render.exposure <= plan.render.exposure
+        assert edited.render.exposure < 0.8
+
+
+def _edited(request, stock, plan):
+    for number in range(EDIT_TRIES):
+        with contextlib.suppress(PlacementError):
+            yield edited_plan(request, stock, plan, number)
 
 
 def test_a_single_plain_floor_gets_another_colour(setting):

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+import trimesh
 
 from generation.jobs import AssetFolders, generate_dataset, read_plan, render_plan
-from generation.jobs.dataset import make_card, remove_dataset
+from generation.jobs.dataset import command_line, make_card, prepare_folder, remove_dataset
 from generation.jobs.local import LEAST_LIMIT_S, LocalWorker, TimeLimit, WorkerDied, work
 from generation.jobs.orders import Answer, Order
 from generation.plan.plan import Stock
@@ -259,6 +260,37 @@ def test_a_dataset_of_another_version_is_refused_by_name(request_, whole):
     older = request_.model_copy(update={"generator": 1})
     with pytest.raises(InputError, match=r"by version 2 of the generator, and this is version 1"):
         generate_dataset(older, whole, workers=1)
+
+
+def test_a_dataset_of_other_files_is_refused(tmp_path, request_):
+    """Each of these would give the scenes that are left other shapes than those that are there."""
+    folder = tmp_path / "meshes"
+    folder.mkdir()
+    trimesh.creation.box(extents=(1, 2, 1)).export(folder / "a.obj")
+    request = request_.model_copy(update={"shapes": 1})
+    out = tmp_path / "d"
+    out.mkdir()
+
+    def prepare(**options: object) -> None:
+        stock = Stock.draw(AssetFolders(meshes=folder, **options).load(), request)  # type: ignore[arg-type]
+        prepare_folder(out, request, stock)
+
+    prepare()
+    prepare()
+    with pytest.raises(InputError, match="from other shapes or textures"):
+        prepare(up="z")
+    trimesh.creation.box(extents=(1, 3, 1)).export(folder / "a.obj")
+    with pytest.raises(InputError, match="files in the folders have changed"):
+        prepare()
+
+
+def test_the_command_says_what_was_asked_for_beside_the_preset(tmp_path, request_):
+    assets = AssetFolders(meshes=tmp_path, up="z", unit="cm", mixed=True)
+    request = request_.model_copy(update={"real_scale": True, "recolour": True})
+    command = command_line(request, assets.load())
+    assert command.endswith("--recolour --real-scale --up z --unit cm --mix")
+    plain = command_line(request_, AssetFolders().load())
+    assert plain.endswith("--passes depth,mask")
 
 
 def test_plans_are_written_without_blender(tmp_path, request_):

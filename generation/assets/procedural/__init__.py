@@ -55,6 +55,10 @@ FAMILIES: dict[str, type[Family]] = {
 }
 
 
+#: Families whose lengths are centimetres: their shapes have a real size. CLEVR's solids have none.
+MEASURED_FAMILIES = frozenset(FAMILIES) - {"cube", "sphere", "cylinder"}
+
+
 def build_family(family: str, params: dict[str, bool | int | float | str]) -> ShapeMesh:
     """The mesh of one shape of a family.
 

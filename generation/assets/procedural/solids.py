@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from shapely.geometry import Polygon
 from shapely.geometry.polygon import orient
 
-from generation.assets.mesh import PartMaterial, ShapeMesh, normalised
+from generation.assets.mesh import PartMaterial, ShapeMesh, bounding_diagonal, normalised
 
 Number = float | int
 Vector = Sequence[Number] | Float[np.ndarray, "3"]
@@ -53,11 +53,13 @@ class Part:
 def assemble(parts: Sequence[Part]) -> ShapeMesh:
     """Put parts together and bring the whole into the frame of a shape. Parts may run into each other."""
     offsets = np.cumsum([0, *(len(part.vertices) for part in parts)])
+    vertices = np.concatenate([part.vertices for part in parts])
     return ShapeMesh(
-        vertices=normalised(np.concatenate([part.vertices for part in parts])),
+        vertices=normalised(vertices),
         faces=np.concatenate([part.faces + offset for part, offset in zip(parts, offsets[:-1], strict=True)]),
         part_of_face=np.repeat(np.arange(len(parts)), [len(part.faces) for part in parts]),
         materials=tuple(PartMaterial(part.role) for part in parts),
+        diagonal=bounding_diagonal(vertices),
     )
 
 
