@@ -5,7 +5,7 @@ nothing to anybody else (``PosedScenes.world`` is ``free``).
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,46 +79,56 @@ def pictures_in(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture and the file with its pose, which have one name."""
+    """A picture and the file with its pose."""
 
     name: str
     image: Path
     pose: Path
 
 
+def by_stem(files: Iterable[Path]) -> dict[str, Path]:
+    """Files by their names without suffix.
+
+    Raises:
+        InputError: two of one name.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(files):
+        if path.stem in found:
+            raise InputError(
+                f"{path}: expected one file of the name {path.stem}, found {found[path.stem]} too"
+            )
+        found[path.stem] = path
+    return found
+
+
 def paired_frames(
-    images: Iterable[Path], poses: Iterable[Path], where: Path, notes: list[str]
+    images: Mapping[str, Path], poses: Mapping[str, Path], where: Path, notes: list[str]
 ) -> list[Frame]:
     """Pictures with the poses of the same name, numbers in the names taken as numbers.
 
-    What has no partner is left out, and the notes say so. A name ends at the first point.
+    What has no partner is left out, and the notes say so.
 
     Raises:
         InputError: nothing has a partner.
     """
-    pose_of = {_name(path): path for path in poses}
-    image_of = {_name(path): path for path in images}
     frames = [
-        Frame(name, image_of[name], pose_of[name])
-        for name in sorted(image_of.keys() & pose_of.keys(), key=lambda name: natural_order(Path(name)))
+        Frame(name, images[name], poses[name])
+        for name in sorted(images.keys() & poses.keys(), key=lambda name: natural_order(Path(name)))
     ]
     if not frames:
         raise InputError(
-            f"{where}: expected pictures and poses of the same names, found {len(image_of)} pictures and "
-            f"{len(pose_of)} poses without a pair"
+            f"{where}: expected pictures and poses of the same names, found {len(images)} pictures and "
+            f"{len(poses)} poses without a pair"
         )
-    alone = [path for name, path in image_of.items() if name not in pose_of]
-    alone += [path for name, path in pose_of.items() if name not in image_of]
+    alone = [path for name, path in images.items() if name not in poses]
+    alone += [path for name, path in poses.items() if name not in images]
     if alone:
         notes.append(
             f"{where}: {len(alone)} pictures and poses without a partner of the same name were left out; the "
             f"first: {min(alone)}"
         )
     return frames
-
-
-def _name(path: Path) -> str:
-    return path.name.split(".")[0]
 
 
 def read_pose(path: Path) -> Float[np.ndarray, "4 4"]:
@@ -136,6 +146,23 @@ def read_numbers(path: Path, expected: str) -> Float[np.ndarray, "rows 4"]:
     if len(numbers) not in (12, 16):
         raise InputError(f"{path}: expected {expected} of 16 numbers, found {len(numbers)}")
     return np.array(numbers, dtype=np.float64).reshape(-1, 4)
+
+
+def read_camera_matrix(path: Path) -> Float[np.ndarray, "rows columns"]:
+    """A camera matrix as text, of 3 × 3, 3 × 4 or 4 × 4 numbers.
+
+    Raises:
+        InputError: something else is there.
+    """
+    rows = read_rows(path, "a camera matrix of 3x3 or 4x4 numbers")
+    if not is_camera_matrix(rows):
+        raise InputError(f"{path}: expected a camera matrix of 3x3 or 4x4 numbers, found {len(rows)} lines")
+    return np.array(rows, dtype=np.float64)
+
+
+def is_camera_matrix(rows: Sequence[Sequence[float]]) -> bool:
+    """Whether the lines of a file have as many numbers as those of a camera matrix."""
+    return len(rows) in (3, 4) and {len(row) for row in rows} in ({3}, {4})
 
 
 def lens_from_matrix(

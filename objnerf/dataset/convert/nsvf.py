@@ -12,12 +12,16 @@ where the poses are world-to-camera. Pixels are counted from the corner of the f
 the middle of 800 pixels is written as 400.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from objnerf.dataset.cameras import invert
 from objnerf.dataset.convert.captures import (
+    by_stem,
+    is_camera_matrix,
     lens_from_matrix,
     paired_frames,
     pictures_in,
@@ -25,7 +29,6 @@ from objnerf.dataset.convert.captures import (
     read_pose,
 )
 from objnerf.dataset.convert.extras import Extras
-from objnerf.dataset.convert.lenses import Lens
 from objnerf.dataset.convert.posed import Blob, PosedScene, PosedScenes, PosedView, image_size
 from objnerf.dataset.files import read_rows
 from objnerf.errors import InputError
@@ -52,64 +55,55 @@ def read(folder: Path) -> PosedScenes:
     return read_captures(folder, recognise, _read_scene, f"rgb/, pose/ and {_FILE}")
 
 
+@dataclass(frozen=True)
+class _Camera:
+    """What ``intrinsics.txt`` says.
+
+    Attributes:
+        matrix: in pixels, counted from the corner of the first.
+        size: width and height of the pictures that it is for; None: of those that are there.
+        is_inverted: the poses are world-to-camera.
+    """
+
+    matrix: Float[np.ndarray, "rows columns"]
+    size: tuple[int, int] | None = None
+    is_inverted: bool = False
+
+
 def _read_scene(folder: Path, notes: list[str]) -> PosedScene:
-    poses = sorted((folder / "pose").glob("*.txt"))
-    frames = paired_frames(pictures_in(folder / "rgb"), poses, folder, notes)
-    camera = _Camera(folder / _FILE)
-    masks = {path.stem: path for path in pictures_in(folder / "mask")}
+    images, poses = by_stem(pictures_in(folder / "rgb")), by_stem((folder / "pose").glob("*.txt"))
+    masks = by_stem(pictures_in(folder / "mask"))
+    camera = _read_camera(folder / _FILE)
     extras = Extras()
     views = []
-    for frame in frames:
-        pose = read_pose(frame.pose)
-        image = Blob(frame.image)
-        lens = camera.lens(image_size(image))
-        if camera.inverted:
-            pose = invert(pose)
-        views.append(PosedView(frame.image.stem, image, pose, lens=lens, where=str(frame.pose)))
-        if frame.image.stem in masks:
-            extras.masks[str(frame.pose)] = masks[frame.image.stem]
+    for frame in paired_frames(images, poses, folder, notes):
+        pose, image, where = read_pose(frame.pose), Blob(frame.image), str(frame.pose)
+        lens = lens_from_matrix(camera.matrix, camera.size or image_size(image), str(folder / _FILE), 0.5)
+        pose = invert(pose) if camera.is_inverted else pose
+        views.append(PosedView(frame.name, image, pose, lens=lens, where=where))
+        if frame.name in masks:
+            extras.masks[where] = masks[frame.name]
     notes += [
         f"{folder / name} left out: {why}" for name, why in _LEFT_OUT.items() if (folder / name).exists()
     ]
     return PosedScene(folder.name, tuple(extras.settled(views, notes, str(folder))))
 
 
-class _Camera:
-    """What ``intrinsics.txt`` says, in any of its forms.
-
-    Attributes:
-        inverted: the poses are world-to-camera.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """
-        Raises:
-            InputError: it is in none.
-        """
-        self.path = path
-        self.inverted = False
-        self._size: tuple[int, int] | None = None
-        rows = read_rows(path, "a camera matrix, or f cx cy")
-        if len(rows) in (3, 4) and {len(row) for row in rows} in ({3}, {4}):
-            self._matrix = np.array(rows)
-            return
-        if not rows or len(rows[0]) not in (3, 4):
-            raise InputError(
-                f"{path}: expected a camera matrix of 3x3 or 4x4 numbers in pixels, or a first line f cx cy; "
-                f"found {len(rows)} lines" + (f", the first of {len(rows[0])} numbers" if rows else "")
-            )
-        f, cx, cy = rows[0][:3]
-        self._matrix = np.array([[f, 0, cx], [0, f, cy], [0, 0, 1]])
-        for number, row in enumerate(rows):
-            if len(row) == 2:
-                height, width = row
-                if not (min(row) >= 1 and width.is_integer() and height.is_integer()):
-                    raise InputError(
-                        f"{path}: expected height and width in pixels, found {height:g} {width:g}"
-                    )
-                self._size = int(width), int(height)
-                self.inverted = any(rows[number + 1 :]) and rows[number + 1][0] == 1
-
-    def lens(self, size: tuple[int, int]) -> Lens:
-        """The lens of a picture of a size (width, height), pixels."""
-        return lens_from_matrix(self._matrix, self._size or size, str(self.path), pixel_centre=0.5)
+def _read_camera(path: Path) -> _Camera:
+    rows = read_rows(path, "a camera matrix, or f cx cy")
+    if is_camera_matrix(rows):
+        return _Camera(np.array(rows))
+    if not rows or len(rows[0]) not in (3, 4):
+        raise InputError(
+            f"{path}: expected a camera matrix of 3x3 or 4x4 numbers in pixels, or a first line f cx cy; "
+            f"found {len(rows)} lines" + (f", the first of {len(rows[0])} numbers" if rows else "")
+        )
+    focal, cx, cy = rows[0][:3]
+    matrix = np.array([[focal, 0, cx], [0, focal, cy], [0, 0, 1]])
+    place = next((number for number, row in enumerate(rows) if len(row) == 2), None)
+    if place is None:
+        return _Camera(matrix)
+    height, width = rows[place]
+    if not (min(height, width) >= 1 and height.is_integer() and width.is_integer()):
+        raise InputError(f"{path}: expected height and width in pixels, found {height:g} {width:g}")
+    return _Camera(matrix, (int(width), int(height)), is_inverted=[1.0] in rows[place + 1 :])

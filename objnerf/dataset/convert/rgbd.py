@@ -1,32 +1,36 @@
-"""RGB-D sequences: ScanNet's export, and the frames of 7-Scenes, 3DMatch and BundleFusion.
+"""RGB-D sequences: ScanNet's export, and the frames of 7-Scenes, 3DMatch, BundleFusion, 3RScan.
 
 ScanNet's SensReader exports ``color/0.jpg``, ``depth/0.png``, ``pose/0.txt`` and
 ``intrinsic/intrinsic_color.txt`` a scan (ScanNet/ScanNet, SensReader/python); its benchmark's 25,000 frames
 have ``intrinsics_color.txt`` instead. Instances come as ``instance-filt/0.png`` or ``instance/0.png``: ids
 of objects, 0 where there is none. The others have ``frame-000000.color.png``, ``….depth.png`` and
-``….pose.txt`` a sequence, and 3DMatch ``camera-intrinsics.txt`` beside or above them
-(andyzeng/tsdf-fusion-python reads this layout).
+``….pose.txt`` a sequence, and beside or above them 3DMatch's ``camera-intrinsics.txt``
+(andyzeng/tsdf-fusion-python reads this layout) or the ``_info.txt`` of BundleFusion, 12-Scenes and 3RScan,
+with both cameras and the unit of depth.
 
-Poses are camera-to-world with OpenCV's axes, in metres, and those of frames where tracking was lost are -inf,
-nan or zeros. Depth is planar, in 16 bits, in millimetres; 0 and 65535 say that nothing was measured. Pixel
-centres are at whole numbers.
+Poses are camera-to-world with OpenCV's axes, in metres, and those of frames where tracking was lost are
+-inf, nan or zeros. Depth is planar, in 16 bits, in millimetres unless said; 0 and 65535 say that nothing
+was measured. Pixel centres are at whole numbers.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Integer
+from jaxtyping import Float, Float32, Integer
 
 from objnerf.dataset import names
 from objnerf.dataset.cameras import camera_rays
 from objnerf.dataset.convert.captures import (
     Frame,
+    by_stem,
     lens_from_matrix,
     paired_frames,
     pictures_in,
+    read_camera_matrix,
     read_captures,
     read_numbers,
 )
@@ -42,10 +46,8 @@ from objnerf.dataset.convert.posed import (
     checked_pose,
     image_size,
 )
-from objnerf.dataset.files import read_rows
 from objnerf.errors import InputError
 
-_METRES = np.float32(1e-3)
 _NOT_MEASURED = 65535
 #: Where ScanNet's folders lie below a scan's.
 _SCANNET_PLACES = ("", "frames")
@@ -53,11 +55,64 @@ _SCANNET_PLACES = ("", "frames")
 _INSTANCES = ("instance-filt", "instance")
 #: The camera matrix of ``color`` or ``depth``: as the reader exports it, and in the benchmark's frames.
 _MATRICES = ("intrinsic/intrinsic_{}.txt", "intrinsics_{}.txt")
-_FRAME = "frame-*"
-_INTRINSICS = "camera-intrinsics.txt"
-#: The focal length, pixels of a width of 640, of the Kinect's colour camera, which 7-Scenes does not give;
-#: everybody uses the maker's.
+_FRAME = re.compile(r"(frame-\d+)\.(color|depth|pose)\.\w+")
+#: What says the camera of a sequence, in its folder or above it: 3DMatch's matrix; the other two alike.
+_CAMERA_FILES = ("camera-intrinsics.txt", "_info.txt", "info.txt")
 _KINECT_FOCAL, _KINECT_WIDTH = 525.0, 640
+
+
+@dataclass(frozen=True)
+class _Camera:
+    """A camera matrix, pixel centres at whole numbers.
+
+    Attributes:
+        path: the file that says so, for messages.
+        size: width and height of the pictures that it is for; None: of those that are there.
+    """
+
+    matrix: Float[np.ndarray, "rows columns"]
+    path: Path
+    size: tuple[int, int] | None = None
+
+    def lens(self, size: tuple[int, int]) -> Lens:
+        """The lens of a picture of this width and height, pixels.
+
+        Raises:
+            InputError: no pinhole, or one for pictures of another shape.
+        """
+        width, height = self.size or size
+        lens = lens_from_matrix(self.matrix, (width, height), str(self.path))
+        if abs(size[0] * height - size[1] * width) > max(width, height, *size):
+            raise InputError(
+                f"{self.path}: expected the camera of pictures of {size[0]} x {size[1]} pixels, found that "
+                f"of {width} x {height}; take the pictures that it is for"
+            )
+        return lens if (width, height) == size else lens.scaled(*size)
+
+
+@dataclass(frozen=True)
+class _Kinect:
+    """The colour camera of a Kinect, which 7-Scenes does not give: with the maker's focal length."""
+
+    def lens(self, size: tuple[int, int]) -> Lens:
+        """The lens of a picture of this width and height, pixels."""
+        width, height = size
+        focal = _KINECT_FOCAL * width / _KINECT_WIDTH
+        return Lens("PINHOLE", width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
+
+
+@dataclass(frozen=True)
+class _Sensor:
+    """A sensor of colour and depth, both at one place.
+
+    Attributes:
+        depth: None where the depth maps are those of the colour camera, at any size.
+        metres: length of a step in the depth maps.
+    """
+
+    colour: _Camera | _Kinect
+    depth: _Camera | None = None
+    metres: float = 1e-3
 
 
 def recognise_scannet(folder: Path) -> bool:
@@ -77,7 +132,7 @@ def read_scannet(folder: Path) -> PosedScenes:
 
 def recognise_frames(folder: Path) -> bool:
     """Whether the folder holds a sequence of frames."""
-    return any(folder.glob(f"{_FRAME}.pose.txt")) and any(folder.glob(f"{_FRAME}.color.*"))
+    return folder.is_dir() and bool(_frame_files(folder, "pose")) and bool(_frame_files(folder, "color"))
 
 
 def read_frames(folder: Path) -> PosedScenes:
@@ -107,25 +162,34 @@ def _matrix_file(place: Path, kind: str) -> Path | None:
 def _read_scan(folder: Path, notes: list[str]) -> PosedScene:
     place = _scannet_place(folder)
     assert place is not None
-    colour_file, depth_file = _matrix_file(place, "color"), _matrix_file(place, "depth")
-    assert colour_file is not None
-    frames = paired_frames(pictures_in(place / "color"), (place / "pose").glob("*.txt"), folder, notes)
-    views = _views(frames, partial(_lens, colour_file), folder, notes)
-    depths = {path.stem: path for path in pictures_in(place / "depth")}
-    if depths and not _is_registered(place / "intrinsic"):
-        notes.append(f"{place / 'depth'} left out: its camera stands beside that of the pictures")
-        depths = {}
-    views = _with_depth(views, depths, None if depth_file is None else partial(_lens, depth_file))
-    return PosedScene(folder.name, tuple(_with_instances(views, place, notes)))
+    colour, depth = _matrix_file(place, "color"), _matrix_file(place, "depth")
+    assert colour is not None
+    sensor = _Sensor(
+        _Camera(read_camera_matrix(colour), colour),
+        None if depth is None else _Camera(read_camera_matrix(depth), depth),
+    )
+    images, poses = by_stem(pictures_in(place / "color")), by_stem((place / "pose").glob("*.txt"))
+    views = _views(paired_frames(images, poses, folder, notes), sensor, folder, notes)
+    depths = by_stem(pictures_in(place / "depth"))
+    extrinsics = [place / "intrinsic" / f"extrinsic_{kind}.txt" for kind in ("color", "depth")]
+    if depths and all(path.is_file() for path in extrinsics):
+        first, second = (read_numbers(path, "a 4x4 extrinsic matrix") for path in extrinsics)
+        depths = _registered(depths, first, second, place / "depth", notes)
+    return PosedScene(folder.name, tuple(_with_instances(_with_depth(views, depths, sensor), place, notes)))
 
 
-def _is_registered(intrinsic: Path) -> bool:
-    """Whether depth and colour were taken, or rendered, from one place: their extrinsics are the same."""
-    paths = [intrinsic / f"extrinsic_{kind}.txt" for kind in ("color", "depth")]
-    if not all(path.is_file() for path in paths):
-        return True
-    colour, depth = (read_numbers(path, "a 4x4 extrinsic matrix") for path in paths)
-    return bool(np.allclose(colour, depth, atol=1e-4))
+def _registered(
+    depths: dict[str, Path],
+    colour: Float[np.ndarray, "rows columns"],
+    depth: Float[np.ndarray, "rows columns"],
+    where: Path,
+    notes: list[str],
+) -> dict[str, Path]:
+    """The depth maps, where they and the pictures were taken from one place, as their extrinsics say."""
+    if np.allclose(colour, depth, atol=1e-4):
+        return depths
+    notes.append(f"{where}: depth left out: its camera stands beside that of the pictures")
+    return {}
 
 
 def _with_instances(views: Sequence[PosedView], place: Path, notes: list[str]) -> list[PosedView]:
@@ -152,26 +216,81 @@ def _ids(path: Path, view: PosedView) -> Integer[np.ndarray, "height width"]:
 
 
 def _read_sequence(folder: Path, notes: list[str]) -> PosedScene:
-    images = [path for path in pictures_in(folder) if path.name.split(".")[-2:-1] == ["color"]]
-    frames = paired_frames(images, folder.glob(f"{_FRAME}.pose.txt"), folder, notes)
-    intrinsics = next(
-        (place / _INTRINSICS for place in (folder, folder.parent) if (place / _INTRINSICS).is_file()), None
+    images, poses, depths = (_frame_files(folder, kind) for kind in ("color", "pose", "depth"))
+    said = next(
+        (
+            place / name
+            for name in _CAMERA_FILES
+            for place in (folder, folder.parent)
+            if (place / name).is_file()
+        ),
+        None,
     )
-    if intrinsics is not None:
-        views = _views(frames, partial(_lens, intrinsics), folder, notes)
-        depths = {path.name.split(".")[0]: path for path in folder.glob(f"{_FRAME}.depth.png")}
-        return PosedScene(folder.name, tuple(_with_depth(views, depths, None)))
-    notes.append(
-        f"{folder}: no {_INTRINSICS} says the camera; the focal length of a Kinect's colour camera was "
-        f"taken, {_KINECT_FOCAL:g} pixels at a width of {_KINECT_WIDTH}, and the depth left out, which the "
-        "camera beside it took"
-    )
-    return PosedScene(folder.name, tuple(_views(frames, _kinect, folder, notes)))
+    if said is None:
+        notes.append(
+            f"{folder}: neither {_CAMERA_FILES[0]} nor {_CAMERA_FILES[1]} says the camera; the focal length "
+            f"of a Kinect's colour camera was taken, {_KINECT_FOCAL:g} pixels at a width of {_KINECT_WIDTH}, "
+            "and the depth left out, which the camera beside it took"
+        )
+        sensor, depths = _Sensor(_Kinect()), {}
+    elif said.name == _CAMERA_FILES[0]:
+        sensor = _Sensor(_Camera(read_camera_matrix(said), said))
+    else:
+        info = _read_info(said)
+        sensor = info.sensor
+        depths = _registered(depths, info.colour_extrinsic, info.depth_extrinsic, folder, notes)
+    views = _views(paired_frames(images, poses, folder, notes), sensor, folder, notes)
+    return PosedScene(folder.name, tuple(_with_depth(views, depths, sensor)))
 
 
-def _views(
-    frames: Sequence[Frame], lens: Callable[[tuple[int, int]], Lens], folder: Path, notes: list[str]
-) -> list[PosedView]:
+def _frame_files(folder: Path, kind: str) -> dict[str, Path]:
+    """The files of a sequence by their frames: ``color``, ``depth`` or ``pose``."""
+    found = ((_FRAME.fullmatch(path.name), path) for path in folder.iterdir())
+    return {match[1]: path for match, path in found if match is not None and match[2] == kind}
+
+
+@dataclass(frozen=True)
+class _Info:
+    """What the ``_info.txt`` of a sequence says."""
+
+    sensor: _Sensor
+    colour_extrinsic: Float[np.ndarray, "rows columns"]
+    depth_extrinsic: Float[np.ndarray, "rows columns"]
+
+
+def _read_info(path: Path) -> _Info:
+    """Read a file of lines like ``m_colorWidth = 640`` (ScanNet/ScanNet, SensReader/c++)."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text ({error})") from error
+    said = {key.strip(): value for key, equals, value in (line.partition("=") for line in lines) if equals}
+
+    def numbers(key: str, counts: tuple[int, ...]) -> Float[np.ndarray, "numbers"]:
+        try:
+            found = np.array([float(word) for word in said[key].split()])
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{path}: expected numbers after {key} =, found none") from error
+        if len(found) not in counts or not np.isfinite(found).all():
+            raise InputError(f"{path}: expected {counts[0]} finite numbers after {key} =, found {len(found)}")
+        return found
+
+    def camera(kind: str) -> _Camera:
+        matrix = numbers(f"m_calibration{kind}Intrinsic", (16, 12)).reshape(-1, 4)
+        width, height = (numbers(f"m_{kind.lower()}{side}", (1,))[0] for side in ("Width", "Height"))
+        return _Camera(matrix, path, (int(width), int(height)))
+
+    def extrinsic(kind: str) -> Float[np.ndarray, "rows columns"]:
+        key = f"m_calibration{kind}Extrinsic"
+        return numbers(key, (16,)).reshape(4, 4) if key in said else np.eye(4)
+
+    steps = float(numbers("m_depthShift", (1,))[0])
+    if not steps > 0:
+        raise InputError(f"{path}: expected a positive number after m_depthShift =, found {steps:g}")
+    return _Info(_Sensor(camera("Color"), camera("Depth"), 1 / steps), extrinsic("Color"), extrinsic("Depth"))
+
+
+def _views(frames: Sequence[Frame], sensor: _Sensor, folder: Path, notes: list[str]) -> list[PosedView]:
     """The frames whose pose is known, as views; notes how many are not."""
     views, lost = [], []
     for frame in frames:
@@ -179,11 +298,9 @@ def _views(
         if not np.isfinite(pose).all() or not pose[:3, :3].any():
             lost.append(frame.name)
             continue
-        image = Blob(frame.image)
-        where = str(frame.pose)
-        views.append(
-            PosedView(frame.name, image, checked_pose(pose, where), lens=lens(image_size(image)), where=where)
-        )
+        image, where = Blob(frame.image), str(frame.pose)
+        lens = sensor.colour.lens(image_size(image))
+        views.append(PosedView(frame.name, image, checked_pose(pose, where), lens=lens, where=where))
     if not views:
         raise InputError(f"{folder}: expected at least one pose of finite numbers, found {len(lost)} without")
     if lost:
@@ -194,49 +311,35 @@ def _views(
     return views
 
 
-def _lens(path: Path, size: tuple[int, int]) -> Lens:
-    """The lens of a matrix in a text file, for pictures of a size (width, height)."""
-    rows = read_rows(path, "a camera matrix of 3x3 or 4x4 numbers")
-    if len(rows) not in (3, 4) or {len(row) for row in rows} not in ({3}, {4}):
-        raise InputError(f"{path}: expected a camera matrix of 3x3 or 4x4 numbers, found {len(rows)} lines")
-    return lens_from_matrix(np.array(rows), size, str(path))
-
-
-def _kinect(size: tuple[int, int]) -> Lens:
-    width, height = size
-    focal = _KINECT_FOCAL * width / _KINECT_WIDTH
-    return Lens("PINHOLE", width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
-
-
-def _with_depth(
-    views: Sequence[PosedView], depths: dict[str, Path], depth_lens: Callable[[tuple[int, int]], Lens] | None
-) -> list[PosedView]:
-    """The views with their depth maps by name, which may have a camera of their own in the same place."""
+def _with_depth(views: Sequence[PosedView], depths: dict[str, Path], sensor: _Sensor) -> list[PosedView]:
+    """The views with their depth maps by name."""
     carried = []
     for view in views:
         path = depths.get(view.stem)
         if path is not None:
             assert view.lens is not None
             size = image_size(Blob(path))
-            own = view.lens.scaled(*size) if depth_lens is None else depth_lens(size)
-            depth = Computed(path, partial(_depth, path, own, view.lens), (view.lens.width, view.lens.height))
+            own = view.lens.scaled(*size) if sensor.depth is None else sensor.depth.lens(size)
+            read = partial(_depth, path, sensor.metres, own, view.lens)
+            depth = Computed(path, read, (view.lens.width, view.lens.height))
             view = replace(view, companions={names.DEPTH_SUFFIX: depth})
         carried.append(view)
     return carried
 
 
-def _depth(path: Path, own: Lens, lens: Lens) -> Float32[np.ndarray, "height width"]:
+def _depth(path: Path, unit: float, own: Lens, lens: Lens) -> Float32[np.ndarray, "height width"]:
     """Planar depth in metres at the pixels of a picture, by the nearest pixel of the depth map.
 
     Args:
         path: the depth map.
+        unit: metres in a step of its numbers.
         own: its lens.
         lens: that of the picture, from the same place.
     Returns:
         inf where nothing was measured, and where the depth map does not reach.
     """
     stored = depth_picture(path)
-    metres = np.where((stored > 0) & (stored < _NOT_MEASURED), stored * _METRES, np.float32(np.inf))
+    metres = np.where((stored > 0) & (stored < _NOT_MEASURED), stored * np.float32(unit), np.float32(np.inf))
     column, row = np.moveaxis(
         np.rint(own.project(camera_rays(lens.intrinsics())[..., :2])).astype(int), -1, 0
     )
