@@ -56,6 +56,9 @@ class VolumesConfig(BaseModel):
         (250, 750), description="steps over which what is left out of the ground grows"
     )
     sparsity_weight: float = Field(0.02, ge=0, description="weight of the foreground's mean opacity")
+    ground_weight: float = Field(
+        0.05, ge=0, description="weight of opacity before ground that another view shows in the same colour"
+    )
     floor: float = Field(
         0.07, ge=0, lt=1, description="share of the rays that the foreground is pushed to show in, at least"
     )

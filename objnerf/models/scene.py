@@ -42,6 +42,8 @@ class SceneCode:
     """How far each foreground slot was moved from where it was seen; world frame, world units."""
     present: Bool[Tensor, "scenes slots"]
     """False for slots that were taken out of the scene; they have no density."""
+    moved: bool = False
+    """Whether any offset may differ from 0: known without asking the device."""
     attention: Float[Tensor, "scenes slots tokens"] | None = None
     """Attention over the feature map's tokens, row-major, summing to 1 over the slots."""
 
@@ -70,7 +72,7 @@ class SceneCode:
         """Move one foreground slot by ``offset`` world units."""
         offsets = self.offsets.clone()
         offsets[:, slot] += offset
-        return replace(self, offsets=offsets)
+        return replace(self, offsets=offsets, moved=True)
 
     def delete(self: Code, slot: int) -> Code:
         """Take one slot out of the scene."""
@@ -112,6 +114,10 @@ class SceneModel(nn.Module):
         geometry: of the dataset.
     """
 
+    recordable = False
+    """Whether a training step does the same work whatever it sees, and never waits for the device, so that
+    a GPU can replay a recording of it."""
+
     def __init__(self, geometry: SceneScale) -> None:
         super().__init__()
         self.geometry = geometry
@@ -124,7 +130,7 @@ class SceneModel(nn.Module):
         pinholes: Float[Tensor, "scenes 4"] | None = None,
         world_from_azimuth: Float[Tensor, "scenes 3 3"] | None = None,
         generator: torch.Generator | None = None,
-        step: int | None = None,
+        step: int | Tensor | None = None,
     ) -> SceneCode:
         """Slots of scenes, each seen in one image.
 
@@ -137,7 +143,7 @@ class SceneModel(nn.Module):
                 dataset's own where its zero direction is another (the reference's published files).
             generator: source of what is random in it, on the images' device.
             step: steps of training that lie behind, for models whose learning has a schedule; None when the
-                model is used, not trained.
+                model is used, not trained. A scalar tensor where the step is recorded to be replayed.
         """
         raise NotImplementedError
 
@@ -184,7 +190,7 @@ class SceneModel(nn.Module):
         raise NotImplementedError
 
     def auxiliary_losses(
-        self, code: SceneCode, rendering: Rendering, novel: NovelRays, step: int
+        self, code: SceneCode, rendering: Rendering, novel: NovelRays, step: int | Tensor
     ) -> dict[str, Tensor]:
         """Weighted losses by name beside that of the colours, where every view of a scene is an input.
 
@@ -285,7 +291,7 @@ class UORF(SceneModel):
         pinholes: Float[Tensor, "scenes 4"] | None = None,
         world_from_azimuth: Float[Tensor, "scenes 3 3"] | None = None,
         generator: torch.Generator | None = None,
-        step: int | None = None,
+        step: int | Tensor | None = None,
     ) -> SceneCode:
         """See ``SceneModel.encode``. The reference takes 64 × 64 images, or 128 × 128 with ``bottom``.
 

@@ -47,10 +47,14 @@ from objnerf.training.losses import discriminator_step as move_discriminator
 from objnerf.training.previews import look
 from objnerf.training.processes import Processes, join_processes
 from objnerf.training.recipe import Recipe
+from objnerf.training.recording import StepOutcome, StepRecorder, detached
 from objnerf.training.runs import open_run
 from objnerf.training.schedule import Moment
 
 _log = logging.getLogger(__name__)
+
+MEASURED_EVERY = 10
+"""Steps from one look at the slots to the next, where steps are replayed on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -257,7 +261,7 @@ class TrainingForward(nn.Module):
         self.chunk_rays = recipe.sampling.training_chunk
 
     def forward(
-        self, batch: data.Batch, locality: bool, noise: torch.Generator, step: int
+        self, batch: data.Batch, locality: bool, noise: torch.Generator | None, step: int | Tensor
     ) -> tuple[SceneCode, Rendering]:
         """What the model knows of the input views, and what the batch's rays see of it."""
         with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self.bf16):
@@ -295,6 +299,8 @@ class Bench:
     perceptual: PerceptualDistance | None
     learners: dict[str, Learner]
     """``model`` and, with an adversarial loss, ``discriminator``: what a checkpoint holds."""
+    recorder: StepRecorder | None = None
+    """Replays steps, where that is possible."""
 
 
 def set_up(recipe: Recipe, attempt: int, scenes: data.Scenes, processes: Processes) -> Bench:
@@ -325,7 +331,7 @@ def set_up(recipe: Recipe, attempt: int, scenes: data.Scenes, processes: Process
     perceptual = None
     if recipe.perceptual is not None:
         perceptual = make_perceptual(recipe.perceptual).to(processes.device)
-    return Bench(
+    bench = Bench(
         recipe=recipe,
         attempt=attempt,
         scenes=scenes,
@@ -334,6 +340,28 @@ def set_up(recipe: Recipe, attempt: int, scenes: data.Scenes, processes: Process
         forward=processes.wrap(TrainingForward(model, recipe)),
         perceptual=perceptual,
         learners=learners,
+    )
+    if not can_record(recipe, model, processes):
+        return bench
+
+    def compute(moment: Moment, batch: data.Batch, step: Tensor) -> StepOutcome:
+        return part_of_step(bench, moment, batch, None, step)
+
+    return replace(bench, recorder=StepRecorder(model, compute))
+
+
+def can_record(recipe: Recipe, model: SceneModel, processes: Processes) -> bool:
+    """Whether a step's work is the same each time, so that a GPU can replay it."""
+    return (
+        recipe.record
+        and model.recordable
+        and processes.device.type == "cuda"
+        and processes.count == 1
+        and recipe.batch.accumulate == 1
+        and recipe.precision != "bf16"  # autocast's copies of weights don't outlive a step
+        and recipe.sampling.training_chunk is None
+        and recipe.losses.depth == 0  # draws its points anew each time
+        and not recipe.compile
     )
 
 
@@ -399,19 +427,20 @@ def model_step(bench: Bench, moment: Moment, state: RunState, done: float) -> di
     optimiser = bench.learners["model"].optimiser
     figures: dict[str, Tensor] = {}
     bench.model.train()
-    optimiser.zero_grad(set_to_none=True)
+    if bench.recorder is None:
+        optimiser.zero_grad(set_to_none=True)
     for part in range(parts):
         batch, noise = draw(bench, moment, state.step, part)
-        last = part == parts - 1
-        with nullcontext() if last else bench.processes.without_sync(bench.forward):
-            code, rendering = bench.forward(batch, moment.locality, noise, state.step)
-            error = (rendering.rgb - batch.colours).square().mean()
-            losses = losses_of_step(bench, moment, batch, code, rendering, error, noise, state.step)
-            total = torch.stack(list(losses.values())).sum() + bench.processes.nothing_of(bench.model)
-            (total / parts).backward()
-        seen = {f"loss/{name}": value.detach() for name, value in losses.items()}
-        seen["error/colour"] = error.detach()
-        seen |= measure(code, rendering)
+        if bench.recorder is not None:
+            outcome = bench.recorder(moment, batch, state.step)
+        else:
+            last = part == parts - 1
+            with nullcontext() if last else bench.processes.without_sync(bench.forward):
+                outcome = part_of_step(bench, moment, batch, noise, state.step)
+        seen = outcome.figures
+        # Beside a replay the figures would take a good part of the time.
+        if bench.recorder is None or state.step % min(MEASURED_EVERY, recipe.saving.log_every) == 0:
+            seen = seen | measure(outcome.code, outcome.rendering)
         for name, value in seen.items():
             figures[name] = figures.get(name, 0) + value / parts
     figures["gradient/foreground_share"] = foreground_gradient_share(bench.model)
@@ -425,6 +454,20 @@ def model_step(bench: Bench, moment: Moment, state: RunState, done: float) -> di
     return {**figures, "learning_rate": torch.tensor(rate, device=bench.processes.device)}
 
 
+def part_of_step(
+    bench: Bench, moment: Moment, batch: data.Batch, noise: torch.Generator | None, step: int | Tensor
+) -> StepOutcome:
+    """Forward and backward pass of some scenes; the gradients are added up in the model."""
+    code, rendering = bench.forward(batch, moment.locality, noise, step)
+    error = (rendering.rgb - batch.colours).square().mean()
+    losses = losses_of_step(bench, moment, batch, code, rendering, error, noise, step)
+    total = torch.stack(list(losses.values())).sum() + bench.processes.nothing_of(bench.model)
+    (total / bench.recipe.batch.accumulate).backward()
+    figures = {f"loss/{name}": value.detach() for name, value in losses.items()}
+    # Without the graph of the backward pass, which nobody needs any more.
+    return StepOutcome({**figures, "error/colour": error.detach()}, detached(code), detached(rendering))
+
+
 def losses_of_step(
     bench: Bench,
     moment: Moment,
@@ -432,14 +475,15 @@ def losses_of_step(
     code: SceneCode,
     rendering: Rendering,
     error: Float[Tensor, ""],
-    noise: torch.Generator,
-    step: int,
+    noise: torch.Generator | None,
+    step: int | Tensor,
 ) -> dict[str, Tensor]:
     """Weighted parts of the scene model's loss, by name; ``error`` is that of colours in [0, 1]."""
     recipe = bench.recipe
     # Images in [-1, 1], as in the reference, are four times as far apart.
     losses = {"colour": 4 * recipe.losses.colour * error}
     if batch.surfaces is not None:
+        assert noise is not None
         density = densities_along(bench.model, batch, code, moment.locality, noise)
         likely = depth_loss(density, batch.surfaces, recipe.scale.near, recipe.scale.far)
         losses["depth"] = recipe.losses.depth * likely

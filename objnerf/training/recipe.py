@@ -283,6 +283,9 @@ class Recipe(Section):
         "float32", description="of the networks; volume rendering is always float32"
     )
     compile: bool = Field(False, description="torch.compile the encoder and the fields")
+    record: bool = Field(
+        True, description="on a GPU, record a step once and replay it, where the model allows that"
+    )
     seed: NonNegativeInt = Field(0, description="0 is a seed like any other")
 
     @model_validator(mode="after")

@@ -105,8 +105,11 @@ class Background(nn.Module):
         surfaces: Surfaces,
         shade: Float[Tensor, "scenes rays"],
         field_from_world: Float[Tensor, "scenes 3 3"],
-    ) -> Float[Tensor, "scenes rays 3"]:
-        """Colours, in [0, 1], of what rays meet behind the objects.
+    ) -> tuple[Float[Tensor, "scenes rays 3"], Float[Tensor, "scenes rays 4"]]:
+        """What rays meet behind the objects: its colours, in [0, 1], and those that the source shows there.
+
+        What the source shows may be an object that stands before the ground. Its fourth channel is 1 where
+        the source looks there at all.
 
         Args:
             source: the view that is looked up.
@@ -133,7 +136,8 @@ class Background(nn.Module):
         mixed = (filled + trust * (colour - filled)).clamp(0.02, 0.98)
         # Light multiplies; in logarithms of colours a darker ground keeps its hue.
         lit = (mixed.log() + (1 - share) * shade[..., None]).exp().clamp(0.01, 0.98)
-        return (torch.logit(lit) + answer[..., :3]).sigmoid()
+        seen = torch.cat([colour, valid], dim=-1)
+        return (torch.logit(lit) + answer[..., :3]).sigmoid(), seen
 
     def _look_up(
         self, source: Source, points: Float[Tensor, "scenes rays subrays 3"]

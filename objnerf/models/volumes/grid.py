@@ -48,9 +48,8 @@ class Grid:
 
     def normalised(self, points: Float[Tensor, "*points 3"]) -> Float[Tensor, "*points 3"]:
         """Field-frame points as ``grid_sample`` wants them: the grid's outer faces at -1 and 1."""
-        low = points.new_tensor([0.0, 0.0, self.height / 2])
-        size = points.new_tensor([self.half, self.half, self.height / 2])
-        return (points - low) / size
+        x, y, z = points.unbind(-1)
+        return torch.stack([x / self.half, y / self.half, 2 * z / self.height - 1], dim=-1)
 
     def intersect(
         self, origins: Float[Tensor, "*rays 3"], directions: Float[Tensor, "*rays 3"]
@@ -61,11 +60,13 @@ class Grid:
             origins: field frame, world units.
             directions: camera z-depth 1, so that the parameter is planar depth.
         """
-        low = origins.new_tensor([-self.half, -self.half, 0.0])
-        high = origins.new_tensor([self.half, self.half, self.height])
         safe = torch.where(directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions)
-        first, second = (low - origins) / safe, (high - origins) / safe
-        return torch.minimum(first, second).amax(-1), torch.maximum(first, second).amin(-1)
+        (x, y, z), (along_x, along_y, along_z) = origins.unbind(-1), safe.unbind(-1)
+        first = torch.stack([(-self.half - x) / along_x, (-self.half - y) / along_y, -z / along_z])
+        second = torch.stack(
+            [(self.half - x) / along_x, (self.half - y) / along_y, (self.height - z) / along_z]
+        )
+        return torch.minimum(first, second).amax(0), torch.maximum(first, second).amin(0)
 
     def sample(
         self,

@@ -68,8 +68,7 @@ def find_centers(
     heat = heat + 2e-7 * torch.arange(heat[0].numel(), device=heat.device).view(heat.shape[1:])
     peak = heat == F.max_pool2d(heat[:, None], 2 * apart + 1, 1, apart)[:, 0]
     score, index = (heat * peak).flatten(1).topk(count, dim=1)
-    active = score > threshold
-    active[:, 0] = True
+    active = torch.cat([torch.ones_like(score[:, :1], dtype=torch.bool), score[:, 1:] > threshold], dim=1)
     return columns.flatten(0, 1)[index], active
 
 

@@ -17,7 +17,7 @@ grows where views agree.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +63,9 @@ OWN_VIEW_SAMPLES = 24
 GROUND_BAND = 0.1
 """Height above z = 0, in sides of a voxel, up to which ``decode`` takes points for ground."""
 
+VOLUME_STEPS = 300
+"""Steps over which the weight of the voxels' opacity grows."""
+
 WALL_SOFTNESS = 0.05
 """Difference of depths, in obj_scale, over which ground turns into wall."""
 
@@ -105,7 +108,10 @@ class VolumesCode(SceneCode):
     def select_scenes(self: Code, index: Int[Tensor, "chosen"]) -> Code:
         """See ``SceneCode.select_scenes``."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: value[index] for name, value in values.items() if value is not None})
+        chosen: dict[str, Any] = {
+            name: value.index_select(0, index) for name, value in values.items() if isinstance(value, Tensor)
+        }
+        return replace(self, **chosen)
 
     def select_slots(self: Code, index: Int[Tensor, "chosen"]) -> Code:
         """See ``SceneCode.select_slots``. A repeated slot owns the same cells."""
@@ -139,6 +145,8 @@ class VolumesRendering(Rendering):
 
     spread: Float[Tensor, "scenes rays"]
     """Distortion of the foreground's weights; see ``rendering.distortion``."""
+    behind: Float[Tensor, "scenes rays 4"]
+    """What the background's source shows where the ray meets the background; see ``Background.forward``."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +169,8 @@ class ObjectVolumes(SceneModel):
         geometry: of the dataset.
     """
 
+    recordable = True
+
     def __init__(self, config: VolumesConfig, geometry: SceneScale) -> None:
         super().__init__(geometry)
         self.config = config
@@ -176,6 +186,8 @@ class ObjectVolumes(SceneModel):
         self.instances = InstanceHead(config.width, half)
         self.register_buffer("columns", self.grid.columns(), persistent=False)
         self.columns: Tensor
+        self.register_buffer("pinhole", torch.tensor([*geometry.focal_ratio, 0.0, 0.0]), persistent=False)
+        self.pinhole: Tensor
 
     # -- looking at the input view
 
@@ -187,7 +199,7 @@ class ObjectVolumes(SceneModel):
         pinholes: Float[Tensor, "scenes 4"] | None = None,
         world_from_azimuth: Float[Tensor, "scenes 3 3"] | None = None,
         generator: torch.Generator | None = None,
-        step: int | None = None,
+        step: int | Tensor | None = None,
     ) -> VolumesCode:
         """See ``SceneModel.encode``. Height and width are multiples of 8.
 
@@ -200,12 +212,12 @@ class ObjectVolumes(SceneModel):
                 f"input_size: expected width and height to be multiples of 8, got {width} × {height}"
             )
         if self.config.fixed_locality:
-            world_from_azimuth = torch.eye(3).to(images).expand(scenes, 3, 3)
+            world_from_azimuth = torch.eye(3, device=images.device).expand(scenes, 3, 3)
         elif world_from_azimuth is None:
             world_from_azimuth = azimuth_rotation(world_from_camera)
         rotation = world_from_azimuth.transpose(1, 2).contiguous()
         if pinholes is None:
-            pinholes = images.new_tensor([*self.geometry.focal_ratio, 0.0, 0.0]).expand(scenes, 4)
+            pinholes = self.pinhole.expand(scenes, 4)
         ground = ground_map(world_from_camera, pinholes, rotation, (width, height), self.geometry.nss_scale)
         volume, cells, features = self.lifting(images, ground, world_from_camera, pinholes, rotation)
         outline = self.outline(torch.cat([images, ground], dim=1))
@@ -221,7 +233,7 @@ class ObjectVolumes(SceneModel):
         )
         owner = assign(votes.detach(), self.columns, centers, active, config.owner_softness)
         fine = F.interpolate(colours, size=outline.shape[-2:], mode="area")
-        frame = torch.eye(4).to(world_from_camera).repeat(scenes, 1, 1)
+        frame = torch.eye(4, device=images.device).repeat(scenes, 1, 1)
         frame[:, :3, :3] = rotation
         present = torch.cat([torch.ones_like(active[:, :1]), active], dim=1)
         code = VolumesCode(
@@ -271,14 +283,13 @@ class ObjectVolumes(SceneModel):
         return (weights + everything) @ seen[..., :3] / total
 
     def _growing_mask(
-        self, shown: Float[Tensor, "scenes 1 rows columns"], step: int
+        self, shown: Float[Tensor, "scenes 1 rows columns"], step: int | Tensor
     ) -> Float[Tensor, "scenes 1 rows columns"]:
         """Pixels that are left out of the ground: at first those that surely show objects, then all around.
 
         A wide mask from the first step on would leave nothing to compare the ground with.
         """
-        begin, end = self.config.mask_steps
-        wide = min(1.0, max(0.0, (step - begin) / max(1, end - begin)))
+        wide = ramp(step, *self.config.mask_steps)
         mask = F.max_pool2d((shown * (1 + (self.config.mask_gain - 1) * wide)).clamp(max=1), 3, 1, 1)
         return mask + wide * (F.max_pool2d(mask, 3, 1, 1) - mask)
 
@@ -326,7 +337,7 @@ class ObjectVolumes(SceneModel):
         density[:, 0] = below * (unit * GROUND_DENSITY / self.grid.cell)
         # A point is its own ground; no wall is asked for, since there is no ray.
         alone = Surfaces(points[:, :, None], points[:, :, None], torch.zeros_like(points[..., 0]))
-        colour[:, 0] = self._background_colour(code, alone)
+        colour[:, 0], _ = self._background_colour(code, alone)
         return SlotSamples(density, colour)
 
     def _foreground(
@@ -334,7 +345,7 @@ class ObjectVolumes(SceneModel):
     ) -> Iterator[_Foreground]:
         """What the foreground is at world points, slots that were moved alike together."""
         rotation = code.field_from_world[:, :3, :3]
-        for slots, offset in _moved_alike(code.offsets):
+        for slots, offset in _moved_alike(code):
             here = points - offset[:, None]
             local = here @ rotation.transpose(1, 2)
             raw = self.grid.sample(code.volume, local)
@@ -345,12 +356,14 @@ class ObjectVolumes(SceneModel):
             density = activated_density(raw[:, 0] + seen[..., 3], self.grid.cell) * inside
             mix = raw[:, 4].sigmoid()[..., None]
             own = raw[:, 1:4].transpose(1, 2).sigmoid()
-            share = self.grid.sample_columns(code.owner[:, [slot - 1 for slot in slots]], local)
-            yield _Foreground(
-                slots, density, mix * seen[..., :3] + (1 - mix) * own, share * code.present[:, slots, None]
-            )
+            objects = [slot - 1 for slot in slots] if code.moved else slice(None)
+            share = self.grid.sample_columns(code.owner[:, objects], local)
+            share = share * code.present[:, 1:][:, objects, None]
+            yield _Foreground(slots, density, mix * seen[..., :3] + (1 - mix) * own, share)
 
-    def _background_colour(self, code: VolumesCode, surfaces: Surfaces) -> Float[Tensor, "scenes rays 3"]:
+    def _background_colour(
+        self, code: VolumesCode, surfaces: Surfaces
+    ) -> tuple[Float[Tensor, "scenes rays 3"], Float[Tensor, "scenes rays 4"]]:
         local = surfaces.ground.mean(2) @ code.ground_field_from_world.transpose(1, 2)
         shade = self.grid.sample_columns(code.shade, local)[:, 0]
         source = Source(code.ground, code.ground_means, code.ground_world_from_camera, code.ground_pinholes)
@@ -427,7 +440,7 @@ class ObjectVolumes(SceneModel):
         scenes, rays, samples = depths.shape
         rotation = code.field_from_world[:, :3, :3].transpose(1, 2)
         surfaces, ground = self._surfaces(code, origins, directions, pixel)
-        if bool((code.offsets != 0).any()):
+        if code.moved:
             # Moved objects may stand outside of the grid; all of the ray above the ground is looked at.
             reach = code.offsets.abs().amax()
             wide = replace(grid, half=grid.half + float(reach), height=grid.height + float(reach))
@@ -441,17 +454,19 @@ class ObjectVolumes(SceneModel):
         slots = code.slots.shape[1]
         total = points.new_zeros(scenes, rays, samples)
         tint = points.new_zeros(scenes, rays, samples, 3)
-        shares, tints = points.new_zeros(scenes, slots - 1, rays, samples), {}
+        parts, order, tints = [], [], {}
         for part in self._foreground(code, points):
             density = part.density.unflatten(1, (rays, samples))
             share = part.share.unflatten(2, (rays, samples)) * density[:, None]
             colour = part.colour.unflatten(1, (rays, samples))
             together = share.sum(1)
-            shares = shares.index_copy(
-                1, torch.tensor([s - 1 for s in part.slots], device=shares.device), share
-            )
+            parts.append(share)
+            order.extend(part.slots)
             total, tint = total + together, tint + together[..., None] * colour
             tints.update(dict.fromkeys(part.slots, colour))
+        shares = parts[0]
+        if len(parts) > 1:
+            shares = torch.cat(parts, dim=1)[:, [order.index(slot) for slot in range(1, slots)]]
         alpha = alphas(total, placed.lengths)
         light = transmittance(alpha)
         weights = alpha * light[..., :-1]
@@ -460,7 +475,7 @@ class ObjectVolumes(SceneModel):
         slot_opacity = torch.einsum("brs,bkrs->brk", weights / safe, shares)
         behind = passed * code.present[:, None, :1]
         rgb = (weights[..., None] * (tint / safe[..., None])).sum(2)
-        background = self._background_colour(code, surfaces)
+        background, behind_seen = self._background_colour(code, surfaces)
         rgb = rgb + behind * background
         depth = (weights * placed.depths).sum(-1) + behind[..., 0] * ground
         opacity = weights.sum(-1) + behind[..., 0]
@@ -471,6 +486,7 @@ class ObjectVolumes(SceneModel):
             slot_opacity=torch.cat([behind, slot_opacity], dim=-1),
             alone=self._alone(code, shares, tints, placed, background, ground) if alone else None,
             spread=distortion(weights, placed.fractions),
+            behind=behind_seen,
         )
 
     def _alone(
@@ -509,7 +525,7 @@ class ObjectVolumes(SceneModel):
         code: SceneCode,
         rendering: Rendering,
         novel: NovelRays,
-        step: int,
+        step: int | Tensor,
     ) -> dict[str, Tensor]:
         """Weighted losses by name, beside that of the colours.
 
@@ -522,37 +538,42 @@ class ObjectVolumes(SceneModel):
         assert isinstance(code, VolumesCode)
         assert isinstance(rendering, VolumesRendering)
         config, views = self.config, novel.views
-        ramp = min(1.0, step / max(1, config.ramp_steps))
+        share = ramp(step, 0, config.ramp_steps)
         shown = rendering.slot_opacity[..., 1:].sum(-1)
         opacity = self._opacity(code.volume)
         losses_ = {
             "sparsity": config.sparsity_weight * shown.mean(),
             # A foreground that is gone would have nothing to learn from.
             "floor": config.floor_weight * (config.floor - shown.mean()).clamp(min=0),
-            "decided": config.decided_weight * ramp * losses.decided(shown),
-            "spread": config.spread_weight * ramp * rendering.spread.mean(),
-            "volume": config.volume_weight * min(1.0, step / 300) * opacity.mean(),
+            "decided": config.decided_weight * share * losses.decided(shown),
+            "spread": config.spread_weight * share * rendering.spread.mean(),
+            "volume": config.volume_weight * ramp(step, 0, VOLUME_STEPS) * opacity.mean(),
         }
         scenes = len(code.slots) // views
-        # Outlines of all views of a scene, at the pixels that the rays look through.
-        outlines = code.pixels[:, 3:].unflatten(0, (scenes, views))
+        # Colour and outline of the pixels that the rays look through.
         first = torch.arange(scenes, device=shown.device).repeat_interleave(views)
-        at = look_up(
-            outlines.flatten(1, 2)[first],
-            novel.where,
-        )
-        logits = at.gather(2, novel.view[..., None])[..., 0]
+        pixels = code.pixels.unflatten(0, (scenes, views)).flatten(1, 2).index_select(0, first)
+        at = look_up(pixels, novel.where).unflatten(2, (views, -1))
+        at = at.gather(2, novel.view[..., None, None].expand(-1, -1, 1, at.shape[-1]))[:, :, 0]
         losses_["outline"] = config.outline_weight * F.binary_cross_entropy_with_logits(
-            logits, shown.detach().clamp(0, 1)
+            at[..., 3], shown.detach().clamp(0, 1)
         )
+        losses_["ground"] = config.ground_weight * losses.before_ground(shown, at[..., :3], rendering.behind)
         if config.own_view_weight > 0:
-            losses_["own_view"] = config.own_view_weight * self._own_view_error(code, views, step)
-        if config.instance_weight > 0 and step >= config.instance_from:
-            losses_ |= self._instance_losses(code, opacity, views)
+            error, before_ground = self._own_view_losses(code, views, step)
+            losses_["own_view"] = config.own_view_weight * error
+            losses_["own_ground"] = config.ground_weight * before_ground
+        # A step that is recorded has to hold all that any step needs.
+        if config.instance_weight > 0 and (isinstance(step, Tensor) or step >= config.instance_from):
+            found = self._instance_losses(code, opacity, views)
+            losses_ |= {name: value * (step >= config.instance_from) for name, value in found.items()}
         return losses_
 
-    def _own_view_error(self, code: VolumesCode, views: int, step: int) -> Float[Tensor, ""]:
-        """Squared error of the input views themselves, before a background that another view shows.
+    def _own_view_losses(
+        self, code: VolumesCode, views: int, step: int | Tensor
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Squared error of the input views themselves, before a background that another view shows; and what
+        stands before ground that the other view shows alike.
 
         The foreground has the colours of the input view for nothing, so this says where it must be: at each
         pixel whose ground the other view shows in another colour. Counted where that view sees the ground.
@@ -565,7 +586,7 @@ class ObjectVolumes(SceneModel):
         entry = torch.arange(entries, device=code.pixels.device)
         other = entry // views * views + (entry + 1 + step % (views - 1)) % views
         seen = code.with_background(code.select_scenes(other))
-        directions = camera_directions(code.pinholes, width, height).flatten(1, 2)[:, index]
+        directions = camera_directions(code.pinholes, width, height).flatten(1, 2).index_select(1, index)
         origins, directions = world_rays(directions, code.world_from_camera)
         near, far = self.geometry.near, self.geometry.far
         steps = (torch.arange(OWN_VIEW_SAMPLES, device=directions.device) + 0.5) / OWN_VIEW_SAMPLES
@@ -578,8 +599,12 @@ class ObjectVolumes(SceneModel):
             where, depth = project(ground, seen.ground_world_from_camera, seen.ground_pinholes)
             visible = look_up(seen.ground[:, 6:], where)[..., 0] * in_view(where, depth)
             visible = visible * (1 - surfaces.is_wall)
-        truth = code.pixels[:, :3].flatten(2)[:, :, index].transpose(1, 2)
-        return (visible * (rendering.rgb - truth).square().mean(-1)).mean()
+        truth = code.pixels[:, :3].detach().flatten(2).index_select(2, index).transpose(1, 2)
+        shown = rendering.slot_opacity[..., 1:].sum(-1)
+        return (
+            (visible * (rendering.rgb - truth).square().mean(-1)).mean(),
+            losses.before_ground(shown, truth, rendering.behind),
+        )
 
     def teacher(self, code: VolumesCode, views: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Objects of scenes seen in all their views: fused opacity, labels, centres, and which exist; all in
@@ -640,12 +665,17 @@ class ObjectVolumes(SceneModel):
         return result
 
 
-def _moved_alike(
-    offsets: Float[Tensor, "scenes slots 3"],
-) -> Iterator[tuple[list[int], Float[Tensor, "scenes 3"]]]:
+def ramp(step: int | Tensor, begin: int, end: int) -> float | Tensor:
+    """How far a step lies between two others: 0 before the first, 1 after the second."""
+    share = (step - begin) / max(1, end - begin)
+    return share.clamp(0, 1) if isinstance(share, Tensor) else min(1.0, max(0.0, share))
+
+
+def _moved_alike(code: SceneCode) -> Iterator[tuple[list[int], Float[Tensor, "scenes 3"]]]:
     """Foreground slots that have the same offset in every scene, in groups."""
+    offsets = code.offsets
     slots = offsets.shape[1]
-    if not bool((offsets != 0).any()):
+    if not code.moved:
         yield list(range(1, slots)), offsets[:, 1]
         return
     groups: dict[tuple[float, ...], list[int]] = {}
@@ -661,8 +691,8 @@ def _spread(
     """Directions spread evenly over each ray's pixel; the ray alone where ``pixel`` is 0."""
     if pixel == 0:
         return directions[:, :, None]
-    up = directions.new_tensor([0.0, 0.0, 1.0]).expand_as(directions)
-    right = F.normalize(torch.cross(directions, up, dim=-1), dim=-1, eps=1e-6)
+    x, y, _ = directions.unbind(-1)
+    right = F.normalize(torch.stack([y, -x, torch.zeros_like(x)], dim=-1), dim=-1, eps=1e-6)
     down = F.normalize(torch.cross(directions, right, dim=-1), dim=-1, eps=1e-6)
     return torch.stack(
         [directions + pixel * (x * right + y * down) for x, y in subpixel_offsets(count)], dim=2
@@ -674,7 +704,7 @@ def _joined(parts: list[VolumesRendering]) -> VolumesRendering:
         return parts[0]
     values = {
         name: torch.cat([getattr(part, name) for part in parts], dim=1)
-        for name in ("rgb", "depth", "opacity", "slot_opacity", "spread")
+        for name in ("rgb", "depth", "opacity", "slot_opacity", "spread", "behind")
     }
     alone = [part.alone for part in parts if part.alone is not None]
     return VolumesRendering(

@@ -53,8 +53,10 @@ def alphas(
 
 def transmittance(alpha: Float[Tensor, "*rays samples"]) -> Float[Tensor, "*rays samples_and_one"]:
     """Light that reaches each sample, and what passes all of them."""
-    passed = torch.cat([torch.ones_like(alpha[..., :1]), 1 - alpha + 1e-7], dim=-1)
-    return passed.cumprod(dim=-1)
+    # The gradient of a cumulative product asks the device for zeros, and waits for the answer; that of a sum
+    # of logarithms does not.
+    passed = (1 - alpha + 1e-7).log().cumsum(dim=-1).exp()
+    return torch.cat([torch.ones_like(alpha[..., :1]), passed], dim=-1)
 
 
 def activated_density(raw: Tensor, cell: float) -> Tensor:
