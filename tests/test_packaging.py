@@ -1,6 +1,7 @@
 """The wheel, installed into an empty environment: what the base does without torch and Blender."""
 
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -24,7 +25,12 @@ def _run(*command, cwd):
 def installed(tmp_path_factory):
     """Folder of the programs of an environment that holds the wheel and what it requires, nothing else."""
     folder = tmp_path_factory.mktemp("installed")
-    built = _run(sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", folder / "wheel", ROOT, cwd=folder)
+    # From a copy: building leaves folders behind, of which a later wheel would be made.
+    unwanted = shutil.ignore_patterns(".*", "build", "runs", "*.egg-info", "__pycache__")
+    source = shutil.copytree(ROOT, folder / "source", symlinks=True, ignore=unwanted)
+    built = _run(
+        sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", folder / "wheel", source, cwd=folder
+    )
     assert built.returncode == 0, built.stderr
     venv.create(folder / "venv", with_pip=True)
     programs = folder / "venv" / ("Scripts" if os.name == "nt" else "bin")

@@ -1,7 +1,7 @@
 """Scenes as tensors, for a training loop of your own. The only module of this package that imports torch."""
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NotRequired, TypedDict, get_args
@@ -118,6 +118,9 @@ class SceneDataset(TorchDataset[SceneTensors]):
 
     def __len__(self) -> int:
         return len(self._scenes)
+
+    def __iter__(self) -> Iterator[SceneTensors]:
+        return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> SceneTensors:
         """A scene by its index, from 0.
