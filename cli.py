@@ -261,7 +261,7 @@ def evaluate(
     "--preset",
     default="room-diverse",
     show_default=True,
-    help="room-diverse, room-chair, clevr-567, or a YAML file: a changed copy of one of them.",
+    help="room-diverse, room-chair, clevr-567, clevr-567-metal, or a YAML file: a changed copy of one.",
 )
 @click.option(
     "--out",

@@ -46,7 +46,9 @@ class _Texture:
 def paint_finish(
     texture: FinishTexture, colour: tuple[float, float, float], seed: int, size: int = 256
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """Tileable sRGB image, `size` pixels a side, whose mean is `colour` (sRGB) where that is not near white.
+    """Tileable sRGB image, `size` pixels a side, whose mean is `colour` (sRGB).
+
+    Near white and near black there is less room for contrast, and a texture has less of it.
 
     Args:
         texture: its kind.
@@ -56,8 +58,10 @@ def paint_finish(
     """
     rng = np.random.default_rng(seed)
     tone = _TEXTURES[texture].tone(*tile_grid(size), rng)
+    tone = tone - tone.mean()
     base: Colour = np.array(colour, dtype=np.float64)
-    return as_image(toned(base, tone - tone.mean()))
+    headroom = 1 / max(float(base.max()), 1e-6) - 1
+    return as_image(toned(base, tone * min(1.0, headroom / float(tone.max()), 1 / float(-tone.min()))))
 
 
 def tile_size(texture: FinishTexture) -> float:

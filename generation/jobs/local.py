@@ -35,7 +35,7 @@ LEAST_LIMIT_S = 600.0
 #: A scene hangs when it takes so many times as long as the slowest one that was made.
 _LIMIT_FACTOR = 30.0
 
-#: Seconds a sample of one pixel, of a slow core: Cycles takes a fifth of it (docs/generator.md).
+#: Seconds that a sample of one pixel may take at first: some 30 times those of benchmarks/README.md.
 _SLOW_SAMPLE_S = 2e-5
 
 _LOG_TAIL_BYTES = 4000

@@ -23,6 +23,15 @@ def test_a_texture_keeps_its_colour_and_varies_about_it(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("colour", [(0.95, 0.9, 0.85), (0.02, 0.02, 0.02), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)])
+def test_near_white_and_near_black_the_mean_is_kept_and_contrast_given_up(
+    kind: str, colour: tuple[float, float, float]
+) -> None:
+    picture = paint_finish(kind, colour, 3, 128) / 255
+    np.testing.assert_allclose(picture.mean(axis=(0, 1)), colour, atol=0.003)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_texture_tiles_and_follows_its_seed(kind: str) -> None:
     first, again, other = (paint_finish(kind, (0.5, 0.5, 0.5), seed, 128) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
