@@ -248,7 +248,7 @@ def evaluate(
     if json_path is not None:
         write_json(json_path, result.as_dict())
     if html_path is not None:
-        settings = opened.gallery_settings(seed=seed)
+        settings = opened.gallery_settings(found.root, seed=seed)
         shown = result.scene_ids[:GALLERY_SCENES]
         write_page(
             html_path, result, [scene_gallery(opened.model, found.scenes[id], settings) for id in shown]
@@ -400,6 +400,7 @@ def generate(
     from generation.jobs import AssetFolders, generate_dataset, read_plan, render_plan
     from generation.plan.request import build_request
     from objnerf.console import progress_bar
+    from objnerf.dataset.index import scan_dataset
 
     if unit is not None and not real_scale:
         raise click.UsageError("--unit says how large mesh files are, which only --real-scale asks for")
@@ -444,21 +445,27 @@ def generate(
             "stopped, and what is there can be used. --scenes N makes fewer",
             err=True,
         )
-    with progress_bar("planning" if plan_only else "rendering", "scenes") as shown:
-        progress = shown if plan_only else _forecast(shown)
-        report = generate_dataset(
-            request,
-            out,
-            folders,
-            workers=workers,
-            shard=shard,
-            plan_only=plan_only,
-            overwrite=overwrite,
-            device=device,
-            engine=engine,
-            address=address,
-            progress=progress,
-        )
+    try:
+        with progress_bar("planning" if plan_only else "rendering", "scenes") as shown:
+            progress = shown if plan_only else _forecast(shown)
+            report = generate_dataset(
+                request,
+                out,
+                folders,
+                workers=workers,
+                shard=shard,
+                plan_only=plan_only,
+                overwrite=overwrite,
+                device=device,
+                engine=engine,
+                address=address,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        if not plan_only and out.is_dir() and (made := len(scan_dataset(out).scenes)):
+            click.echo(f"{out}: {made} of {request.scenes} scenes are there")
+            click.echo(f"next: objnerf validate {out}")
+        raise
     click.echo(f"{out}: {report.statistics()}")
     report.raise_failures()
     if not plan_only:
@@ -708,6 +715,11 @@ def train(
         click.echo(
             f"{out}: {outcome.step} steps, {format_seconds(outcome.seconds)}{quality} ({outcome.reason})"
         )
+        if outcome.nothing_held_out is not None:
+            click.echo(
+                f"note: nothing is held out, so that no PSNR on novel views is measured: "
+                f"{outcome.nothing_held_out}"
+            )
         click.echo(
             f"next: objnerf evaluate {out} {dataset} · objnerf render {out} {dataset} --slots · "
             f"objnerf export {out} {dataset} · objnerf view {out}"
@@ -1085,11 +1097,11 @@ def demo(out: Path, minutes: float, scenes: int, preset: str, picture: Path | No
 
     _announce(5, "the page is written", clock.left)
     with clock.step("report"):
-        settings = opened.gallery_settings()
+        settings = opened.gallery_settings(found.root)
         shown = [found.scenes[id] for id in result.scene_ids[:4]]
         galleries = [scene_gallery(opened.model, scene, settings) for scene in shown]
         edited = edit_pictures(opened.model, shown[0], shown[1], settings)
-        turning = turntable(opened.model, shown[0], opened.settings())
+        turning = turntable(opened.model, shown[0], opened.settings(found.root))
         if picture is not None:
             write_image(picture, np.asarray(gallery_sheet(galleries)))
         card = found.card()

@@ -127,13 +127,22 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         temporary.write_bytes(text.encode())
 
 
-def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "height width 3"]:
+def read_image(
+    path: str | os.PathLike[str], at_least: tuple[int, int] | None = None
+) -> UInt8[np.ndarray, "height width 3"]:
     """Read an image as 8-bit RGB; transparency is flattened on white.
 
+    Args:
+        path: the file.
+        at_least: width and height that are enough for the caller, pixels. A JPEG may then come smaller, by
+            2, 4 or 8, which is decoded several times faster; only by what divides both sides, so that the
+            picture's edges stay where they are. Other formats always come as they are stored.
     Raises:
         InputError: the file is missing, truncated or no image.
     """
     with opened_picture(path) as image:
+        if at_least is not None and image.format == "JPEG":
+            _decode_smaller(image, at_least)
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
             rgba = image.convert("RGBA")
             white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
@@ -144,6 +153,17 @@ def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "height width 
             grey = np.clip(np.rint(values / 257.0), 0, 255).astype(np.uint8)
             return np.repeat(grey[..., None], 3, axis=-1)
         return np.asarray(image.convert("RGB"))
+
+
+def _decode_smaller(image: Image.Image, at_least: tuple[int, int]) -> None:
+    """Have a JPEG decoded at the smallest scale that divides its sides and leaves enough of them."""
+    width, height = image.size
+    for scale in (8, 4, 2):
+        smaller = width // scale, height // scale
+        divides = width % scale == height % scale == 0
+        if divides and smaller[0] >= at_least[0] and smaller[1] >= at_least[1]:
+            image.draft(None, smaller)
+            return
 
 
 def write_image(path: str | os.PathLike[str], image: UInt8[np.ndarray, "height width 3"]) -> None:

@@ -71,9 +71,9 @@ class View:
     def intrinsics_path(self) -> Path | None:
         return self.companion(names.INTRINSICS_SUFFIX)
 
-    def image(self) -> UInt8[np.ndarray, "height width 3"]:
-        """The picture as 8-bit RGB."""
-        return files.read_image(self.image_path)
+    def image(self, at_least: tuple[int, int] | None = None) -> UInt8[np.ndarray, "height width 3"]:
+        """The picture as 8-bit RGB; one that is stored as JPEG perhaps smaller, see ``files.read_image``."""
+        return files.read_image(self.image_path, at_least)
 
     def pose(self) -> Float[np.ndarray, "4 4"]:
         """``world_from_camera``: the 4×4 camera-to-world matrix, OpenCV axes, world units."""

@@ -19,6 +19,8 @@ import torch
 
 from objnerf import __version__
 from objnerf.console import Progress, no_progress
+from objnerf.dataset.cameras import Pinhole
+from objnerf.dataset.card import CARD_NAME, read_card
 from objnerf.dataset.index import Dataset, Scene
 from objnerf.errors import InputError
 from objnerf.evaluation import metrics
@@ -244,9 +246,18 @@ class OpenedRun:
         name = self.path.resolve().name
         return {"run": name, "recipe": self.recipe.name, "step": self.step, "reference": self.facts is None}
 
-    def settings(self, *, seed: int = 0) -> RenderSettings:
-        """How its views are rendered when they are scored."""
-        return replace(render_settings(self.recipe, seed=seed), stored_azimuth=self.facts is None)
+    def settings(self, root: Path | None = None, *, seed: int = 0) -> RenderSettings:
+        """How views are rendered when they are scored.
+
+        Args:
+            root: the dataset that they are of, whose lens is taken where it states one; None for the run's.
+            seed: of the slots' random start.
+        Raises:
+            InputError: the dataset's ``dataset.yaml`` cannot be used.
+        """
+        settings = render_settings(self.recipe, seed=seed)
+        lens = None if root is None else _lens_of(root, self)
+        return replace(settings, stored_azimuth=self.facts is None, pinhole=lens)
 
     def encode(self, scene: Scene, *, seed: int = 0) -> SceneCode:
         """What the model makes of a scene's first view; of the scene's files, only that view's are read.
@@ -254,14 +265,40 @@ class OpenedRun:
         Raises:
             InputError: one of them is missing or cannot be used.
         """
-        return encode_scene(self.model, scene, self.settings(seed=seed))
+        return encode_scene(self.model, scene, self.settings(scene.views[0].root, seed=seed))
 
-    def gallery_settings(self, *, seed: int = 0, width: int = 64) -> RenderSettings:
+    def gallery_settings(
+        self, root: Path | None = None, *, seed: int = 0, width: int = 64
+    ) -> RenderSettings:
         """How pictures for people are rendered: like scored ones, but at least ``width`` pixels wide."""
-        settings = self.settings(seed=seed)
+        settings = self.settings(root, seed=seed)
         factor = max(1, -(-width // settings.size[0]))
         size = (settings.size[0] * factor, settings.size[1] * factor)
         return replace(settings, size=size, samples=min(settings.samples, GALLERY_SAMPLES))
+
+
+def _lens_of(root: Path, run: OpenedRun) -> Pinhole | None:
+    """The lens that a dataset's ``dataset.yaml`` states, where it is not the run's.
+
+    None as well where it states what the training set stated: the run was told another lens instead, by an
+    option or its recipe.
+    """
+    card = read_card(root)
+    if card is None or card.focal_ratio is None:
+        return None
+    stated, trained = Pinhole(card.focal_ratio), Pinhole(run.recipe.scale.focal_ratio)
+    if stated.same_as(trained):
+        return None
+    told = None if run.facts is None else run.facts.focal_ratio
+    replaced = told is not None and stated.same_as(Pinhole(told))
+    _log.warning(
+        "%s states the focal ratio %.4g, %.4g, and the run was trained with %.4g, %.4g: %s",
+        *(root / CARD_NAME, *stated.focal_ratio, *trained.focal_ratio),
+        "that of the run is used, since the training set stated the same"
+        if replaced
+        else "that of the dataset is used",
+    )
+    return None if replaced else stated
 
 
 def open_run(
@@ -326,7 +363,7 @@ def evaluate_run(
         run.model,
         unseen_views(run.facts, dataset),
         scenes[:limit],
-        run.settings(seed=seed),
+        run.settings(dataset.root, seed=seed),
         manipulations=manipulations,
         described={**run.described(), "chosen": chosen},
         keep=run.path / SCORES_FILE if keep else None,

@@ -137,7 +137,7 @@ def set_stage(
         unseen, _ = scenes_to_evaluate(opened.facts, dataset)
         scene = unseen[0]
     found = choose_scene(dataset, scene)
-    settings = opened.gallery_settings()
+    settings = opened.gallery_settings(dataset.root)
     settings = settings if size is None else replace(settings, size=size)
     start = finite_pose(found.views[0])
     return Stage(

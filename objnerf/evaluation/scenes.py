@@ -42,7 +42,9 @@ class RenderSettings:
     seed: int = 0
     """Of the slots' random start; every scene derives its own from it."""
     own_intrinsics: bool = True
-    """See views that have intrinsics of their own through these; otherwise through the model's one lens."""
+    """See views that have intrinsics of their own through these; otherwise through ``pinhole``."""
+    pinhole: Pinhole | None = None
+    """Lens of all other views; None for the model's."""
     stored_azimuth: bool = False
     """Take the input view's azimuth frame from ``_azi_rot.txt`` instead of the pose: for the reference's
     weights, which were trained on files whose zero direction may be another than ours."""
@@ -62,7 +64,7 @@ class SceneImages:
     input_image: Float32[np.ndarray, "input_height input_width 3"]
     """The first view at the encoder's size, in [0, 1]."""
     pinholes: tuple[Pinhole | None, ...]
-    """Of views that have a lens of their own; None where the model's serves."""
+    """Each view's lens; None where the model's serves."""
     world_from_azimuth: Float[np.ndarray, "3 3"] | None = None
     """The first view's azimuth frame, where the stored one is asked for."""
 
@@ -147,12 +149,13 @@ def encode_scene(
 
 
 def own_pinhole(view: View, settings: RenderSettings) -> Pinhole | None:
-    """The view's own lens; None where it has none, or where the settings say to see it through the model's.
+    """The view's own lens, else that of the settings; None where the model's serves.
 
     Raises:
         InputError: its file is there and cannot be used.
     """
-    return view.pinhole() if settings.own_intrinsics else None
+    own = view.pinhole() if settings.own_intrinsics else None
+    return settings.pinhole if own is None else own
 
 
 def finite_pose(view: View) -> Float[np.ndarray, "4 4"]:

@@ -251,11 +251,14 @@ def _decode(
     make = make or (lambda size: np.empty((len(views), size[0] * size[1], 3), np.uint8))
     stores = {size: make(size) for size in sizes}
     poses = np.empty((len(views), 4, 4), np.float32)
+    # Two pixels or more for each of the largest size: the rest of the way is the mean over areas.
+    width = 2 * max((width for width, _ in sizes), default=0)
+    height = 2 * max((height for _, height in sizes), default=0)
 
     def read(index: int) -> None:
         view = views[index]
         poses[index] = view.pose()
-        image = view.image()
+        image = view.image(at_least=(width, height))
         for size, store in stores.items():
             store[index] = resize_by_area(image, size).reshape(-1, 3)
 

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from objnerf.console import Progress, no_bar
-from objnerf.dataset.index import open_dataset
+from objnerf.dataset.index import Dataset, open_dataset
 from objnerf.errors import WorkError
 from objnerf.models import UORF, SceneCode, SceneModel, build_model
 from objnerf.rendering.volume import Rendering
@@ -69,6 +69,8 @@ class Outcome:
     """Of novel views of held-out scenes, dB; None where nothing is held out."""
     reason: str
     """Why it ended: ``finished``, or which limit was reached."""
+    nothing_held_out: str | None = None
+    """Why no PSNR on novel views can be measured; None where views or scenes are held out."""
 
 
 def train(
@@ -120,6 +122,9 @@ def train(
         unseen = dataset.with_views(lambda views: (views[0], *views[len(views) - held_views :]))
         if held_views:
             _log.info("there is one scene, so its last %d views are held out instead of scenes", held_views)
+        nothing_held_out = None if held_views or held_out_ids else _why_nothing_is_held_out(dataset, recipe)
+        if nothing_held_out is not None:
+            _log.warning("nothing is held out: %s", nothing_held_out)
 
         lens = recipe.scale.focal_ratio if recipe.scale.own_intrinsics else None
         sizes = [recipe.input_size, *(stage.size for stage in recipe.stages)]
@@ -248,7 +253,17 @@ def train(
 
         _log.info("%s: %d steps done in %.0f s", reason, state.step, state.seconds)
         processes.wait()
-        return Outcome(state.step, state.seconds, state.psnr, reason)
+        return Outcome(state.step, state.seconds, state.psnr, reason, nothing_held_out)
+
+
+def _why_nothing_is_held_out(dataset: Dataset, recipe: Recipe) -> str:
+    """In words, for a run that has no novel views to be measured on."""
+    if recipe.held_out.scenes is not None or recipe.held_out.share == 0:
+        return "the recipe says so (held_out)"
+    return (
+        f"the only scene has {dataset.n_views} views, and a step looks at {recipe.batch.views} of them "
+        "(batch.views)"
+    )
 
 
 class TrainingForward(nn.Module):

@@ -338,6 +338,9 @@ class DatasetFacts(Section):
     held_out_views: int = Field(
         0, ge=0, description="last views of each scene that were held out, where there is a single scene"
     )
+    focal_ratio: tuple[PositiveFloat, PositiveFloat] | None = Field(
+        None, description="what its dataset.yaml said, whatever the run was told; null where it said nothing"
+    )
 
 
 class RunConfig(Section):

@@ -153,6 +153,7 @@ def open_run(
             another process is writing to it.
     """
     size = next(dataset.views()).image().shape
+    card = dataset.card()
     facts = DatasetFacts(
         path=str(dataset.root.resolve()),
         scenes=len(dataset.scenes),
@@ -161,6 +162,7 @@ def open_run(
         train_scenes=tuple(train_scenes),
         held_out_scenes=tuple(held_out_scenes),
         held_out_views=held_out_views,
+        focal_ratio=None if card is None else card.focal_ratio,
     )
     config = RunConfig(objnerf_version=__version__, recipe=recipe, dataset=facts)
     with ExitStack() as stack:
@@ -212,6 +214,13 @@ def _check_folder(out: Path, config: RunConfig, resume: bool) -> RunConfig | Non
         raise InputError(
             f"--out {out}: the run there was trained on {len(before.dataset.train_scenes)} scenes of "
             f"{before.dataset.path}, the dataset given now has others; give the same one"
+        )
+    if before.dataset.held_out_views != config.dataset.held_out_views:
+        raise InputError(
+            f"--out {out}: the run there held the last {before.dataset.held_out_views} of "
+            f"{before.dataset.views} views out of training, and now it would be the last "
+            f"{config.dataset.held_out_views} of {config.dataset.views}, so that views that it has learned "
+            "from could count as novel; give the dataset as it was, or begin a new run"
         )
     return before
 

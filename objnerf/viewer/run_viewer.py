@@ -236,7 +236,9 @@ class RunViewer:
         self.scene = scene
         self.edits = Edits()
         self.clouds: dict[int, SlotCloud] = {}
-        self._settings = replace(run.gallery_settings(width=64), samples=run.recipe.evaluation.samples)
+        self._settings = replace(
+            run.gallery_settings(dataset.root, width=64), samples=run.recipe.evaluation.samples
+        )
         self._code: SceneCode | None = None
         self._lock = threading.RLock()
         self._doors = Doors()

@@ -105,7 +105,25 @@ def test_one_scene_with_no_view_to_spare_is_trained_on_all_of_them(data: Path, t
         shutil.copy(path, root)
     result = call("train", root, "--max-steps", 1, "--out", tmp_path / "run", *SMALL)
     assert result.exit_code == 0, result.output
+    said = "nothing is held out, so that no PSNR on novel views is measured: the only scene has 4 views"
+    assert said in " ".join(result.output.split())
     assert read_run_config(tmp_path / "run").dataset.held_out_views == 0
     result = call("evaluate", tmp_path / "run", root, "--json", tmp_path / "scores.json")
     assert result.exit_code == 0, result.output
     assert "learned from" in json.loads((tmp_path / "scores.json").read_text())["settings"]["chosen"]
+
+
+def test_a_run_does_not_go_on_with_other_views_held_out(data: Path, tmp_path: Path):
+    """Of four views all were trained on; with a fifth, one of them would be held out."""
+    root = tmp_path / "one"
+    root.mkdir()
+    for path in (data / "blocks").glob("*_sc0000_*"):
+        shutil.copy(path, root)
+    more = ["--out", tmp_path / "run", *SMALL]
+    assert call("train", root, "--max-steps", 1, *more).exit_code == 0
+    for path in (data / "blocks").glob("*_sc0001_img0*"):
+        shutil.copy(path, root / path.name.replace("0000", "0009", 1).replace("_sc0001_img", "_sc0000_img9"))
+    result = call("train", root, "--max-steps", 2, "--resume", *more)
+    assert result.exit_code == 2
+    said = " ".join(result.output.split())
+    assert "held the last 0 of 4 views out of training, and now it would be the last 1 of 5" in said

@@ -1,5 +1,6 @@
 """The verb `generate`: what it refuses, and with which words and exit status."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import generation.jobs
 from cli import main
 
 
@@ -64,3 +66,24 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
     status, output = run("--scenes", "1", "--shapes", "2", "--out", str(tmp_path / "d"))
     assert status == 2
     assert "expected a folder, found a file" in " ".join(output.split())
+
+
+def test_a_stopped_call_names_the_next_where_there_is_something_to_use(data, tmp_path, monkeypatch):
+    """Ctrl-C after three of ten scenes, and before the first one."""
+
+    def stopped(request, out, *rest, **options):
+        if filled:
+            shutil.copytree(data / "blocks", out)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(generation.jobs, "generate_dataset", stopped)
+    filled = True
+    status, output = run("--scenes", "10", "--out", str(tmp_path / "some"))
+    assert status == 130
+    assert "3 of 10 scenes are there" in output
+    assert f"next: objnerf validate {tmp_path / 'some'}" in output
+    assert "run the same command again to go on" in output
+    filled = False
+    status, output = run("--scenes", "10", "--out", str(tmp_path / "none"))
+    assert status == 130
+    assert "next:" not in output

@@ -6,11 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from objnerf.dataset import open_dataset
+from objnerf.dataset import DatasetCard, open_dataset, write_card
 from objnerf.dataset.cameras import Pinhole, distance_elevation
 from objnerf.dataset.files import write_pinhole
 from objnerf.errors import InputError
+from objnerf.evaluation.evaluate import OpenedRun
 from objnerf.evaluation.scenes import on_paper, orbit_poses, read_scene, render_view, slot_alone
+from objnerf.training.recipe import DatasetFacts, load_recipe
 
 
 def test_a_ball_is_where_the_camera_projects_it(world, settings) -> None:
@@ -52,6 +54,43 @@ def test_a_views_own_lens_is_read_and_can_be_left_out(data, settings, tmp_path) 
     own = read_scene(scene, settings).pinholes
     assert own == (None, Pinhole((1.2, 1.6)), *[None] * (len(scene.views) - 2))
     assert set(read_scene(scene, replace(settings, own_intrinsics=False)).pinholes) == {None}
+
+
+def test_a_dataset_is_seen_through_the_lens_that_it_states(data, model, tmp_path, caplog) -> None:
+    """Another lens than the run's is used, unless the run was told its own in place of the same statement."""
+    root = tmp_path / "other"
+    shutil.copytree(data / "blocks", root)
+    scene = open_dataset(root).scenes[0]
+    write_pinhole(root / f"{scene.views[1].stem}_intrinsics.txt", Pinhole((1.2, 1.6)))
+    recipe = load_recipe("tiny", dataset_scale={"focal_ratio": (1.1, 1.5)})
+    run = OpenedRun(tmp_path, model, recipe, None, None)
+
+    def settings_for(focal_ratio, run):
+        write_card(root, DatasetCard(focal_ratio=focal_ratio))
+        return run.settings(root)
+
+    assert settings_for((1.1, 1.5), run).pinhole is None
+    assert settings_for(None, run).pinhole is None
+    assert not caplog.records
+    settings = settings_for((1.3, 1.7), run)
+    pinholes = read_scene(open_dataset(root).scenes[0], settings).pinholes
+    assert pinholes == (
+        Pinhole((1.3, 1.7)),
+        Pinhole((1.2, 1.6)),
+        *[Pinhole((1.3, 1.7))] * (len(pinholes) - 2),
+    )
+    assert "states the focal ratio 1.3, 1.7, and the run was trained with 1.1, 1.5" in caplog.text
+    facts = DatasetFacts(
+        path="x",
+        scenes=1,
+        views=4,
+        image_size=(64, 48),
+        train_scenes=(0,),
+        held_out_scenes=(),
+        focal_ratio=(1.3, 1.7),
+    )
+    assert settings_for((1.3, 1.7), replace(run, facts=facts)).pinhole is None
+    assert "that of the run is used, since the training set stated the same" in caplog.text
 
 
 def test_chunks_change_nothing(world, model, settings) -> None:

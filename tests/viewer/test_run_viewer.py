@@ -23,8 +23,9 @@ COLOURS = {0: (128, 128, 128), 1: (255, 0, 0), 2: (0, 255, 0)}
 @pytest.fixture
 def stage(run, make_ring):
     """Model, code of the first scene, its poses and how to draw."""
-    scene = open_dataset(make_ring()).scenes[0]
-    settings = replace(run.gallery_settings(width=64), samples=96)
+    dataset = open_dataset(make_ring())
+    scene = dataset.scenes[0]
+    settings = replace(run.gallery_settings(dataset.root, width=64), samples=96)
     return run.model, encode_scene(run.model, scene, settings), scene.poses(), settings
 
 

@@ -53,13 +53,17 @@ _WORLD = "right-handed, z up, the ground at z = 0, as Kubric has it"
 
 def recognise(folder: Path) -> bool:
     """Whether a scene of Kubric lies in the folder."""
-    if not (folder / _FILE).is_file() or not any(_frames(folder, name) for name in _PICTURES):
+    if not _holds_scene(folder):
         return False
     try:
         camera = read_json(folder / _FILE).get("camera")
     except InputError:
         return False
     return isinstance(camera, dict) and {"positions", "quaternions"} <= camera.keys()
+
+
+def _holds_scene(folder: Path) -> bool:
+    return (folder / _FILE).is_file() and bool(_pictures(folder))
 
 
 def read(folder: Path) -> PosedScenes:
@@ -73,8 +77,9 @@ def read(folder: Path) -> PosedScenes:
     return replace(captured, world="stated", world_words=_WORLD)
 
 
-def _holds_scene(folder: Path) -> bool:
-    return (folder / _FILE).is_file()
+def _pictures(folder: Path) -> dict[int, Path]:
+    """The pictures, by the number of the frame."""
+    return next((found for name in _PICTURES if (found := _frames(folder, name))), {})
 
 
 def _frames(folder: Path, layer: str) -> dict[int, Path]:
@@ -90,9 +95,7 @@ def _frames(folder: Path, layer: str) -> dict[int, Path]:
 def _read_scene(folder: Path, notes: list[str]) -> PosedScene:
     path = folder / _FILE
     metadata = read_json(path)
-    pictures = next((found for name in _PICTURES if (found := _frames(folder, name))), {})
-    if not pictures:
-        raise InputError(f"{folder}: expected pictures named rgba_00000.png, found none")
+    pictures = _pictures(folder)
     poses = _poses(metadata, path)
     if max(pictures) >= len(poses):
         raise InputError(

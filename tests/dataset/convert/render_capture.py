@@ -13,14 +13,16 @@ import numpy as np
 
 from generation.assets.catalogue import Roots
 from generation.jobs import AssetFolders
+from generation.plan.placement import PlacementError
 from generation.plan.plan import ScenePlan, Stock, plan_scene
 from generation.plan.request import build_request
 from generation.render.shoot import Studio
 from objnerf.dataset.cameras import look_at
 from objnerf.dataset.files import write_image
+from objnerf.errors import WorkError
 
-#: A plan of seed 5 whose objects all show in every one of its 50 views, which the renderer asks for.
-PLAN = 22
+#: Plans that are tried until one shows all its objects in every view, which the renderer asks for.
+_PLANS = 200
 
 
 def handheld(views: int, rng: np.random.Generator) -> np.ndarray:
@@ -50,11 +52,18 @@ def main(out: Path, views: int, width: int, height: int, focal: float, seed: int
     ]
     with tempfile.TemporaryDirectory() as folder:
         studio = Studio(Roots(), Path(folder))
-        content = plan_scene(request, stock, 0, PLAN).model_dump()
-        content["views"] = seen
-        content["render"] |= {"fx": focal, "fy": focal}
-        content["acceptance"] = {"min_pixels": 0.0, "min_visible": 0.0}
-        shot = studio.remake(ScenePlan.model_validate(content))
+        for number in range(_PLANS):
+            try:
+                content = plan_scene(request, stock, 0, number).model_dump()
+                content["views"] = seen
+                content["render"] |= {"fx": focal, "fy": focal}
+                content["acceptance"] = {"min_pixels": 0.0, "min_visible": 0.0}
+                shot = studio.remake(ScenePlan.model_validate(content))
+                break
+            except (PlacementError, WorkError):
+                continue
+        else:
+            raise SystemExit(f"none of {_PLANS} plans shows all its objects in every view")
     for number, view in enumerate(shot.views):
         write_image(out / f"{number:03d}.png", view.image)
     np.save(out / "poses.npy", poses)
