@@ -267,9 +267,7 @@ class OpenedRun:
         """
         return encode_scene(self.model, scene, self.settings(scene.views[0].root, seed=seed))
 
-    def gallery_settings(
-        self, root: Path | None = None, *, seed: int = 0, width: int = 64
-    ) -> RenderSettings:
+    def gallery_settings(self, root: Path | None = None, *, seed: int = 0, width: int = 64) -> RenderSettings:
         """How pictures for people are rendered: like scored ones, but at least ``width`` pixels wide."""
         settings = self.settings(root, seed=seed)
         factor = max(1, -(-width // settings.size[0]))

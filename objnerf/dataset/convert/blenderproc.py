@@ -45,6 +45,7 @@ from objnerf.dataset.convert.posed import (
     rigid,
 )
 from objnerf.dataset.convert.transforms_lens import number
+from objnerf.dataset.untrusted import MAX_PIXELS, Unreadable, open_regular
 from objnerf.errors import InputError
 
 _WORLD = "right-handed, z up, as BlenderProc has it; the origin as in the source"
@@ -87,8 +88,10 @@ def _h5py() -> Any:
 def _opened(path: Path) -> Iterator[Any]:
     """An HDF5 file; every failure to read it names it."""
     try:
-        with _h5py().File(path, "r") as file:
+        with open_regular(path) as stream, _h5py().File(stream, "r") as file:
             yield file
+    except Unreadable as problem:
+        raise InputError(f"{path}: expected an HDF5 file, found {problem}") from problem
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         # h5py raises all of these for damaged files, at whatever is read first.
         raise InputError(f"{path}: expected an HDF5 file, found a damaged one ({error})") from error
@@ -129,6 +132,8 @@ def _described(path: Path) -> tuple[Path, PosedView, str | None]:
             f"{path}: expected a picture of height x width x 3 bytes under 'colors', found the shape "
             f"{shape} of {kind}"
         )
+    if shape[0] * shape[1] > MAX_PIXELS:
+        raise InputError(f"{path}: expected at most {MAX_PIXELS} pixels, found {shape[1]} x {shape[0]}")
     if isinstance(camera, list) and camera:
         camera = camera[0]
     if not isinstance(camera, dict):
