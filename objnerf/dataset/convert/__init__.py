@@ -13,6 +13,7 @@ from objnerf.dataset.convert import (
     blenderproc,
     bop,
     colmap,
+    followers,
     idr,
     kubric,
     llff,
@@ -60,8 +61,12 @@ _WRITERS: dict[str, Callable[[PosedScenes, Path, Progress], list[str]]] = {
     "colmap-binary": colmap.write_binary_model,
     "obsurf": obsurf.write,
     "uocf": uocf.write,
+    "uorf": followers.write_uorf,
+    "slotlifter": followers.write_slotlifter,
     "webdataset": shards.write,
 }
+#: Programs that find a dataset, or its scenes, by the names of folders.
+_NAMED_BY_FOLDER = {"uorf": followers.write_uorf, "slotlifter": followers.write_slotlifter}
 #: In this order a folder is asked what it is: what lies in the folder itself counts before sub-folders, and
 #: the rarer sign before the commoner one.
 _SIGNS: tuple[tuple[str, Callable[[Path], bool]], ...] = (
@@ -203,11 +208,14 @@ def convert(
     with atomic_folder(destination) as folder:
         posed = matched_pictures(_READERS[source_format](source))
         # Between other projects' formats a world stays what it is unless somebody asks.
-        ours = target_format in ("objnerf", "webdataset")
+        ours = target_format in ("objnerf", "uorf", "slotlifter", "webdataset")
         posed = fitted(posed, world or (WorldSteps() if ours else WorldSteps(False, False, False)))
         posed = undistorted(posed, max_size) if undistort else settled(posed)
         posed = with_settings(posed if max_size is None else resized(posed, max_size))
-        left_out = _WRITERS[target_format](posed, folder, progress)
+        if target_format in _NAMED_BY_FOLDER:
+            left_out = _NAMED_BY_FOLDER[target_format](posed, folder, progress, destination=destination)
+        else:
+            left_out = _WRITERS[target_format](posed, folder, progress)
     notes = (*posed.notes, *obsurf.warnings(posed)) if target_format == "obsurf" else posed.notes
     return Conversion(source_format, target_format, len(posed.scenes), posed.n_views, notes, tuple(left_out))
 

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from objnerf.dataset import names
 from objnerf.dataset.cameras import Intrinsics, invert
 from objnerf.dataset.convert import extras
+from objnerf.dataset.convert.clouds import Cloud, scene_cloud
 from objnerf.dataset.convert.lenses import MODELS, Lens
 from objnerf.dataset.convert.posed import (
     Blob,
@@ -77,7 +78,7 @@ _MODEL_PLACES = ("", "sparse", "colmap/sparse", "colmap")
 _IMAGE_PLACES = ("images", "input", "")
 #: How many folders above a model its pictures may lie: ``colmap/sparse/0`` has them three up.
 _UP_TO_IMAGES = 3
-_ModelWriter = Callable[[Path, "Sequence[Intrinsics]", "list[ColmapImage]"], None]
+_ModelWriter = Callable[[Path, "Sequence[Intrinsics]", "list[ColmapImage]", "Cloud | None"], None]
 PointReader = Callable[[], Float[np.ndarray, "points 3"]]
 _POSE_FOLDER = "world_from_camera"
 #: Two poses this near are one: what a quaternion there and back costs.
@@ -223,6 +224,7 @@ def _write(posed: PosedScenes, folder: Path, progress: Progress, write_model: _M
     images: list[list[ColmapImage]] = [[] for _ in posed.scenes]
     # Cameras by their ids, which begin with 1.
     cameras: list[dict[Intrinsics, int]] = [{} for _ in posed.scenes]
+    written: list[PosedView] = []
     for index, scene, number, view in counted(posed, progress):
         stem = view.stem if posed.keep_stems else names.make_view_stem(index, scene, number, n_scenes)
         scene_folder = folder / scene_folder_name(scene, n_scenes)
@@ -245,15 +247,20 @@ def _write(posed: PosedScenes, folder: Path, progress: Progress, write_model: _M
                 camera_from_world[:3, 3],
             )
         )
-    for scene, of_scene in enumerate(images):
-        model = folder / scene_folder_name(scene, n_scenes) / "sparse" / "0"
-        model.mkdir(parents=True)
-        write_model(model, list(cameras[scene]), of_scene)
+        written.append(view)
+        if number + 1 == len(posed.scenes[scene].views):
+            model = scene_folder / "sparse" / "0"
+            model.mkdir(parents=True)
+            cloud = scene_cloud(posed, posed.scenes[scene], written)
+            write_model(model, list(cameras[scene]), images[scene], cloud)
+            written.clear()
     write_sidecars(posed, folder)
     return left_out(posed, set(_COMPANION_FOLDERS))
 
 
-def _write_text(model: Path, cameras: Sequence[Intrinsics], images: list[ColmapImage]) -> None:
+def _write_text(
+    model: Path, cameras: Sequence[Intrinsics], images: list[ColmapImage], cloud: Cloud | None
+) -> None:
     lines = ["# CAMERA_ID MODEL WIDTH HEIGHT PARAMS[]"]
     for id_, camera in enumerate(cameras, start=1):
         lines.append(f"{id_} PINHOLE {camera.width} {camera.height} {_words(_parameters(camera))}")
@@ -264,12 +271,17 @@ def _write_text(model: Path, cameras: Sequence[Intrinsics], images: list[ColmapI
         # The second line of an image holds its points, of which there are none.
         lines += [f"{number} {pose} {image.camera} {image.name}", ""]
     (model / "images.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (model / "points3D.txt").write_text(
-        "# POINT3D_ID X Y Z R G B ERROR TRACK[] as IMAGE_ID POINT2D_IDX\n", encoding="utf-8"
-    )
+    lines = ["# POINT3D_ID X Y Z R G B ERROR TRACK[] as IMAGE_ID POINT2D_IDX"]
+    if cloud is not None:
+        # Made from depth, so that no feature of a picture belongs to them: without error and track.
+        for id_, (point, colour) in enumerate(zip(cloud.points, cloud.colours, strict=True), start=1):
+            lines.append(f"{id_} {_words(tuple(point))} {colour[0]} {colour[1]} {colour[2]} 0")
+    (model / "points3D.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _write_binary(model: Path, cameras: Sequence[Intrinsics], images: list[ColmapImage]) -> None:
+def _write_binary(
+    model: Path, cameras: Sequence[Intrinsics], images: list[ColmapImage], cloud: Cloud | None
+) -> None:
     pinhole = _MODEL_IDS.index("PINHOLE")
     parts = [struct.pack("<Q", len(cameras))]
     for id_, camera in enumerate(cameras, start=1):
@@ -281,7 +293,18 @@ def _write_binary(model: Path, cameras: Sequence[Intrinsics], images: list[Colma
         parts.append(struct.pack("<i7di", number, *image.quaternion, *image.translation, image.camera))
         parts.append(image.name.encode() + b"\0" + struct.pack("<Q", 0))
     (model / "images.bin").write_bytes(b"".join(parts))
-    (model / "points3D.bin").write_bytes(struct.pack("<Q", 0))
+    (model / "points3D.bin").write_bytes(_packed_points(cloud))
+
+
+def _packed_points(cloud: Cloud | None) -> bytes:
+    """``points3D.bin``: made from depth, the points have no error and no track."""
+    count = 0 if cloud is None else len(cloud.points)
+    layout = [("id", "<u8"), ("xyz", "<f8", 3), ("rgb", "u1", 3), ("error", "<f8"), ("track", "<u8")]
+    rows = np.zeros(count, np.dtype(layout))
+    if cloud is not None:
+        rows["id"] = np.arange(1, count + 1)
+        rows["xyz"], rows["rgb"] = cloud.points, cloud.colours
+    return struct.pack("<Q", count) + rows.tobytes()
 
 
 def _parameters(camera: Intrinsics) -> tuple[float, float, float, float]:

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from objnerf.dataset import names
 from objnerf.dataset.cameras import OPENCV_FROM_OPENGL, Intrinsics
 from objnerf.dataset.convert import extras
+from objnerf.dataset.convert.clouds import scene_cloud, write_ply
 from objnerf.dataset.convert.lenses import Lens
 from objnerf.dataset.convert.posed import (
     PICTURE_SUFFIXES,
@@ -52,6 +53,8 @@ _SPLITS = ("transforms_train.json", "transforms_val.json", "transforms_test.json
 #: else (which pixels to train on), so that instance masks need a name of their own.
 _COMPANION_KEYS = {names.MASK_SUFFIX: "instance_mask_path", names.DEPTH_SUFFIX: "depth_file_path"}
 _COMPANION_FOLDERS = {names.MASK_SUFFIX: "instance_masks", names.DEPTH_SUFFIX: "depths"}
+#: What nerfstudio calls the points that it begins splatting with.
+_POINTS = "sparse_pc.ply"
 _DEPTH_KEYS = ("depth_file_path", "depth_path")
 
 
@@ -136,6 +139,7 @@ def _write(posed: PosedScenes, folder: Path, progress: Progress, header: dict[st
         # nerfstudio looks into the frames only where the file says nothing.
         header = {key: value for key, value in header.items() if key not in _camera_keys(camera)}
     frames: list[list[dict[str, Any]]] = [[] for _ in posed.scenes]
+    written: list[PosedView] = []
     for index, scene, number, view in counted(posed, progress):
         stem = view.stem if posed.keep_stems else names.make_view_stem(index, scene, number, n_scenes)
         scene_folder = folder / scene_folder_name(scene, n_scenes)
@@ -153,9 +157,16 @@ def _write(posed: PosedScenes, folder: Path, progress: Progress, header: dict[st
                 target.parent.mkdir(exist_ok=True)
                 put(view.companions[suffix], target)
         frames[scene].append(frame)
-    for scene, of_scene in enumerate(frames):
-        path = folder / scene_folder_name(scene, n_scenes) / _FILE
-        write_text(path, json.dumps(header | {"frames": of_scene}, indent=2) + "\n")
+        written.append(view)
+        if number + 1 == len(posed.scenes[scene].views):
+            content = dict(header)
+            cloud = scene_cloud(posed, posed.scenes[scene], written)
+            if cloud is not None:
+                content["ply_file_path"] = _POINTS
+                write_ply(scene_folder / _POINTS, cloud)
+            content["frames"] = frames[scene]
+            write_text(scene_folder / _FILE, json.dumps(content, indent=2) + "\n")
+            written.clear()
     write_sidecars(posed, folder)
     return left_out(posed, set(_COMPANION_KEYS))
 
