@@ -1157,8 +1157,9 @@ def convert(
     force it.
 
     FORMAT is one of objnerf (ours), nerfstudio, instant-ngp (transforms.json), colmap, colmap-binary,
-    obsurf, uocf, webdataset; read only: llff, nsvf (also SRN), idr (DTU, NeuS), scannet, 7-scenes,
-    kubric (MOVi, MultiShapeNet), bop, blenderproc.
+    obsurf, uocf, webdataset, webdataset-scenes, parquet; written only: uorf, slotlifter (our own format as
+    their code reads it), coco; read only: llff, nsvf (also SRN), idr (DTU, NeuS), scannet, 7-scenes, kubric
+    (MOVi, MultiShapeNet), bop, blenderproc.
     """
     from objnerf.console import progress_bar
     from objnerf.dataset import convert as conversion

@@ -23,6 +23,8 @@ EXTRA_OF = {
     "torchmetrics": "train",
     "cv2": "photo",
     "h5py": "hdf5",
+    "pyarrow": "publish",
+    "pycocotools": "publish",
     "imageio": "video",
     "imageio_ffmpeg": "video",
     "ray": "cluster",

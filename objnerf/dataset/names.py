@@ -12,6 +12,7 @@ AZIMUTH_SUFFIX = "_azi_rot.txt"
 MASK_SUFFIX = "_mask.png"
 DEPTH_SUFFIX = "_depth.npy"
 INTRINSICS_SUFFIX = "_intrinsics.txt"
+AMODAL_FOLDER = "amodal"
 
 #: The files of the scene-manipulation test, beside the view that they belong to.
 EDIT_SUFFIXES = (
@@ -38,6 +39,7 @@ MIN_DIGITS = 4
 _SCENE = re.compile(rf"sc(\d{{{MIN_DIGITS},}})")
 # Too short, but meant: the validator says so. Inside a word, as in disc0.png, it means nothing.
 _SHORT_SCENE = re.compile(r"(?<![^\W\d_])sc(\d+)")
+_AMODAL = re.compile(r"(.+)_object(\d{1,6})\.png")
 _MOVEMENT = re.compile(r"(\d+)_movement\.txt")
 
 
@@ -109,7 +111,13 @@ def make_view_stem(index: int, scene: int, view: int, n_scenes: int) -> str:
 
 def amodal_name(stem: str, label: int) -> str:
     """Where an object's amodal mask lies: ``amodal/00011_sc0002_img3_object1.png``."""
-    return f"amodal/{stem}_object{label}.png"
+    return f"{AMODAL_FOLDER}/{stem}_object{label}.png"
+
+
+def parse_amodal_name(filename: str) -> tuple[str, int] | None:
+    """Stem and label of a file in ``amodal/``; None for any other name."""
+    found = _AMODAL.fullmatch(filename)
+    return (found.group(1), int(found.group(2))) if found else None
 
 
 def movement_name(scene: int) -> str:

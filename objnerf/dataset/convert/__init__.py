@@ -12,6 +12,7 @@ from pathlib import Path
 from objnerf.dataset.convert import (
     blenderproc,
     bop,
+    coco,
     colmap,
     followers,
     idr,
@@ -20,6 +21,7 @@ from objnerf.dataset.convert import (
     native,
     nsvf,
     obsurf,
+    parquet,
     rgbd,
     shards,
     transforms_json,
@@ -44,6 +46,8 @@ _READERS: dict[str, Callable[[Path], PosedScenes]] = {
     "obsurf": obsurf.read,
     "uocf": uocf.read,
     "webdataset": shards.read,
+    "webdataset-scenes": shards.read,
+    "parquet": parquet.read,
     "llff": llff.read,
     "nsvf": nsvf.read,
     "idr": idr.read,
@@ -64,7 +68,12 @@ _WRITERS: dict[str, Callable[[PosedScenes, Path, Progress], list[str]]] = {
     "uorf": followers.write_uorf,
     "slotlifter": followers.write_slotlifter,
     "webdataset": shards.write,
+    "webdataset-scenes": shards.write_scenes,
+    "parquet": parquet.write,
+    "coco": coco.write,
 }
+#: Targets whose readers expect our world: z up, the ground at 0, the origin in the middle.
+_IN_OUR_WORLD = ("objnerf", "uorf", "slotlifter", "webdataset", "webdataset-scenes", "parquet")
 #: Programs that find a dataset, or its scenes, by the names of folders.
 _NAMED_BY_FOLDER = {"uorf": followers.write_uorf, "slotlifter": followers.write_slotlifter}
 #: In this order a folder is asked what it is: what lies in the folder itself counts before sub-folders, and
@@ -84,6 +93,7 @@ _SIGNS: tuple[tuple[str, Callable[[Path], bool]], ...] = (
     ("blenderproc", blenderproc.recognise),
     # After the others: people keep a tar of the pictures beside their description.
     ("webdataset", shards.recognise),
+    ("parquet", parquet.recognise),
     ("uocf", uocf.recognise),
     ("objnerf", native.recognise),
     ("nerfstudio", transforms_json.recognise_nested),
@@ -189,7 +199,7 @@ def convert(
     source, destination = Path(source), Path(destination)
     for name, known, does in ((source_format, FORMATS, "read"), (target_format, TARGETS, "written")):
         if name is not None and name not in known:
-            what = f"{name} is not {does}" if name in FORMATS else f"{name!r} is no format"
+            what = f"{name} is not {does}" if name in FORMATS + TARGETS else f"{name!r} is no format"
             raise InputError(f"{what}; expected one of {', '.join(known)}")
     if max_size is not None and max_size < 8:
         raise InputError(f"expected a largest size of at least 8 pixels, got {max_size}")
@@ -208,7 +218,7 @@ def convert(
     with atomic_folder(destination) as folder:
         posed = matched_pictures(_READERS[source_format](source))
         # Between other projects' formats a world stays what it is unless somebody asks.
-        ours = target_format in ("objnerf", "uorf", "slotlifter", "webdataset")
+        ours = target_format in _IN_OUR_WORLD
         posed = fitted(posed, world or (WorldSteps() if ours else WorldSteps(False, False, False)))
         posed = undistorted(posed, max_size) if undistort else settled(posed)
         posed = with_settings(posed if max_size is None else resized(posed, max_size))

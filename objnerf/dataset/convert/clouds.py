@@ -35,8 +35,8 @@ def scene_cloud(posed: PosedScenes, scene: PosedScene, views: Sequence[PosedView
     """
     with_depth = [view for view in views if names.DEPTH_SUFFIX in view.companions]
     if not with_depth:
-        points = np.zeros((0, 3)) if scene.points is None else scene.points()
-        return Cloud(points, np.full(points.shape, _GREY, np.uint8)) if len(points) else None
+        known = np.zeros((0, 3)) if scene.points is None else scene.points()
+        return Cloud(known, np.full(known.shape, _GREY, np.uint8)) if len(known) else None
     points, colours = [], []
     for view in with_depth:
         depth = depth_map(view.companions[names.DEPTH_SUFFIX]).astype(np.float64)

@@ -8,6 +8,7 @@ https://github.com/YuLiu-LY/SlotLifter, dataset/uorf_dataset.py.
 
 import csv
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from objnerf.dataset.convert.posed import (
     put,
     put_png,
 )
-from objnerf.dataset.convert.sidecars import write_sidecars
+from objnerf.dataset.convert.sidecars import left_out, write_sidecars
 from objnerf.dataset.files import BACKGROUND_COLOUR, grey_levels, write_matrix, write_pinhole
 from objnerf.errors import InputError
 
@@ -68,7 +69,7 @@ def write_uorf(
     for scene, movement in posed.movements.items():
         Blob(movement).copy_to(folder / names.movement_name(scene))
     write_sidecars(posed, folder)
-    return []
+    return left_out(replace(posed, movements={}), set(names.COMPANION_SUFFIXES))
 
 
 def write_slotlifter(
@@ -111,7 +112,7 @@ def write_slotlifter(
     with (folder / "files.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(with_list)
     write_sidecars(posed, folder)
-    return _unheeded(posed, destination)
+    return [*left_out(posed, set(names.COMPANION_SUFFIXES)), *_unheeded(posed, destination)]
 
 
 def _unheeded(posed: PosedScenes, destination: Path) -> list[str]:

@@ -49,6 +49,7 @@ def read(folder: Path) -> PosedScenes:
         )
     own_cameras = dataset.has_own_intrinsics
     default = dataset.default_pinhole()
+    amodal = _amodal_masks(folder)
     scenes = []
     for id_, scene in dataset.scenes.items():
         views = []
@@ -62,7 +63,9 @@ def read(folder: Path) -> PosedScenes:
             lens = None
             if own_cameras:
                 lens = Lens.pinhole((view.pinhole() or default).at(*image_size(image)))
-            views.append(PosedView(view.stem, image, pose, companions, lens, str(view.image_path)))
+            where = str(view.image_path)
+            masks = amodal.get(view.stem, {})
+            views.append(PosedView(view.stem, image, pose, companions, lens, where, masks))
         scenes.append(PosedScene(f"sc{id_:04d}", tuple(views)))
     card = dataset.card()
     notes = []
@@ -71,6 +74,7 @@ def read(folder: Path) -> PosedScenes:
             "the source says no focal ratio: a 35 mm lens on a 32 mm wide sensor, at 4:3, was assumed"
         )
     others = [*dataset.others, *dataset.strays, *dataset.orphans]
+    others = [name for name in others if name != names.AMODAL_FOLDER or not amodal]
     if others:
         named = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
         notes.append(f"not part of the format, and not taken over: {named}")
@@ -85,6 +89,16 @@ def read(folder: Path) -> PosedScenes:
     )
 
 
+def _amodal_masks(folder: Path) -> dict[str, dict[int, Companion]]:
+    """The amodal masks of a dataset, by stem and label."""
+    masks: dict[str, dict[int, Companion]] = {}
+    for path in sorted((folder / names.AMODAL_FOLDER).glob("*.png")):
+        found = names.parse_amodal_name(path.name)
+        if found is not None:
+            masks.setdefault(found[0], {})[found[1]] = Blob(path)
+    return masks
+
+
 def write(posed: PosedScenes, folder: Path, progress: Progress) -> list[str]:
     """Write a dataset of our format into an empty folder; returns what had to be left out."""
     stems = set()
@@ -95,6 +109,9 @@ def write(posed: PosedScenes, folder: Path, progress: Progress) -> list[str]:
         put_png(view.image, folder / f"{stem}.png")
         for suffix, companion in view.companions.items():
             put(companion, folder / f"{stem}{suffix}")
+        for label, mask in view.amodal.items():
+            (folder / names.AMODAL_FOLDER).mkdir(exist_ok=True)
+            put(mask, folder / names.amodal_name(stem, label))
         if names.POSE_SUFFIX not in view.companions:
             write_matrix(folder / f"{stem}{names.POSE_SUFFIX}", view.world_from_camera)
         if view.lens is not None:

@@ -56,13 +56,14 @@ class Blob:
     Attributes:
         path: the file, also for messages.
         offset, size: the slice, where it is one.
-        content: the bytes themselves, where they were made already.
+        content: the bytes themselves, where they were made already, or what fetches them when they are asked
+            for.
     """
 
     path: Path
     offset: int = 0
     size: int | None = None
-    content: bytes | None = field(default=None, repr=False)
+    content: bytes | Callable[[], bytes] | None = field(default=None, repr=False)
 
     def read(self) -> bytes:
         """All bytes.
@@ -71,7 +72,7 @@ class Blob:
             InputError: the file is not there or cannot be read.
         """
         if self.content is not None:
-            return self.content
+            return self.content() if callable(self.content) else self.content
         try:
             with self.path.open("rb") as file:
                 file.seek(self.offset)
@@ -146,6 +147,7 @@ class PosedView:
         companions: what stands beside it, by the suffix that it has in our format (``_mask.png``, …).
         lens: its camera, where the source has lenses of any kind; None: the dataset's one camera.
         where: the place in the source that describes it, for messages.
+        amodal: by label, masks of objects as they would be seen if the others were not there, white on black.
     """
 
     stem: str
@@ -154,6 +156,7 @@ class PosedView:
     companions: dict[str, Companion] = field(default_factory=dict)
     lens: Lens | None = None
     where: str = ""
+    amodal: dict[int, Companion] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -388,7 +391,7 @@ def _no_image(image: Blob, reason: InputError) -> InputError:
 def _is_png(image: Blob) -> bool:
     """Whether the bytes begin as a PNG's do."""
     if image.content is not None:
-        return image.content.startswith(_PNG_SIGNATURE)
+        return image.read().startswith(_PNG_SIGNATURE)
     size = len(_PNG_SIGNATURE)
     head = replace(image, size=size if image.size is None else min(size, image.size))
     return head.read() == _PNG_SIGNATURE

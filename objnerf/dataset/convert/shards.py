@@ -1,8 +1,10 @@
 """WebDataset shards: uncompressed tar files that are read from front to back.
 
-A sample is a view. Its key is the view's stem, and ``…_RT.txt`` becomes ``….rt.txt``, ``…_mask.png`` becomes
-``….mask.png``, and so on: WebDataset cuts a name at its first dot. The views of a scene follow one another
-and never part between two shards. ``dataset.yaml``, ``scenes/`` and the movements lie beside the shards.
+A sample is a view, or a whole scene. A view's key is its stem, and ``…_RT.txt`` becomes ``….rt.txt``,
+``…_mask.png`` becomes ``….mask.png``, and so on: WebDataset cuts a name at its first dot. The views of a
+scene follow one another and never part between two shards. A scene's key is ``sc0002``; its views' files have
+the view's number in front (``sc0002.003.rt.txt``), and ``sc0002.stems.txt`` their names, a line each.
+``dataset.yaml``, ``scenes/`` and the movements lie beside the shards.
 """
 
 import io
@@ -27,6 +29,7 @@ from objnerf.dataset.convert.posed import (
     one_size,
     put,
     put_png,
+    scene_folder_name,
     stems_fit,
 )
 from objnerf.dataset.convert.sidecars import read_sidecars, write_sidecars
@@ -38,6 +41,9 @@ SHARD_BYTES = 256 * 2**20
 
 _IMAGE_EXTENSIONS = ("png", "jpg", "jpeg")
 _EXTENSION_OF_SUFFIX = {suffix: suffix[1:].lower() for suffix in names.COMPANION_SUFFIXES}
+_AMODAL = re.compile(r"amodal(\d{1,6})\.png")
+#: Lists the names of a scene's views, where a sample is a scene.
+_STEMS = "stems.txt"
 _SUFFIX_OF_EXTENSION = {extension: suffix for suffix, extension in _EXTENSION_OF_SUFFIX.items()}
 
 
@@ -54,8 +60,9 @@ def read(folder: Path) -> PosedScenes:
     """
     views = []
     for shard in _shards(folder):
-        for stem, members in _samples(shard).items():
-            views.append(_view(shard, stem, members))
+        for key, members in _samples(shard).items():
+            samples = _views_of_scene(shard, key, members) if _STEMS in members else {key: members}
+            views += [_view(shard, stem, found) for stem, found in samples.items()]
     stems = [view.stem for view in views]
     if len(set(stems)) != len(stems):
         twice = next(stem for stem in stems if stems.count(stem) > 1)
@@ -88,13 +95,24 @@ def read(folder: Path) -> PosedScenes:
     )
 
 
+def write_scenes(posed: PosedScenes, folder: Path, progress: Progress) -> list[str]:
+    """Write shards whose samples are scenes; otherwise like ``write``."""
+    return write(posed, folder, progress, scene_samples=True)
+
+
 def write(
-    posed: PosedScenes, folder: Path, progress: Progress, *, shard_bytes: int = SHARD_BYTES
+    posed: PosedScenes,
+    folder: Path,
+    progress: Progress,
+    *,
+    shard_bytes: int = SHARD_BYTES,
+    scene_samples: bool = False,
 ) -> list[str]:
     """Write shards of whole scenes; everything of our format finds its place. Equal data gives equal bytes.
 
     Args:
         shard_bytes: a shard is closed at the end of the scene that takes it over this size.
+        scene_samples: a sample is a scene instead of a view.
     """
     n_scenes, shard, scene = len(posed.scenes), 0, 0
     views = counted(posed, progress)
@@ -102,6 +120,7 @@ def write(
         path = folder / f"shard-{shard:06d}.tar"
         with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
             while scene < n_scenes and archive.offset < shard_bytes:
+                stems = []
                 for _ in posed.scenes[scene].views:
                     index, _, number, view = next(views)
                     stem = (
@@ -109,7 +128,16 @@ def write(
                         if posed.keep_stems
                         else names.make_view_stem(index, scene, number, n_scenes)
                     )
-                    _add_sample(archive, stem, view)
+                    if "." in stem:
+                        raise InputError(
+                            f"{stem}: WebDataset cuts a name at its first dot, so a view's name "
+                            "can't hold one"
+                        )
+                    stems.append(stem)
+                    key = scene_folder_name(scene, n_scenes)
+                    _add_view(archive, f"{key}.{number:03d}" if scene_samples else stem, view)
+                if scene_samples:
+                    _add_member(archive, f"{key}.{_STEMS}", "".join(f"{stem}\n" for stem in stems).encode())
                 scene += 1
         shard += 1
     # Past the last view, so that it is counted as well.
@@ -120,10 +148,8 @@ def write(
     return []
 
 
-def _add_sample(archive: tarfile.TarFile, stem: str, view: PosedView) -> None:
-    """Add all files of one view, in the order of their extensions."""
-    if "." in stem:
-        raise InputError(f"{stem}: WebDataset cuts a name at its first dot, so a view's name can't hold one")
+def _add_view(archive: tarfile.TarFile, prefix: str, view: PosedView) -> None:
+    """Add all files of one view, in the order of their extensions; their names begin with ``prefix``."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "file"
         put_png(view.image, path)
@@ -131,6 +157,9 @@ def _add_sample(archive: tarfile.TarFile, stem: str, view: PosedView) -> None:
         for suffix, companion in view.companions.items():
             put(companion, path)
             contents[_EXTENSION_OF_SUFFIX[suffix]] = path.read_bytes()
+        for label, mask in view.amodal.items():
+            put(mask, path)
+            contents[f"amodal{label}.png"] = path.read_bytes()
         if names.POSE_SUFFIX not in view.companions:
             write_matrix(path, view.world_from_camera)
             contents[_EXTENSION_OF_SUFFIX[names.POSE_SUFFIX]] = path.read_bytes()
@@ -138,10 +167,14 @@ def _add_sample(archive: tarfile.TarFile, stem: str, view: PosedView) -> None:
             write_pinhole(path, view.lens.intrinsics().pinhole)
             contents[_EXTENSION_OF_SUFFIX[names.INTRINSICS_SUFFIX]] = path.read_bytes()
     for extension in sorted(contents):
-        member = tarfile.TarInfo(f"{stem}.{extension}")
-        member.size = len(contents[extension])
-        member.mode = 0o644
-        archive.addfile(member, io.BytesIO(contents[extension]))
+        _add_member(archive, f"{prefix}.{extension}", contents[extension])
+
+
+def _add_member(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    member.mode = 0o644
+    archive.addfile(member, io.BytesIO(content))
 
 
 def _shards(folder: Path) -> list[Path]:
@@ -171,6 +204,26 @@ def _samples(shard: Path) -> dict[str, dict[str, Blob]]:
     return samples
 
 
+def _views_of_scene(shard: Path, key: str, members: dict[str, Blob]) -> dict[str, dict[str, Blob]]:
+    """The views of a sample that is a scene: name to extension to bytes.
+
+    Raises:
+        InputError: the views' names and files do not belong together.
+    """
+    stems = members[_STEMS].read().decode("utf-8", "replace").split()
+    views: dict[str, dict[str, Blob]] = {stem: {} for stem in stems}
+    for extension, blob in members.items():
+        number, _, rest = extension.partition(".")
+        if extension == _STEMS:
+            continue
+        if not number.isdecimal() or int(number) >= len(stems):
+            raise InputError(
+                f"{shard}, sample {key}: expected files of its {len(stems)} views, found {extension}"
+            )
+        views[stems[int(number)]][rest] = blob
+    return views
+
+
 def _view(shard: Path, stem: str, members: dict[str, Blob]) -> PosedView:
     where = f"{shard}, sample {stem}"
     image = next((members[extension] for extension in _IMAGE_EXTENSIONS if extension in members), None)
@@ -191,9 +244,14 @@ def _view(shard: Path, stem: str, members: dict[str, Blob]) -> PosedView:
         for extension, blob in members.items()
         if extension in _SUFFIX_OF_EXTENSION and extension != own_camera
     }
+    amodal: dict[int, Companion] = {
+        int(found[1]): blob
+        for extension, blob in members.items()
+        if (found := _AMODAL.fullmatch(extension)) is not None
+    }
     lens = None
     if own_camera in members:
         size = image_size(image)
         with members[own_camera].as_file() as path:
             lens = Lens.pinhole(read_pinhole(path, size).at(*size))
-    return PosedView(stem, image, world_from_camera, companions, lens, where)
+    return PosedView(stem, image, world_from_camera, companions, lens, where, amodal)

@@ -59,6 +59,8 @@ def left_out(posed: PosedScenes, carried: set[str]) -> list[str]:
     present = {suffix for scene in posed.scenes for view in scene.views for suffix in view.companions}
     missing = sorted(present - carried - {"_RT.txt", "_azi_rot.txt", "_intrinsics.txt"})
     notes = [f"the files …{suffix}" for suffix in missing]
+    if any(view.amodal for view in posed.views):
+        notes.append("the amodal masks")
     if posed.movements:
         notes.append("the movements of the manipulation test")
     return notes

@@ -302,7 +302,11 @@ def _resampled(posed: PosedScenes, target_of: Callable[[Lens], Lens]) -> PosedSc
                 companions[suffix] = Computed(path, partial(_picture, warp, companion), size)
             else:
                 companions[suffix] = companion
-        return replace(view, image=image, companions=companions)
+        amodal: dict[int, Companion] = {
+            label: Computed(view.image.path, partial(_mask, warp, mask), size)
+            for label, mask in view.amodal.items()
+        }
+        return replace(view, image=image, companions=companions, amodal=amodal)
 
     return posed.with_views(resample)
 

@@ -1,16 +1,18 @@
 """Small datasets of our format, made by hand, for the tests of conversion."""
 
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from objnerf.dataset import DatasetCard, write_card
+from objnerf.dataset import DatasetCard, open_dataset, write_card
 from objnerf.dataset.cameras import look_at
 from objnerf.dataset.files import mask_from_labels, write_depth, write_image, write_matrix
-from objnerf.dataset.names import make_view_stem
+from objnerf.dataset.names import amodal_name, make_view_stem
 
 # The matrix that the format's own documentation shows; five digits make no exact rotation.
 DOCUMENTED = """0.87944 -0.30801 0.36292 -4.49662
@@ -178,3 +180,35 @@ _DAMAGES = (
 def damage() -> Callable[[Path, random.Random], None]:
     """A function that damages a file in one of several ways."""
     return lambda path, rng: rng.choice(_DAMAGES)(path, rng)
+
+
+@pytest.fixture
+def described(make_dataset: Callable[..., Path]) -> Path:
+    """Two scenes of two views with what the generator writes of their objects.
+
+    Object 1 is a chair and wholly visible. Object 2 is a table, of which three by two pixels are hidden; in
+    the second views nothing else of it is in the picture, and an object 3, which nothing describes, is there.
+    """
+    root = make_dataset()
+    dataset = open_dataset(root)
+    for scene in dataset.scenes.values():
+        objects = [
+            {"label": 2, "asset": "a/2", "position": (1, 2, 0), "yaw": 0.5, "size": (1, 2, 3)}
+            | {"shape": {"family": "table"}},
+            {"label": 1, "asset": "a/1", "position": (0, 0, 0), "shape": {"family": "chair"}},
+        ]
+        views = []
+        for view in scene.views:
+            views.append({"stem": view.stem, "world_from_camera": view.pose().tolist()})
+            for label in (1, 2):
+                whole = view.labels() == label
+                if label == 2:
+                    whole[6:9, 9:11] = True
+                target = root / amodal_name(view.stem, label)
+                target.parent.mkdir(exist_ok=True)
+                Image.fromarray(whole.astype(np.uint8) * 255).save(target)
+        card = {"scene": scene.id, "seed": 0, "objects": objects, "views": views, "seen": [[0.25, 1.0]] * 2}
+        path = root / "scenes" / f"{scene.id:04d}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(card))
+    return root

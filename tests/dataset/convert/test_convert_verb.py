@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from cli import main
 from objnerf.dataset import open_dataset
-from objnerf.dataset.convert import FORMATS, convert
+from objnerf.dataset.convert import FORMATS, TARGETS, convert
 from objnerf.errors import InputError
 
 
@@ -26,7 +26,7 @@ def test_there_and_back(data: Path, tmp_path: Path) -> None:
 
 def test_help_names_every_format() -> None:
     output = CliRunner().invoke(main, ["convert", "--help"]).output
-    for name in FORMATS:
+    for name in FORMATS + TARGETS:
         assert name in output
 
 

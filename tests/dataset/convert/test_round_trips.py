@@ -9,6 +9,7 @@ from objnerf.dataset import open_dataset
 from objnerf.dataset.convert import convert, recognise
 
 FOREIGN = ("nerfstudio", "instant-ngp", "colmap", "colmap-binary", "obsurf", "uocf", "webdataset")
+FOREIGN += ("webdataset-scenes", "parquet")
 #: Steps of ObSuRF's 16-bit depth: 1 / (65536 · 0.025) = 6.1e-4 world units, half of it by rounding.
 DEPTH_TOLERANCE = {"obsurf": 3.1e-4}
 

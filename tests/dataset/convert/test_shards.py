@@ -134,3 +134,38 @@ def test_members_outside_the_folder_do_no_harm(make_dataset, tmp_path: Path) -> 
     convert(tmp_path / "there", tmp_path / "back")
     assert (tmp_path / "back" / "00000_sc0000_img0.png").is_file()
     assert not (tmp_path.parent / "outside").exists()
+
+
+# The library leaves its last shard open.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+def test_a_sample_can_be_a_scene(described: Path, tmp_path: Path) -> None:
+    """WebDataset itself gives a scene's files in one sample; converted back, everything is the same."""
+    webdataset = pytest.importorskip("webdataset", reason="the library webdataset is not installed")
+    convert(described, tmp_path / "shards", target_format="webdataset-scenes")
+    samples = list(
+        webdataset.WebDataset(
+            str(tmp_path / "shards" / "shard-000000.tar"), shardshuffle=False, empty_check=False
+        )
+    )
+    gc.collect()
+    assert [sample["__key__"] for sample in samples] == ["sc0000", "sc0001"]
+    dataset = open_dataset(described)
+    for sample, scene in zip(samples, dataset.scenes.values(), strict=True):
+        assert sample["stems.txt"].decode().split() == [view.stem for view in scene.views]
+        for number, view in enumerate(scene.views):
+            assert sample[f"{number:03d}.png"] == view.image_path.read_bytes()
+            assert sample[f"{number:03d}.rt.txt"] == view.pose_path.read_bytes()
+            amodal = described / "amodal" / f"{view.stem}_object2.png"
+            assert sample[f"{number:03d}.amodal2.png"] == amodal.read_bytes()
+    convert(tmp_path / "shards", tmp_path / "back")
+    for path in described.rglob("*"):
+        if path.is_file() and path.name != "dataset.yaml":
+            assert (tmp_path / "back" / path.relative_to(described)).read_bytes() == path.read_bytes()
+
+
+def test_a_scene_whose_files_and_names_disagree_is_refused(described: Path, tmp_path: Path) -> None:
+    convert(described, tmp_path / "shards", target_format="webdataset-scenes")
+    shard = tmp_path / "shards" / "shard-000000.tar"
+    shard.write_bytes(shard.read_bytes().replace(b"00001_sc0000_img1\n", b"                 \n"))
+    with pytest.raises(InputError, match="files of its 1 views, found 001"):
+        convert(tmp_path / "shards", tmp_path / "back")

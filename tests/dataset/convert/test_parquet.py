@@ -1,0 +1,90 @@
+"""Parquet tables, read back by pyarrow row by row: bytes, poses, depth, objects; and damaged ones."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from objnerf.dataset import open_dataset
+from objnerf.dataset.convert import convert, parquet, recognise
+from objnerf.dataset.convert.native import read as read_native
+from objnerf.dataset.convert.posed import no_progress
+from objnerf.dataset.objects import read_amodal_mask
+from objnerf.errors import InputError
+
+
+@pytest.fixture
+def table(described: Path, tmp_path: Path) -> pa.Table:
+    done = convert(described, tmp_path / "there", target_format="parquet")
+    assert (done.scenes, done.views, done.left_out) == (2, 4, ())
+    return pq.read_table(tmp_path / "there" / "data" / "train-00000-of-00001.parquet")
+
+
+def test_every_row_is_a_view(table: pa.Table, described: Path) -> None:
+    dataset = open_dataset(described)
+    rows = table.to_pylist()
+    views = list(dataset.views())
+    assert [row["stem"] for row in rows] == [view.stem for view in views]
+    assert [(row["scene"], row["view"]) for row in rows] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    for row, view in zip(rows, views, strict=True):
+        assert row["image"]["bytes"] == view.image_path.read_bytes()
+        assert row["mask"]["bytes"] == view.mask_path.read_bytes()
+        np.testing.assert_array_equal(np.array(row["world_from_camera"]), view.pose())
+        np.testing.assert_array_equal(np.array(row["depth"], dtype=np.float32), view.depth())
+        camera = dataset.intrinsics(16, 12)
+        assert row["intrinsics"] == [[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]]
+        for item in row["objects"]:
+            with Image.open(io.BytesIO(item["amodal"]["bytes"])) as mask:
+                np.testing.assert_array_equal(np.asarray(mask) > 0, read_amodal_mask(view, item["label"]))
+        assert [item["category"] for item in row["objects"]] == ["chair", "table"]
+        assert [item["visible"] for item in row["objects"]] == [1.0, 0.25]
+        assert row["objects"][1]["size"] == [1, 2, 3]
+        assert row["objects"][0]["size"] is None
+
+
+def test_the_metadata_tells_datasets_which_columns_are_pictures(table: pa.Table) -> None:
+    features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+    assert list(features) == table.column_names
+    assert features["image"] == features["mask"] == {"_type": "Image"}
+    assert features["objects"][0].keys() == {f.name for f in table.schema.field("objects").type.value_type}
+
+
+def test_objects_and_amodal_masks_come_back(described: Path, tmp_path: Path, table: pa.Table) -> None:
+    assert recognise(tmp_path / "there") == "parquet"
+    convert(tmp_path / "there", tmp_path / "back")
+    for path in described.rglob("*"):
+        if path.is_file() and path.suffix in (".png", ".json"):
+            assert (tmp_path / "back" / path.relative_to(described)).read_bytes() == path.read_bytes()
+
+
+def test_large_sets_become_several_files_of_whole_scenes(described: Path, tmp_path: Path) -> None:
+    parquet_folder = tmp_path / "there"
+    parquet_folder.mkdir()
+    parquet.write(read_native(described), parquet_folder, no_progress, file_bytes=1)
+    files = sorted((parquet_folder / "data").iterdir())
+    assert [path.name for path in files] == [f"train-0000{n}-of-00002.parquet" for n in (0, 1)]
+    for scene, path in enumerate(files):
+        assert pq.read_table(path)["scene"].to_pylist() == [scene, scene]
+    assert [len(scene.views) for scene in parquet.read(parquet_folder).scenes] == [2, 2]
+
+
+def test_other_tables_and_damaged_ones_are_refused(described: Path, tmp_path: Path, table: pa.Table) -> None:
+    path = tmp_path / "there" / "data" / "train-00000-of-00001.parquet"
+    content = path.read_bytes()
+    pq.write_table(table.drop_columns(["image"]), path)
+    with pytest.raises(InputError, match="found none named image"):
+        convert(tmp_path / "there", tmp_path / "back")
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=r"train-00000-of-00001\.parquet"):
+        convert(tmp_path / "there", tmp_path / "back")
+    rows = table.to_pylist()
+    rows[1]["world_from_camera"][0][0] = float("nan")
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
+    with pytest.raises(InputError, match="row 1: expected finite numbers in the pose"):
+        convert(tmp_path / "there", tmp_path / "back")
+    assert not (tmp_path / "back").exists()
