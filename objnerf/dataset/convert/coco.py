@@ -66,8 +66,7 @@ def write(posed: PosedScenes, folder: Path, progress: Progress) -> list[str]:
         path = folder / "annotations" / f"{name}_{split}.json"
         path.write_text(json.dumps(content), encoding="utf-8")
     write_sidecars(posed, folder)
-    carried = {names.MASK_SUFFIX, names.DEPTH_SUFFIX}
-    return [item for item in left_out(posed, carried) if item != "the amodal masks"]
+    return left_out(posed, {names.MASK_SUFFIX, names.DEPTH_SUFFIX}, amodal=True)
 
 
 class _Annotations:

@@ -8,7 +8,6 @@ https://github.com/YuLiu-LY/SlotLifter, dataset/uorf_dataset.py.
 
 import csv
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +68,7 @@ def write_uorf(
     for scene, movement in posed.movements.items():
         Blob(movement).copy_to(folder / names.movement_name(scene))
     write_sidecars(posed, folder)
-    return left_out(replace(posed, movements={}), set(names.COMPANION_SUFFIXES))
+    return left_out(posed, set(names.COMPANION_SUFFIXES), movements=True)
 
 
 def write_slotlifter(

@@ -120,8 +120,7 @@ def write(posed: PosedScenes, folder: Path, progress: Progress, *, file_bytes: i
     for number, path in enumerate(paths):
         path.rename(path.with_name(f"{split}-{number:05d}-of-{len(paths):05d}.parquet"))
     write_sidecars(posed, folder)
-    carried = {names.MASK_SUFFIX, names.DEPTH_SUFFIX}
-    return [item for item in left_out(posed, carried) if item != "the amodal masks"]
+    return left_out(posed, {names.MASK_SUFFIX, names.DEPTH_SUFFIX}, amodal=True)
 
 
 def read(folder: Path) -> PosedScenes:

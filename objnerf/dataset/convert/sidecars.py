@@ -50,17 +50,21 @@ def read_sidecars(folder: Path) -> tuple[DatasetCard | None, dict[str, Path]]:
     return card, {path.name: path for path in found}
 
 
-def left_out(posed: PosedScenes, carried: set[str]) -> list[str]:
+def left_out(
+    posed: PosedScenes, carried: set[str], *, amodal: bool = False, movements: bool = False
+) -> list[str]:
     """What a target cannot carry, in words.
 
     Args:
         carried: the companions' suffixes that it does carry.
+        amodal: whether it carries amodal masks.
+        movements: whether it carries the movements of the manipulation test.
     """
     present = {suffix for scene in posed.scenes for view in scene.views for suffix in view.companions}
     missing = sorted(present - carried - {"_RT.txt", "_azi_rot.txt", "_intrinsics.txt"})
     notes = [f"the files …{suffix}" for suffix in missing]
-    if any(view.amodal for view in posed.views):
+    if not amodal and any(view.amodal for view in posed.views):
         notes.append("the amodal masks")
-    if posed.movements:
+    if not movements and posed.movements:
         notes.append("the movements of the manipulation test")
     return notes

@@ -137,3 +137,14 @@ def test_uorf_reads_equal_scenes_only(data: Path, tmp_path: Path) -> None:
         path.unlink()
     with pytest.raises(InputError, match="same number of views of every scene, and found 3 to 4"):
         convert(source, tmp_path / "there", target_format="uorf")
+
+
+@pytest.mark.parametrize(("target", "folder"), [("uorf", "there"), ("slotlifter", "there/there_train")])
+def test_what_has_no_place_is_said(described: Path, tmp_path: Path, target: str, folder: str) -> None:
+    done = convert(described, tmp_path / folder, target_format=target)
+    assert done.left_out == ("the amodal masks",)
+    (described / "000_movement.txt").write_text("0.5\n1.5\n")
+    done = convert(described, tmp_path / "again" / "again_train", target_format=target)
+    movements = () if target == "uorf" else ("the movements of the manipulation test",)
+    assert done.left_out == ("the amodal masks", *movements)
+    assert (tmp_path / "again" / "again_train" / "000_movement.txt").exists() == (target == "uorf")
