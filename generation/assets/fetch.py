@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 from generation.assets.manifest import Download, Manifest
 from objnerf.dataset.files import atomic_path
@@ -78,6 +79,17 @@ def fetch(download: Download, folder: Path, progress: Callable[[int, int], None]
     return target
 
 
+class _SecureRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, but never from https to anything else."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        if req.type == "https" and not newurl.lower().startswith("https://"):
+            raise urllib.error.URLError(f"it redirects to {newurl}, which is not https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def _receive(download: Download, partial: Path, progress: Callable[[int, int], None] | None) -> None:
     """Fill `partial`, from where an earlier try left off if the server can."""
     have = partial.stat().st_size if partial.is_file() else 0
@@ -90,7 +102,8 @@ def _receive(download: Download, partial: Path, progress: Callable[[int, int], N
     if have:
         headers["Range"] = f"bytes={have}-"
     request = urllib.request.Request(download.url, headers=headers)
-    with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
+    opener = urllib.request.build_opener(_SecureRedirects)
+    with opener.open(request, timeout=_TIMEOUT_S) as response:
         if have and response.status != 206:
             # this server sends everything again
             have = 0

@@ -93,7 +93,7 @@ class Download(_Entry):
     """An open file that `objnerf assets fetch` may download."""
 
     kind: Literal["texture", "mesh"]
-    url: str = Field(pattern=r"^https?://\S+$")
+    url: str = Field(pattern=r"^https://\S+$", description="https alone: nobody on the way can change it")
     sha256: Sha256
     file: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="a plain file name")
     size_bytes: int = Field(gt=0)

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,10 +16,10 @@ from urllib.parse import unquote
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from generation.assets.mesh import PartMaterial, ShapeMesh, bounding_diagonal, normalised
-from objnerf.dataset.untrusted import opened_picture
+from objnerf.dataset.untrusted import MAX_PIXELS, opened_picture
 from objnerf.errors import InputError
 
 SUFFIXES = (".glb", ".gltf", ".obj", ".ply")
@@ -82,7 +83,7 @@ def companions(path: Path) -> list[tuple[str, Path | None]]:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             entries = [*content.get("buffers", []), *content.get("images", [])]
-            names = [entry["uri"] for entry in entries if "uri" in entry]
+            names = [str(entry["uri"]) for entry in entries if "uri" in entry]
         except (ValueError, AttributeError, TypeError) as error:
             raise UnusableMesh(f"is not valid glTF: {error}") from error
         return [
@@ -109,6 +110,8 @@ def find_companion(folder: Path, name: str) -> Path | None:
 
     Nothing outside the folder and its parent is read, whatever the file says.
     """
+    if "\0" in name:
+        return None
     written = Path(name.strip().replace("\\", "/"))
     nearby = folder.parent.resolve()
     for candidate in (
@@ -157,7 +160,8 @@ def load_mesh(path: Path, up: Up, front: Front = "+z", limits: Limits | None = N
     if missing:
         raise UnusableMesh(f"its file {missing[0]!r} is missing")
     try:
-        pieces = list(_read_pieces(path))
+        with _without_ghostscript():
+            pieces = list(_read_pieces(path))
     except UnusableMesh:
         raise
     except Exception as error:  # whatever a reader of foreign files may raise on a broken one
@@ -168,6 +172,8 @@ def load_mesh(path: Path, up: Up, front: Front = "+z", limits: Limits | None = N
     if total > limits.max_faces:
         raise UnusableMesh(f"it has {total} triangles, more than the limit of {limits.max_faces}")
     vertices = np.concatenate([piece.vertices for piece in pieces])
+    if not len(vertices):
+        raise UnusableMesh("its triangles have no vertices")
     if not np.isfinite(vertices).all():
         bad = int((~np.isfinite(vertices).all(axis=1)).sum())
         raise UnusableMesh(f"{bad} of its {len(vertices)} vertices are not finite numbers")
@@ -269,6 +275,17 @@ def _read_pieces(path: Path) -> Iterator[_Piece]:
         yield _Piece(vertices, faces, material, corners, uv is not None)
 
 
+@contextmanager
+def _without_ghostscript() -> Iterator[None]:
+    """Pillow hands images that are PostScript, which a GLB may hold, to Ghostscript: not here."""
+    before = EpsImagePlugin.gs_binary
+    EpsImagePlugin.gs_binary = False
+    try:
+        yield
+    finally:
+        EpsImagePlugin.gs_binary = before
+
+
 def _check_image(name: str, content: bytes) -> None:
     """The reader leaves out images that it can't read, without a word."""
     try:
@@ -361,6 +378,8 @@ def _multiplied(
 
 
 def _texture(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
+    if image.width * image.height > MAX_PIXELS:
+        raise UnusableMesh(f"its texture has {image.width} × {image.height} pixels, too many to be read")
     # alpha is dropped, not composited: which of its ends means opaque is not certain in these files
     if image.mode.startswith("I"):
         # Pillow clips 16 bits to 8 instead of scaling them.

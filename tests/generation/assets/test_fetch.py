@@ -4,12 +4,16 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request
 
 import pytest
+from pydantic import ValidationError
 
-from generation.assets.fetch import choose_downloads, fetch, read_licences
+from generation.assets.fetch import _SecureRedirects, choose_downloads, fetch, read_licences
 from generation.assets.manifest import Download, read_manifest
 from objnerf.errors import InputError, WorkError
 
@@ -24,6 +28,7 @@ class Server(ThreadingHTTPServer):
         self.ranges: list[str | None] = []
         self.break_after: int | None = None
         self.knows_ranges = True
+        self.elsewhere = ""
 
     def download(self, **changes: object) -> Download:
         values = {
@@ -36,7 +41,8 @@ class Server(ThreadingHTTPServer):
             "file": "thing.png",
             "size_bytes": len(CONTENT),
         }
-        return Download.model_validate(values | changes)
+        # Not checked: the server speaks http, which a manifest may not name.
+        return Download.model_construct(**(values | changes))
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -47,6 +53,11 @@ class Handler(BaseHTTPRequestHandler):
         self.server.ranges.append(wanted)
         if self.path == "/missing.png":
             self.send_error(404)
+            return
+        if self.path == "/elsewhere.png":
+            self.send_response(302)
+            self.send_header("Location", self.server.elsewhere)
+            self.end_headers()
             return
         start = 0
         if wanted and self.server.knows_ranges:
@@ -132,6 +143,34 @@ def test_no_such_file_or_server(server: Server, tmp_path: Path) -> None:
         fetch(server.download(url=url.replace("thing", "missing")), tmp_path)
     with pytest.raises(WorkError, match="can't be downloaded"):
         fetch(server.download(url="http://127.0.0.1:9/thing.png"), tmp_path)
+
+
+@pytest.mark.parametrize("elsewhere", ["file:///etc/passwd", "ftp://127.0.0.1:9/x", "/elsewhere.png"])
+def test_redirects_to_files_or_in_circles_are_refused(server: Server, tmp_path: Path, elsewhere: str) -> None:
+    server.elsewhere = elsewhere
+    url = server.download().url.replace("thing", "elsewhere")
+    with pytest.raises(WorkError, match="can't be downloaded"):
+        fetch(server.download(url=url), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_redirect_that_leads_away_from_https_is_refused() -> None:
+    request = Request("https://somewhere.org/thing.png")
+    follow = partial(_SecureRedirects().redirect_request, request, None, 302, "Found", {})
+    assert follow("https://elsewhere.org/thing.png").full_url == "https://elsewhere.org/thing.png"
+    for url in ("http://elsewhere.org/thing.png", "ftp://elsewhere.org/x", "file:///etc/passwd"):
+        with pytest.raises(URLError, match="which is not https"):
+            follow(url)
+
+
+@pytest.mark.parametrize("url", ["http://a.org/b.png", "file:///etc/passwd", "ftp://a/b", "https:// a"])
+def test_a_manifest_names_nothing_but_https(server: Server, url: str) -> None:
+    sound = server.download().model_dump() | {"url": "https://somewhere.org/a.png"}
+    assert Download.model_validate(sound)
+    with pytest.raises(ValidationError, match="url"):
+        Download.model_validate(sound | {"url": url})
+    with pytest.raises(ValidationError, match="file"):
+        Download.model_validate(sound | {"file": "../../.bashrc"})
 
 
 def test_a_folder_that_cannot_be_written(server: Server, tmp_path: Path) -> None:
