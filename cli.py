@@ -299,7 +299,7 @@ def evaluate(
 )
 @click.option("--assets", type=click.Path(path_type=Path), help="Another asset manifest.")
 @click.option("--shapenet-root", type=click.Path(path_type=Path), help="ShapeNetCore v1 or v2.")
-@click.option("--meshes", type=click.Path(path_type=Path), help="Folder of GLB, glTF, OBJ or PLY shapes.")
+@click.option("--meshes", type=click.Path(path_type=Path), help="Folder of mesh files: GLB, OBJ, FBX, ….")
 @click.option("--textures", type=click.Path(path_type=Path), help="Folder of pictures for the floors.")
 @click.option(
     "--up",
@@ -511,7 +511,7 @@ def _asset_sources(command: Callable[..., Any]) -> Callable[..., Any]:
             "--textures", type=click.Path(path_type=Path), help="Folder of pictures for the floors."
         ),
         click.option(
-            "--meshes", type=click.Path(path_type=Path), help="Folder of GLB, glTF, OBJ or PLY shapes."
+            "--meshes", type=click.Path(path_type=Path), help="Folder of mesh files: GLB, OBJ, FBX, …."
         ),
         click.option("--shapenet-root", type=click.Path(path_type=Path), help="ShapeNetCore v1 or v2."),
         click.option("--assets", type=click.Path(path_type=Path), help="Another asset manifest."),
@@ -537,7 +537,7 @@ def assets_list(
 def assets_check(
     assets: Path | None, shapenet_root: Path | None, meshes: Path | None, textures: Path | None
 ) -> None:
-    """Look at every asset once; name those that can't be used, and why."""
+    """Look at every asset once; name those that can't be used, and why, and what of others is not shown."""
     from generation.assets.catalogue import Catalogue
     from objnerf.console import progress_bar
     from objnerf.errors import WorkError
@@ -548,6 +548,9 @@ def assets_check(
     bad = [result for result in results if result.reason is not None]
     for result in bad:
         click.echo(f"{result.id}: {result.reason}")
+    for result in results:
+        if result.reason is None and result.notes:
+            click.echo(f"{result.id}: note: {'; '.join(result.notes)}")
     for source in dict.fromkeys(result.source for result in results):
         of_source = [result for result in results if result.source == source]
         sound = sum(result.reason is None for result in of_source)

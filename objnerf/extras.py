@@ -12,6 +12,7 @@ from objnerf.errors import InputError
 #: Name of each optional library, as it is imported, and the extra that brings it.
 EXTRA_OF = {
     "bpy": "generate",
+    "DracoPy": "generate",
     "manifold3d": "generate",
     "mapbox_earcut": "generate",
     "shapely": "generate",

@@ -34,10 +34,20 @@ from generation.assets.manifest import (
     read_manifest,
 )
 from generation.assets.mesh import Extent, ShapeMesh
-from generation.assets.meshes import Front, Limits, Up, find_meshes, up_of
+from generation.assets.meshes import (
+    READER_VERSION,
+    SUFFIXES,
+    Front,
+    Limits,
+    Up,
+    family_of,
+    importer_of,
+    survey,
+    up_of,
+)
 from generation.assets.procedural import FAMILIES, MEASURED_FAMILIES, build_family
 from generation.assets.shapenet import choose_synsets, find_models, find_release
-from generation.assets.textures import find_textures, load_texture
+from generation.assets.textures import find_maps, find_textures, load_texture
 from generation.assets.walls import WALL_FAMILIES, paint_wall
 from generation.srgb import linear_from_srgb
 from objnerf.errors import InputError
@@ -68,7 +78,7 @@ class ShapeAsset(BaseModel):
         licence: licence of the mesh.
         source: name of the manifest's entry.
         sha256: of the content (procedural: of family and parameters).
-        params: procedural: what the mesh is made from. Folder: {'up': 'y'}.
+        params: procedural: what the mesh is made from. Files: which way is up, and what reads them.
         file: path below its root, '/'-separated, for meshes from files.
     """
 
@@ -172,11 +182,13 @@ class CheckedAsset:
         source: the manifest's entry.
         id: of the asset.
         reason: why it can't be used; None where it can.
+        notes: what its file says and a scene won't show.
     """
 
     source: str
     id: str
     reason: str | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -219,9 +231,27 @@ def build_mesh(asset: ShapeAsset, roots: Roots | None = None) -> ShapeMesh:
         return mesh
     roots = roots or Roots()
     assert asset.file is not None
+    root = roots.of(asset)
+    path = root / asset.file
+    expected, found = _read_by(path), {"reader": 1, **asset.params}
+    for key in expected:
+        if found.get(key) != expected[key]:
+            raise InputError(
+                f"asset {asset.id}: the scene was planned with {key} {found.get(key, 'unknown')!r} for mesh "
+                f"files, and this is {expected[key]!r}, which may give the file another look. Plan the scene "
+                "anew, or make it with the version it was planned with."
+            )
     up: Up = "z" if asset.params.get("up") == "z" else "y"
     front: Front = "-z" if asset.kind == "shapenet" else "+z"
-    return load_checked(roots.of(asset) / asset.file, asset.id, asset.sha256, up, front, roots.limits)
+    return load_checked(path, asset.id, asset.sha256, up, front, roots.limits, root)
+
+
+def _read_by(path: Path) -> Parameters:
+    """What turns a file into a mesh, as part of an asset's parameters."""
+    importer = importer_of(path)
+    return (
+        {"reader": READER_VERSION} if importer is None else {"reader": READER_VERSION, "importer": importer}
+    )
 
 
 def floor_texture(
@@ -254,7 +284,9 @@ def wall_texture(
 def _image(surface: SurfaceAsset, size: int, roots: Roots | None) -> UInt8[np.ndarray, "size size 3"]:
     assert surface.file is not None
     path = (roots or Roots()).of(surface) / surface.file
-    return load_texture(path, size, surface.sha256, bool(surface.params.get("mirrored", False)))
+    params = surface.params
+    copies = int(params.get("across", 1)), int(params.get("down", 1))
+    return load_texture(path, size, surface.sha256, bool(params.get("mirrored", False)), copies)
 
 
 class Catalogue:
@@ -303,7 +335,7 @@ class Catalogue:
         Args:
             manifest: None for the one that comes with the package.
             shapenet_root: ShapeNetCore v1 or v2; its shapes then stand in for the procedural ones.
-            meshes: folder of GLB, glTF, OBJ, PLY; they then stand in for the procedural shapes.
+            meshes: folder of mesh files; they then stand in for the procedural shapes.
             textures: folder of images; they then stand in for the procedural floors.
             cache_dir: where verdicts about files are remembered; None for the user's cache folder.
             up: the upward axis of mesh files; None for what the manifest says.
@@ -534,16 +566,20 @@ class Catalogue:
             for family in entry.families
             for variant in range(WALL_FAMILIES[family].looks)
         ]
-        total = len(files) + len(images) + len(drawn) + len(painted) + len(covers)
+        left_out = self.left_out()
+        total = len(files) + len(images) + len(drawn) + len(painted) + len(covers) + len(left_out)
         results: list[CheckedAsset] = []
 
-        def note(source: str, name: str, reason: str | None) -> None:
-            results.append(CheckedAsset(source, name, reason))
+        def note(source: str, name: str, reason: str | None, notes: tuple[str, ...] = ()) -> None:
+            results.append(CheckedAsset(source, name, reason, notes))
             if progress is not None:
                 progress(len(results), total, name)
 
         for candidate in files:
-            note(candidate.entry.name, candidate.id, self._inspect(candidate).reason)
+            verdict = self._inspect(candidate)
+            note(candidate.entry.name, candidate.id, verdict.reason, verdict.notes)
+        for other in left_out:
+            note(other.source, other.id, other.reason, other.notes)
         for image_entry, path in images:
             verdict = self._inspector.texture(self._folder(image_entry) / path)
             note(image_entry.name, f"{image_entry.name}/{path.as_posix()}", verdict.reason)
@@ -556,6 +592,28 @@ class Catalogue:
             plain = int(np.ptp(paint(surface.family, surface.params, _PAINTED_TO_CHECK))) == 0
             note(surface.source, surface.id, "all its pixels are the same" if plain else None)
         return results
+
+    def left_out(self) -> list[CheckedAsset]:
+        """Files of given folders that offer nothing of their own: doubles, maps, and what can't be read."""
+        found = []
+        for entry in self.manifest.shapes:
+            if isinstance(entry, FolderShapes) and self._is_given(entry):
+                content = survey(self._folder(entry))
+                found += [
+                    CheckedAsset(entry.name, f"{entry.name}/{path.as_posix()}", reason)
+                    for path, reason in content.unread
+                ]
+                found += [
+                    _left_out(entry, path, f"the shape of {other.name}") for path, other in content.doubles
+                ]
+        for surface in self.manifest.floors:
+            if isinstance(surface, ImageSurfaces) and self._is_given(surface):
+                maps = find_maps(self._folder(surface))
+                found += [
+                    _left_out(surface, path, f"a map of {other.name}, which holds the colours")
+                    for path, other in maps
+                ]
+        return found
 
     def candidates(self) -> dict[str, dict[str, int]]:
         """How many files each given entry offers, by entry and synset or folder; none of them looked at."""
@@ -696,15 +754,13 @@ class Catalogue:
             ]
         else:
             found = [
-                _Candidate(
-                    entry, path.parent.name or "mesh", f"{entry.name}/{path.as_posix()}", path.as_posix()
-                )
-                for path in find_meshes(folder)
+                _Candidate(entry, family_of(path), f"{entry.name}/{path.as_posix()}", path.as_posix())
+                for path in survey(folder).meshes
             ]
             if not found:
                 raise InputError(
-                    f"{folder}: expected GLB, glTF, OBJ or PLY files here or in its folders; found none. "
-                    "Other formats, .blend and .fbx among them, must be exported to one of these first."
+                    f"{folder}: expected mesh files here or in its folders ({', '.join(SUFFIXES)}); found "
+                    f"none{_unread_hint(folder)}."
                 )
         if isinstance(entry, ShapeNetShapes) or shape_source in (entry.name, entry.stands_for):
             return found
@@ -712,7 +768,7 @@ class Catalogue:
 
     def _inspect(self, candidate: "_Candidate") -> Verdict:
         path = self._folder(candidate.entry) / candidate.file
-        return self._inspector.shape(path, candidate.up, candidate.front)
+        return self._inspector.shape(path, candidate.up, candidate.front, self._folder(candidate.entry))
 
     def _checked_shape(self, candidate: "_Candidate") -> ShapeAsset | None:
         verdict = self._inspect(candidate)
@@ -729,7 +785,8 @@ class Catalogue:
             licence=note.get("licence", entry.licence),
             source=entry.name,
             sha256=verdict.sha256,
-            params={"up": candidate.up} | ({"unit": entry.unit} if isinstance(entry, FolderShapes) else {}),
+            params={"up": candidate.up, **_read_by(Path(candidate.file))}
+            | ({"unit": entry.unit} if isinstance(entry, FolderShapes) else {}),
             file=candidate.file,
         )
 
@@ -754,9 +811,12 @@ class Catalogue:
                         licence=note.get("licence", entry.licence),
                         source=entry.name,
                         sha256=verdict.sha256,
-                        params={"mirrored": verdict.mirrored},
+                        params={"mirrored": verdict.mirrored, **_copies(verdict)},
                         file=path.as_posix(),
-                        tile_size=entry.tile_size * (2 if verdict.mirrored else 1),
+                        # the longer side of the image is one tile_size
+                        tile_size=entry.tile_size
+                        * min(verdict.across, verdict.down)
+                        * (2 if verdict.mirrored else 1),
                     )
                 )
         if not floors:
@@ -764,6 +824,24 @@ class Catalogue:
                 f"--textures: no usable image (PNG, JPEG, WebP, BMP or TIFF) below {self._image_folders()}."
             )
         return floors
+
+
+def _copies(verdict: Verdict) -> Parameters:
+    square = (verdict.across, verdict.down) == (1, 1)
+    return {} if square else {"across": verdict.across, "down": verdict.down}
+
+
+def _left_out(entry: FolderShapes | ImageSurfaces, path: Path, why: str) -> CheckedAsset:
+    return CheckedAsset(entry.name, f"{entry.name}/{path.as_posix()}", None, (f"left out: {why}",))
+
+
+def _unread_hint(folder: Path) -> str:
+    """What else is there, for whoever gave the folder."""
+    unread = survey(folder).unread
+    if not unread:
+        return ""
+    path, reason = unread[0]
+    return f", but {len(unread)} that can't be used, as {path.as_posix()} ({reason})"
 
 
 @dataclass(frozen=True)

@@ -6,23 +6,23 @@ A verdict also holds the shape's bounding box and footprint, so that planning ne
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from generation.assets import meshes
+from generation.assets import meshes, textures
 from generation.assets.mesh import Extent, ShapeMesh
-from generation.assets.meshes import Front, Limits, UnusableMesh, Up, content_sha256, load_mesh
-from generation.assets.textures import UnusableTexture, is_seamless, read_texture
+from generation.assets.meshes import READER_VERSION, Front, Limits, Up, content_sha256, importer_of, load_mesh
+from generation.assets.reading.blender import cache_dir as default_cache_dir
+from generation.assets.reading.pieces import UnusableMesh
+from generation.assets.textures import UnusableTexture, is_seamless, read_texture, square_copies
 from objnerf.dataset.files import atomic_path
 from objnerf.errors import WorkError
 
 logger = logging.getLogger(__name__)
 
-_VERSION = 2
+_VERSION = 3
 """Raised when verdicts of an earlier version of this file no longer hold."""
 
 
@@ -38,6 +38,8 @@ class Verdict:
         diagonal: of a shape's bounding box, in the file's unit.
         faces: number of triangles of a shape.
         mirrored: of a texture: its edges don't go together, so it is to be mirrored.
+        across, down: of a texture: how many copies of it make about a square.
+        notes: what a shape's file says and the shape doesn't show.
     """
 
     sha256: str
@@ -47,6 +49,9 @@ class Verdict:
     diagonal: float = 1.0
     faces: int = 0
     mirrored: bool = False
+    across: int = 1
+    down: int = 1
+    notes: tuple[str, ...] = ()
 
     @property
     def extent(self) -> Extent:
@@ -54,18 +59,6 @@ class Verdict:
         assert self.size is not None
         assert self.footprint is not None
         return Extent(np.array(self.size), np.array(self.footprint), self.diagonal)
-
-
-def default_cache_dir() -> Path:
-    """Where verdicts are remembered: $OBJNERF_CACHE, else the user's cache folder."""
-    named = os.environ.get("OBJNERF_CACHE")
-    if named:
-        return Path(named)
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "objnerf"
-    except RuntimeError:
-        # a container whose user has no entry and no HOME
-        return Path(tempfile.gettempdir()) / f"objnerf-{os.getuid()}"
 
 
 class Inspector:
@@ -79,8 +72,8 @@ class Inspector:
         self._folder = (cache_dir or default_cache_dir()) / "assets"
         self._limits = limits or Limits()
 
-    def shape(self, path: Path, up: Up, front: Front = "+z") -> Verdict:
-        """Verdict about a mesh file."""
+    def shape(self, path: Path, up: Up, front: Front = "+z", root: Path | None = None) -> Verdict:
+        """Verdict about a mesh file; nothing outside of `root` is read."""
         if not path.is_file():
             return Verdict("", "the file is not there")
         if path.stat().st_size > self._limits.max_file_mb * 1e6:
@@ -90,24 +83,32 @@ class Inspector:
                 "", f"the file has {size_mb:.1f} MB, more than the limit of {self._limits.max_file_mb:g} MB"
             )
         try:
-            sha256 = self._hash(path)
+            sha256 = self._hash(path, root)
         except UnusableMesh as error:
             return Verdict("", str(error))
         except OSError as error:
             return Verdict("", f"can't be read ({error})")
-        key = _key("shape", sha256, up, front, asdict(self._limits))
+        key = _key("shape", sha256, up, front, asdict(self._limits), READER_VERSION, importer_of(path))
         known = self._recall(key)
         if known is not None:
             return known
         try:
-            mesh = load_mesh(path, up, front, self._limits)
+            mesh = load_mesh(path, up, front, self._limits, root)
             footprint = mesh.footprint()
         except (UnusableMesh, ValueError) as error:
             verdict = Verdict(sha256, str(error))
         else:
             width, depth, height = mesh.size.tolist()
             corners = tuple((float(x), float(y)) for x, y in footprint)
-            verdict = Verdict(sha256, None, (width, depth, height), corners, mesh.diagonal, len(mesh.faces))
+            verdict = Verdict(
+                sha256,
+                None,
+                (width, depth, height),
+                corners,
+                mesh.diagonal,
+                len(mesh.faces),
+                notes=mesh.notes,
+            )
         self._remember(key, verdict)
         return verdict
 
@@ -122,26 +123,30 @@ class Inspector:
         if known is not None:
             return known
         try:
-            verdict = Verdict(sha256, mirrored=not is_seamless(read_texture(path)))
+            image = read_texture(path)
+            across, down = square_copies(image.width, image.height)
+            verdict = Verdict(sha256, mirrored=not is_seamless(image), across=across, down=down)
         except UnusableTexture as error:
             verdict = Verdict(sha256, str(error))
         self._remember(key, verdict)
         return verdict
 
-    def _hash(self, path: Path) -> str:
+    def _hash(self, path: Path, root: Path | None = None) -> str:
         """Hash of a mesh with its companions, or of an image."""
-        is_mesh = path.suffix.lower() in meshes.SUFFIXES
-        place = hashlib.sha256(str(path.absolute()).encode()).hexdigest()
+        is_mesh = path.suffix.lower() not in textures.SUFFIXES
+        place = _key("place", str(path.absolute()), str(root))
         known = self._read("files", place)
         if known is not None and all(_stamp(Path(name)) == stamp for name, stamp in known["stamps"].items()):
             return str(known["sha256"])
         if not is_mesh:
             sha256, files = hashlib.sha256(path.read_bytes()).hexdigest(), [path]
         else:
-            named = meshes.companions(path)
-            sha256 = content_sha256(path)
-            # a missing companion is stamped too, so that it is seen when it appears
+            named = meshes.companions(path, root)
+            sha256 = content_sha256(path, root)
+            # a missing companion is stamped too, so that it is seen when it appears; so are folders, in which
+            # another file may come to fit better
             files = [path, *(found if found is not None else path.parent / name for name, found in named)]
+            files += dict.fromkeys(file.parent for file in files)
         self._write(
             "files",
             place,
@@ -154,9 +159,10 @@ class Inspector:
         if known is None:
             return None
         try:
-            size, footprint = known.pop("size"), known.pop("footprint")
+            size, footprint, notes = known.pop("size"), known.pop("footprint"), known.pop("notes")
             return Verdict(
                 **known,
+                notes=tuple(notes),
                 size=None if size is None else tuple(size),
                 footprint=None if footprint is None else tuple((x, y) for x, y in footprint),
             )
@@ -186,19 +192,21 @@ class Inspector:
             logger.debug("verdict not remembered at %s: %s", path, error)
 
 
-def load_checked(path: Path, asset_id: str, sha256: str, up: Up, front: Front, limits: Limits) -> ShapeMesh:
+def load_checked(
+    path: Path, asset_id: str, sha256: str, up: Up, front: Front, limits: Limits, root: Path
+) -> ShapeMesh:
     """The mesh of an asset, if its files are still those it was planned with.
 
     Raises:
         WorkError: they are gone, changed or can't be used.
     """
     try:
-        if content_sha256(path) != sha256:
+        if content_sha256(path, root) != sha256:
             raise WorkError(
                 f"asset {asset_id}: {path} is not the file that the scene was planned with "
                 "(checksums differ)."
             )
-        return load_mesh(path, up, front, limits)
+        return load_mesh(path, up, front, limits, root)
     except (OSError, UnusableMesh) as error:
         raise WorkError(f"asset {asset_id}: {path}: {error}") from error
 

@@ -30,6 +30,7 @@ def describe(catalogue: Catalogue) -> str:
         else:
             offer = _files(entry, counts.get(entry.name))
         lines += _entry(entry.name, offer, entry.licence)
+        lines += _left_out(catalogue, entry.name)
     lines.append("floors")
     for floor in catalogue.manifest.floors:
         if isinstance(floor, ProceduralSurfaces):
@@ -38,6 +39,7 @@ def describe(catalogue: Catalogue) -> str:
         else:
             offer = _files(floor, counts.get(floor.name))
         lines += _entry(floor.name, offer, floor.licence)
+        lines += _left_out(catalogue, floor.name)
     lines.append("walls")
     for wall in catalogue.manifest.walls:
         looks = sum(WALL_FAMILIES[family].looks for family in wall.families)
@@ -61,6 +63,17 @@ def _files(entry: ShapeNetShapes | FolderShapes | ImageSurfaces, found: dict[str
     if isinstance(entry, ShapeNetShapes):
         return f"not given (--shapenet-root DIR); would offer {', '.join(entry.synsets)}"
     return f"not given ({'--meshes' if isinstance(entry, FolderShapes) else '--textures'} DIR)"
+
+
+def _left_out(catalogue: Catalogue, source: str) -> list[str]:
+    """One line of the files that are not used, with the first three of them."""
+    names = [other.id.partition("/")[2] for other in catalogue.left_out() if other.source == source]
+    if not names:
+        return []
+    more = ", …" if len(names) > 3 else ""
+    return [
+        f"    not used: {len(names)} files: {', '.join(names[:3])}{more} (`objnerf assets check` says why)"
+    ]
 
 
 def _entry(name: str, offer: str, licence: str) -> list[str]:

@@ -62,7 +62,7 @@ class ShapeNetShapes(_Entry):
 
 
 class FolderShapes(_Entry):
-    """A folder of GLB, glTF, OBJ or PLY files. Without `path` it is the one given by `--meshes`.
+    """A folder of mesh files. Without `path` it is the one given by `--meshes`.
 
     `unit` is that of the files' coordinates, for `--real-scale`.
     """

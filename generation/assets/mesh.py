@@ -6,9 +6,10 @@ diagonal in world units.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from scipy.spatial import ConvexHull, QhullError
 
 SMOOTH_ANGLE_DEG = 40.0
@@ -21,19 +22,42 @@ is a fabric that contrasts with 'fabric'; 'linen' is bedding, light; 'paint' is 
 ceramics; 'shade' is a lampshade, light. Parts of one role in one shape look the same."""
 
 
+Wrap = Literal["repeat", "mirror", "clamp"]
+"""What lies beyond the edge of an image: the image again, its mirror image, or its last row or column."""
+
+
 @dataclass(frozen=True, eq=False)
 class PartMaterial:
-    """What a part of a shape is made of.
+    """What a part of a shape is made of. All but the role is for 'own'; images only where the mesh has `uv`.
 
     Attributes:
-        role: one of ROLES, or 'own': the asset brings its own look in `colour` and `image`.
-        colour: sRGB in [0, 1], only for 'own'.
-        image: sRGB texture, height × width × 3, only for 'own' and only where the mesh has `uv`.
+        role: one of ROLES, or 'own': the asset brings its own look.
+        colour: sRGB in [0, 1].
+        image: sRGB texture; it takes the place of `colour`.
+        cutout: where the texture is solid, pixel by pixel of `image`; None: everywhere.
+        wrap: how all images go on along u and along v.
+        roughness: 0 is a mirror.
+        metallic: 0 or 1, or a mixture.
+        finish: roughness and metalness in 255ths, pixel by pixel; it takes the place of both numbers.
+        emission: light of its own, linear RGB; 1 looks like white paper in full light.
+        emission_image: sRGB texture that multiplies `emission`.
     """
 
     role: str
     colour: tuple[float, float, float] | None = None
     image: UInt8[np.ndarray, "height width 3"] | None = None
+    cutout: Bool[np.ndarray, "height width"] | None = None
+    wrap: tuple[Wrap, Wrap] = ("repeat", "repeat")
+    roughness: float = 0.5
+    metallic: float = 0.0
+    finish: UInt8[np.ndarray, "finish_height finish_width 2"] | None = None
+    emission: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    emission_image: UInt8[np.ndarray, "emission_height emission_width 3"] | None = None
+
+    @property
+    def textured(self) -> bool:
+        """Whether it has any image."""
+        return any(image is not None for image in (self.image, self.finish, self.emission_image))
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +71,9 @@ class ShapeMesh:
         materials: one a part; several parts may have the same role.
         uv: texture coordinates a face corner (v upwards), or None.
         diagonal: the bounding box's before it became 1, in the unit of the source (procedural: centimetres).
+        normals: shading normals a face corner; zero, or None for all: by the angle, see SMOOTH_ANGLE_DEG.
+        colours: linear RGB a face corner that multiplies what `materials` say, or None.
+        notes: what its file says and the mesh doesn't show, a short phrase each.
     """
 
     vertices: Float[np.ndarray, "vertices 3"]
@@ -55,6 +82,9 @@ class ShapeMesh:
     materials: tuple[PartMaterial, ...]
     uv: Float[np.ndarray, "faces 3 2"] | None = None
     diagonal: float = 1.0
+    normals: Float[np.ndarray, "faces 3 3"] | None = None
+    colours: Float[np.ndarray, "faces 3 3"] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def roles(self) -> tuple[str, ...]:

@@ -44,7 +44,17 @@ def recoloured(mesh: ShapeMesh, colour: tuple[float, float, float]) -> ShapeMesh
         part if values is None else _tinted(part, np.asarray(values / mean), target)
         for part, values in zip(mesh.materials, luminances, strict=True)
     )
-    return replace(mesh, materials=materials)
+    return replace(mesh, materials=materials, colours=_greyed(mesh, areas))
+
+
+def _greyed(mesh: ShapeMesh, areas: Float[np.ndarray, " faces"]) -> Float[np.ndarray, "faces 3 3"] | None:
+    """Colours of the mesh's corners as light and dark, 1 on average over the surface."""
+    if mesh.colours is None:
+        return None
+    lightness = mesh.colours @ _LUMINANCE
+    mean = float(areas @ lightness.mean(axis=1) / areas.sum())
+    shares = np.minimum(lightness / mean, _LIGHTEST) if mean > 0 else np.ones_like(lightness)
+    return np.repeat(shares[..., None], 3, axis=2)
 
 
 def _luminance(part: PartMaterial) -> Float[np.ndarray, "*pixels"]:

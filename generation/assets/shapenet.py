@@ -64,6 +64,12 @@ def find_release(root: Path) -> Path:
     for folder in (root, root / "ShapeNetCore.v2", root / "ShapeNetCore.v1"):
         if folder.is_dir() and any(_is_synset_folder(path) for path in folder.iterdir()):
             return folder
+    archives = sorted(path.name for path in root.glob("*.zip")) if root.is_dir() else []
+    if archives:
+        raise InputError(
+            f"--shapenet-root {root}: holds {archives[0]}, as ShapeNet is downloaded; unpack it and give "
+            "the folder that then holds folders named by synset ids such as 03001627."
+        )
     raise InputError(
         f"--shapenet-root {root}: expected ShapeNetCore v1 or v2, that is folders named by synset ids such "
         "as 03001627, here or in ShapeNetCore.v2; found none. Give the folder that ShapeNetCore was unpacked "

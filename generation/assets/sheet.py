@@ -18,6 +18,8 @@ from generation.assets.catalogue import (
     wall_texture,
 )
 from generation.assets.mesh import ShapeMesh
+from generation.assets.sampling import is_solid, surface_colours
+from generation.srgb import srgb_from_linear
 from objnerf.errors import InputError
 from objnerf.pictures.sheets import contact_sheet
 
@@ -82,49 +84,36 @@ def draw_shape(
         return np.column_stack([points[:, :2] * scale + offset, points[:, 2]])
 
     image = np.broadcast_to(_PAPER, (fine, fine, 3)).copy()
-    dark = rasterise(to_pixels(shadow), mesh.faces, fine) >= 0
+    dark = rasterise(to_pixels(shadow), mesh.faces, fine, mesh)[0] >= 0
     image *= 1 - 0.35 * gaussian_filter(dark.astype(np.float64), 0.008 * fine)[..., None]
 
     corners = mesh.vertices[mesh.faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-15)
     lit = 0.42 + 0.13 * normals[:, 2] + 0.5 * np.clip(normals @ _LIGHT, 0, None)
-    shaded = np.clip(_face_colours(mesh, colours) * lit[:, None] * 1.15, 0, 1)
-    face = rasterise(to_pixels(seen), mesh.faces, fine)
-    image[face >= 0] = shaded[face[face >= 0]]
+    face, weights = rasterise(to_pixels(seen), mesh.faces, fine, mesh)
+    there = face >= 0
+    surface = surface_colours(mesh, face[there], weights[there], colours)
+    light = lit[face[there], None] * 1.15
+    glow = np.array([material.emission for material in mesh.materials])[mesh.part_of_face[face[there]]]
+    image[there] = np.clip(surface * light + srgb_from_linear(glow), 0, 1)
     coarse = image.reshape(size, 2, size, 2, 3).mean(axis=(1, 3))
     return np.round(coarse * 255).astype(np.uint8)
 
 
-def _face_colours(mesh: ShapeMesh, colours: list[tuple[float, float, float]]) -> Float[np.ndarray, "faces 3"]:
-    """sRGB of each face: of its texture in the middle of the face, else of its part."""
-    plain = np.array(
-        [material.colour or colour for material, colour in zip(mesh.materials, colours, strict=True)]
-    )
-    shades: np.ndarray = plain[mesh.part_of_face]
-    if mesh.uv is None:
-        return shades
-    middle = mesh.uv.mean(axis=1) % 1.0
-    for part, material in enumerate(mesh.materials):
-        if material.image is None:
-            continue
-        faces = mesh.part_of_face == part
-        height, width = material.image.shape[:2]
-        column = np.minimum((middle[faces, 0] * width).astype(np.int64), width - 1)
-        row = np.minimum(((1 - middle[faces, 1]) * height).astype(np.int64), height - 1)
-        shades[faces] = material.image[row, column] / 255
-    return shades
-
-
 def rasterise(
-    points: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"], size: int
-) -> Int[np.ndarray, "size size"]:
-    """Index of the nearest face in each pixel, -1 where there is none.
+    points: Float[np.ndarray, "vertices 3"],
+    faces: Int[np.ndarray, "faces 3"],
+    size: int,
+    mesh: ShapeMesh | None = None,
+) -> tuple[Int[np.ndarray, "size size"], Float[np.ndarray, "size size 3"]]:
+    """Index of the nearest face in each pixel, -1 where there is none; and where on it, barycentric.
 
     Args:
         points: x, y in pixels (y down) and depth, smaller is nearer.
         faces: vertex indices.
         size: of the square picture.
+        mesh: whose faces these are, where some may be cut out.
     """
     corners = points[faces]
     low = np.clip(np.ceil(corners[..., :2].min(axis=1) - 0.5), 0, size).astype(np.int64)
@@ -150,12 +139,17 @@ def rasterise(
     weights = weights / np.where(solid, area, 1.0)
     inside: Bool[np.ndarray, " pairs"] = solid & (weights >= -1e-9).all(axis=0)
     depth = weights[0] * a[:, 2] + weights[1] * b[:, 2] + weights[2] * c[:, 2]
+    if mesh is not None:
+        inside[inside] = is_solid(mesh, which[inside], weights[:, inside].T)
     pixel, depth, which = (y * size + x)[inside], depth[inside], which[inside]
+    place = weights[:, inside].T
     # far to near, so that the nearest face is the last to be written
     order = np.argsort(-depth, kind="stable")
     picture = np.full(size * size, -1, dtype=np.int64)
     picture[pixel[order]] = which[order]
-    return picture.reshape(size, size)
+    places = np.zeros((size * size, 3))
+    places[pixel[order]] = place[order]
+    return picture.reshape(size, size), places.reshape(size, size, 3)
 
 
 def role_colours(mesh: ShapeMesh, key: str) -> list[tuple[float, float, float]]:

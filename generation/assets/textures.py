@@ -1,12 +1,15 @@
 """Image textures of the user's for floors."""
 
 import hashlib
+import re
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from objnerf.dataset.files import read_image
 from objnerf.dataset.untrusted import opened_picture
 from objnerf.errors import InputError, WorkError
 
@@ -21,8 +24,56 @@ class UnusableTexture(Exception):
     """An image that can't be used; the message says why, without the file's name."""
 
 
+#: Last words of names: of the colours of a surface, and of what else comes in a set with them.
+_COLOUR_WORDS = ("color", "colour", "col", "diff", "diffuse", "albedo", "basecolor", "base_color")
+_MAP_WORDS = (
+    *("normal", "normalgl", "normaldx", "nor", "nor_gl", "nor_dx", "nrm", "norm", "bump"),
+    *("rough", "roughness", "gloss", "glossiness", "smoothness", "spec", "specular", "reflection"),
+    *("metal", "metallic", "metalness", "ao", "ambientocclusion", "occlusion", "arm", "orm", "cavity"),
+    *("disp", "displacement", "height", "depth", "opacity", "alpha", "mask", "translucency", "emission"),
+)
+#: What may stand behind those words: a size, as in 'wood_diff_2k'.
+_SIZE = re.compile(r"[-_. ]\d+k$")
+
+
 def find_textures(folder: Path) -> list[Path]:
-    """Images below a folder, relative to it and sorted; hidden ones are left out."""
+    """Colour images below a folder, relative to it and sorted; hidden ones and `find_maps` are left out."""
+    maps = {path for path, _ in find_maps(folder)}
+    return [path for path in _find_images(folder) if path not in maps]
+
+
+def find_maps(folder: Path) -> list[tuple[Path, Path]]:
+    """Normal maps and the like: images that the name says to belong to a colour image, and that image.
+
+    'wood_rough.jpg' is the roughness of 'wood_diff.jpg' or 'wood.jpg' beside it; alone it is a rough wood.
+    """
+    found = _find_images(folder)
+    sets: dict[Path, Path] = {}
+    for path in found:
+        words = _surface(path, _COLOUR_WORDS)
+        if words is not None:
+            sets[words] = path
+    for path in found:
+        sets.setdefault(path.with_name(_SIZE.sub("", path.stem.lower())), path)
+    maps = []
+    for path in found:
+        surface = _surface(path, _MAP_WORDS)
+        if surface is not None and surface in sets:
+            maps.append((path, sets[surface]))
+    return maps
+
+
+def _surface(path: Path, words: tuple[str, ...]) -> Path | None:
+    """The path without the last word of its name, in lower case; None where that is none of `words`."""
+    stem = _SIZE.sub("", path.stem.lower())
+    for word in sorted(words, key=len, reverse=True):
+        start = stem.removesuffix(word)
+        if start != stem and start[-1:] in ("_", "-", " ", "."):
+            return path.with_name(_SIZE.sub("", start[:-1]))
+    return None
+
+
+def _find_images(folder: Path) -> list[Path]:
     found = [
         path.relative_to(folder)
         for path in folder.rglob("*")
@@ -32,7 +83,7 @@ def find_textures(folder: Path) -> list[Path]:
 
 
 def read_texture(path: Path) -> Image.Image:
-    """An image as 8-bit RGB.
+    """An image as 8-bit RGB, transparent parts on white.
 
     Raises:
         UnusableTexture: not an image, truncated, too small or too large.
@@ -44,12 +95,7 @@ def read_texture(path: Path) -> Image.Image:
                 raise UnusableTexture(
                     f"it has {width} × {height} pixels, expected at least {_MIN_SIDE} a side"
                 )
-            if image.mode.startswith("I"):
-                # 16-bit grey: pillow's conversion would clip it to white
-                deep = np.asarray(image, dtype=np.float64)
-                grey = np.round(deep * (255 / 65535 if deep.max() > 255 else 1)).astype(np.uint8)
-                return Image.fromarray(grey).convert("RGB")
-            return image.convert("RGB")
+        return Image.fromarray(read_image(path))
     except UnusableTexture:
         raise
     except InputError as error:
@@ -68,8 +114,22 @@ def is_seamless(image: Image.Image) -> bool:
     return True
 
 
+def square_copies(width: int, height: int) -> tuple[int, int]:
+    """How many copies of an image, across and down, make a square, or nearly: at most four each way."""
+    ratio = Fraction(width, height)
+    if ratio >= 1:
+        near = min(ratio, Fraction(4)).limit_denominator(4)
+        return near.denominator, near.numerator
+    down, across = square_copies(height, width)
+    return across, down
+
+
 def load_texture(
-    path: Path, size: int, sha256: str | None = None, mirrored: bool = False
+    path: Path,
+    size: int,
+    sha256: str | None = None,
+    mirrored: bool = False,
+    copies: tuple[int, int] = (1, 1),
 ) -> UInt8[np.ndarray, "size size 3"]:
     """Image of `size` pixels a side.
 
@@ -78,6 +138,7 @@ def load_texture(
         size: pixels a side.
         sha256: what the file must hash to.
         mirrored: put it together with its mirror images, so that one that isn't seamless becomes so.
+        copies: how often it stands across and down, see `square_copies`.
     Raises:
         WorkError: it is gone, changed or can't be read.
     """
@@ -93,9 +154,18 @@ def load_texture(
         image = read_texture(path)
     except UnusableTexture as error:
         raise WorkError(f"texture {path}: {error}") from error
+    across, down = copies
+    # whole pixels a copy, then the size wanted: copies stay alike to the pixel
+    cell = _resized(image, -(-size // across), -(-size // down), mirrored)
+    return _resized(Image.fromarray(np.tile(cell, (down, across, 1))), size, size)
+
+
+def _resized(
+    image: Image.Image, width: int, height: int, mirrored: bool = False
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The image, or the image with its mirror images to the right, below and both."""
     if not mirrored:
-        return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
-    half = size - size // 2
-    quarter = np.asarray(image.resize((half, half), Image.Resampling.LANCZOS))
+        return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
+    quarter = _resized(image, width - width // 2, height - height // 2)
     row = np.concatenate([quarter, quarter[:, ::-1]], axis=1)
-    return np.concatenate([row, row[::-1]], axis=0)[:size, :size]
+    return np.concatenate([row, row[::-1]], axis=0)[:height, :width]

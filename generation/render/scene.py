@@ -18,13 +18,23 @@ from generation.plan.plan import ObjectPlan, RenderPlan, ScenePlan
 from generation.plan.room import RoomPlan, Wall
 from generation.plan.visibility import NEAR_CLIP
 from generation.render.devices import use_device
-from generation.render.materials import DIFFUSE_COLOUR, make_image, make_material, show_material
+from generation.render.materials import (
+    CORNER_COLOURS,
+    DIFFUSE_COLOUR,
+    make_image,
+    make_material,
+    make_part_material,
+    show_material,
+)
 from objnerf.dataset.cameras import opencv_from_blender
 
 #: Half side of the floor's plane: far beyond what any camera sees.
 _FLOOR_REACH = 400.0
 _SKIRTING_HEIGHT, _SKIRTING_DEPTH = 0.32, 0.07
 _TEXTURE_SIZE = 512
+#: How far above the floor shapes with holes stand: a ray through a hole would miss a floor at the same place.
+_HOVER = 1e-3
+_GIVEN_NORMALS = "given normals"
 
 MeshSource = Callable[[ObjectPlan], ShapeMesh]
 
@@ -232,9 +242,7 @@ def _add_object(scene: bpy.types.Scene, plan: ObjectPlan, mesh: ShapeMesh) -> No
     for number, part in enumerate(mesh.materials):
         name = f"object{plan.label}.{number}"
         if part.role == "own":
-            pixels = part.image if mesh.uv is not None else None
-            image = None if pixels is None else make_image(name, pixels)
-            materials.append(make_material(name, roughness=0.5, colour=part.colour, image=image))
+            materials.append(make_part_material(name, part, coloured=mesh.colours is not None))
         else:
             finish = plan.finishes[part.role]
             materials.append(_finish_material(name, finish, f"object{plan.label}.{part.role}"))
@@ -253,10 +261,22 @@ def _add_object(scene: bpy.types.Scene, plan: ObjectPlan, mesh: ShapeMesh) -> No
         materials,
         uv=None if uv is None else uv.reshape(-1, 2),
         part_of_face=mesh.part_of_face,
+        normals=mesh.normals,
+        colours=mesh.colours,
     )
     item.data.shade_smooth()
     item.data.set_sharp_from_angle(angle=np.radians(SMOOTH_ANGLE_DEG))
-    item.matrix_world = mathutils.Matrix(plan.world_from_object().tolist())
+    given = item.data.attributes.get(_GIVEN_NORMALS)
+    if given is not None:
+        normals = np.empty(3 * len(item.data.loops), dtype=np.float32)
+        given.data.foreach_get("vector", normals)
+        item.data.attributes.remove(given)
+        # zero stands for Blender's own
+        item.data.normals_split_custom_set(normals.reshape(-1, 3))
+    pose = plan.world_from_object()
+    if any(part.cutout is not None for part in mesh.materials):
+        pose[2, 3] += _HOVER
+    item.matrix_world = mathutils.Matrix(pose.tolist())
     item.pass_index = plan.label
 
 
@@ -286,8 +306,13 @@ def _add_mesh(
     *,
     uv: Float[np.ndarray, "loops 2"] | None = None,
     part_of_face: Integer[np.ndarray, " faces"] | None = None,
+    normals: Float[np.ndarray, "faces corners 3"] | None = None,
+    colours: Float[np.ndarray, "faces corners 3"] | None = None,
 ) -> bpy.types.Object:
-    """A mesh object with faces of one size; `uv` is for each corner of each face in turn."""
+    """A mesh object with faces of one size; `uv` is for each corner of each face in turn.
+
+    Normals are only noted, as _GIVEN_NORMALS: Blender keeps them relative to the shading that is set later.
+    """
     data = bpy.data.meshes.new(name)
     count, corners = faces.shape
     data.vertices.add(len(vertices))
@@ -303,6 +328,15 @@ def _add_mesh(
     if uv is not None:
         layer = data.uv_layers.new(name="UVMap")
         layer.uv.foreach_set("vector", np.ascontiguousarray(uv, dtype=np.float32).ravel())
+    # All before `validate`, which takes out faces with what belongs to them.
+    if normals is not None:
+        vectors = data.attributes.new(_GIVEN_NORMALS, "FLOAT_VECTOR", "CORNER")
+        vectors.data.foreach_set("vector", np.ascontiguousarray(normals, dtype=np.float32).ravel())
+    if colours is not None:
+        rgba = np.ones((count * corners, 4), dtype=np.float32)
+        rgba[:, :3] = colours.reshape(-1, 3)
+        attribute = data.color_attributes.new(CORNER_COLOURS, "FLOAT_COLOR", "CORNER")
+        attribute.data.foreach_set("color", rgba.ravel())
     data.update(calc_edges=True)
     data.validate(clean_customdata=False)
     item = bpy.data.objects.new(name, data)

@@ -3,6 +3,7 @@
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import bpy
@@ -10,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from generation.assets.catalogue import Roots
+from generation.assets.sampling import is_solid
 from generation.edits import EDIT_TRIES, changed_plan, edited_plan, moved_plan, providing_plan
 from generation.plan.plan import PlacementError, ScenePlan, Stock, plan_scene
 from generation.plan.request import GenerationRequest
@@ -303,11 +305,16 @@ class Studio:
         meshes = []
         for item in plan.objects:
             mesh, pose = self._meshes(item), item.world_from_object()
-            meshes.append((mesh.vertices @ pose[:3, :3].T + pose[:3, 3], mesh.faces))
+            holed = any(part.cutout is not None for part in mesh.materials)
+            solid = partial(is_solid, mesh) if holed else None
+            meshes.append((mesh.vertices @ pose[:3, :3].T + pose[:3, 3], mesh.faces, solid))
         return np.stack(
             [
                 np.stack(
-                    [silhouette(vertices, faces, intrinsics, view.matrix()) for vertices, faces in meshes]
+                    [
+                        silhouette(vertices, faces, intrinsics, view.matrix(), solid)
+                        for vertices, faces, solid in meshes
+                    ]
                 )
                 for view in plan.views
             ]

@@ -147,12 +147,15 @@ def read_image(
             rgba = image.convert("RGBA")
             white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
             image = Image.alpha_composite(white, rgba)
-        if image.mode.startswith(("I", "F")):
-            # Pillow's own conversion clips 16 bits to 255 instead of scaling them.
-            values = np.asarray(image).astype(np.float64)
-            grey = np.clip(np.rint(values / 257.0), 0, 255).astype(np.uint8)
-            return np.repeat(grey[..., None], 3, axis=-1)
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(eight_bits(image).convert("RGB"))
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """The image with 8 bits a channel; Pillow's own conversion clips 16 bits instead of scaling them."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    values = np.asarray(image).astype(np.float64)
+    return Image.fromarray(np.clip(np.rint(values / 257.0), 0, 255).astype(np.uint8))
 
 
 def _decode_smaller(image: Image.Image, at_least: tuple[int, int]) -> None:

@@ -205,7 +205,8 @@ def _meshes(scratch: Path) -> list[Target]:
         meshes.load_mesh(path, meshes.up_of(path, "auto"))
 
     found = []
-    for sound in sorted((DATA / "meshes").iterdir()):
+    refused = ("gltf_basisu_used", "obj_missing_texture")
+    for sound in sorted(folder for folder in (DATA / "meshes").iterdir() if folder.name not in refused):
         main = next((path for path in sound.iterdir() if path.suffix in meshes.SUFFIXES), None)
         if main is None:
             continue

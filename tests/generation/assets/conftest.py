@@ -1,7 +1,10 @@
 """A small ShapeNet of each version and a folder of meshes, with the faults that real ones have."""
 
+import base64
+import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,3 +127,75 @@ def mesh_folder(tmp_path: Path) -> Path:
     (folder / ".hidden.obj").write_text("v 0 0 0\n")
     (folder / "notes.txt").write_text("not a mesh")
     return folder
+
+
+_COMPONENTS = {"i1": 5120, "u1": 5121, "i2": 5122, "u2": 5123, "u4": 5125, "f4": 5126}
+_TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}
+
+#: A unit cube with four corners a face.
+CUBE_FACES = np.array([[4 * f + i for i in (0, 1, 2, 0, 2, 3)] for f in range(6)]).reshape(-1, 3)
+
+
+def cube() -> np.ndarray:
+    """Corners of a unit cube, four a face, counter-clockwise from outside."""
+    square = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
+    faces = []
+    for axis in range(3):
+        for side in (-0.5, 0.5):
+            corners = np.zeros((4, 3))
+            corners[:, axis] = side
+            corners[:, [(axis + 1) % 3, (axis + 2) % 3]] = square if side > 0 else square[::-1]
+            faces.append(corners)
+    return np.concatenate(faces)
+
+
+class GltfFile:
+    """Collects arrays and writes them, with whatever else the file says."""
+
+    def __init__(self) -> None:
+        self.buffer = b""
+        self.content: dict[str, Any] = {"asset": {"version": "2.0"}, "accessors": [], "bufferViews": []}
+
+    @staticmethod
+    def png(pixels: np.ndarray) -> str:
+        """An image as a data URI."""
+        file = io.BytesIO()
+        Image.fromarray(np.asarray(pixels, dtype=np.uint8)).save(file, format="PNG")
+        return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+    def view(self, raw: bytes) -> int:
+        self.buffer += b"\0" * (-len(self.buffer) % 4)
+        view = {"buffer": 0, "byteOffset": len(self.buffer), "byteLength": len(raw)}
+        self.content["bufferViews"].append(view)
+        self.buffer += raw
+        return len(self.content["bufferViews"]) - 1
+
+    def accessor(self, values: np.ndarray, dtype: str = "f4", **more: Any) -> int:
+        table = np.asarray(values, dtype=f"<{dtype}").reshape(len(values), -1)
+        kind = {"componentType": _COMPONENTS[dtype], "count": len(table), "type": _TYPES[table.shape[1]]}
+        self.content["accessors"].append({"bufferView": self.view(table.tobytes()), **kind, **more})
+        return len(self.content["accessors"]) - 1
+
+    def cube(self, **attributes: int) -> dict[str, Any]:
+        """A primitive of a unit cube."""
+        return {
+            "attributes": {"POSITION": self.accessor(cube()), **attributes},
+            "indices": self.accessor(CUBE_FACES.ravel(), "u2"),
+        }
+
+    def write(self, path: Path, **content: Any) -> Path:
+        uri = "data:application/octet-stream;base64," + base64.b64encode(self.buffer).decode()
+        whole = {
+            "nodes": [{"mesh": 0}],
+            **self.content,
+            "buffers": [{"uri": uri, "byteLength": len(self.buffer)}],
+            **content,
+        }
+        path.write_text(json.dumps(whole))
+        return path
+
+
+@pytest.fixture
+def new_gltf() -> type[GltfFile]:
+    """Makes small glTF files."""
+    return GltfFile

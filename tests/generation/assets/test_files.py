@@ -11,9 +11,13 @@ from PIL import Image
 
 from generation.assets.catalogue import Catalogue, FloorAsset, ShapeAsset, build_mesh, floor_texture
 from generation.assets.check import default_cache_dir
+from generation.assets.inventory import describe
 from generation.assets.mesh import ShapeMesh
-from generation.assets.meshes import UnusableMesh, companions, find_companion, load_mesh, sound_faces
+from generation.assets.meshes import companions, family_of, load_mesh, sound_faces
+from generation.assets.reading.companions import Surroundings
+from generation.assets.reading.pieces import UnusableMesh
 from generation.assets.shapenet import choose_synsets, find_models
+from generation.assets.textures import square_copies
 from objnerf.errors import InputError, WorkError
 
 
@@ -225,11 +229,16 @@ def test_nothing_outside_a_models_folder_is_read(tmp_path: Path) -> None:
     model = tmp_path / "synset" / "model" / "models"
     model.mkdir(parents=True)
     (tmp_path / "secret.png").write_bytes(b"x")
-    assert find_companion(model, "../../../secret.png") is None
-    assert find_companion(model, str(tmp_path / "secret.png")) is None
+    around = Surroundings.of(model / "model.obj")
+    assert around.find("../../../secret.png") is None
+    assert "lies outside" in around.why_missing("../../../secret.png")
+    assert around.find(str(tmp_path / "secret.png")) is None
+    assert "is missing" in around.why_missing("nowhere.png")
+    # the limit is the folder that the user gave
+    assert Surroundings(model, tmp_path).find("../../../secret.png") == model / "../../../secret.png"
     (model.parent / "images").mkdir()
     (model.parent / "images" / "wood 1.png").write_bytes(b"x")
-    assert find_companion(model, "C:\\textures\\wood 1.png") == model.parent / "images" / "wood 1.png"
+    assert around.find("C:\\textures\\wood 1.png") == model.parent / "images" / "wood 1.png"
 
 
 def test_twins_keep_the_face_that_looks_outward() -> None:
@@ -279,7 +288,7 @@ def test_load_mesh_says_what_is_wrong(tmp_path: Path) -> None:
         load_mesh(path, "y")
     path = tmp_path / "flat_world.obj"
     path.write_text("v 0 0\nv 1 0\nv 0 1\nf 1 2 3\n")
-    with pytest.raises(UnusableMesh, match=r"three numbers each|can't be read"):
+    with pytest.raises(UnusableMesh, match="fewer than three numbers"):
         load_mesh(path, "y")
     path = tmp_path / "universe.obj"
     path.write_text("v 0 0 0\nv 1e200 0 0\nv 0 1e200 0\nv 0 0 1e200\nf 1 2 3\nf 1 2 4\n")
@@ -291,12 +300,12 @@ def test_load_mesh_says_what_is_wrong(tmp_path: Path) -> None:
         load_mesh(path, "y")
 
 
-def test_compressed_gltf_is_refused_with_what_to_do(mesh_folder: Path) -> None:
+def test_what_gltf_requires_and_is_not_known_is_refused_by_name(mesh_folder: Path) -> None:
     path = mesh_folder / "cone.gltf"
     content = json.loads(path.read_text())
-    content["extensionsRequired"] = ["KHR_draco_mesh_compression"]
+    content["extensionsRequired"] = ["EXT_meshopt_compression"]
     path.write_text(json.dumps(content))
-    with pytest.raises(UnusableMesh, match=r"KHR_draco_mesh_compression.*without compression"):
+    with pytest.raises(UnusableMesh, match=r"requires EXT_meshopt_compression.*export it without"):
         load_mesh(path, "y")
 
 
@@ -307,3 +316,72 @@ def test_material_files_are_found_by_their_lines(tmp_path: Path) -> None:
     )
     (tmp_path / "thing.obj").write_text("# mtllib none.mtl\nmtllib a b.mtl\nusemtl x_map_kd\nv 0 0 0\n")
     assert companions(tmp_path / "thing.obj") == [("a b.mtl", tmp_path / "a b.mtl"), ("my wood.png", None)]
+
+
+def test_of_a_set_of_maps_the_colours_are_used(manifest: Path, tmp_path: Path) -> None:
+    """As downloaded from Poly Haven and ambientCG; a word alone makes no map."""
+    folder = tmp_path / "textures"
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    for name in (
+        *("brick_diff_2k.jpg", "brick_nor_gl_2k.png", "brick_rough_2k.jpg"),
+        *("Wood01_1K_Color.png", "Wood01_1K_NormalGL.png", "Wood01_1K_AmbientOcclusion.png"),
+        *("stone.png", "stone_height.png", "oak_rough.png"),
+    ):
+        Image.fromarray(noise).save(folder / name)
+    catalogue = load(manifest, tmp_path, textures=folder)
+    used = {floor.id.removeprefix("textures/") for floor in catalogue.floors(4)}
+    assert used == {"brick_diff_2k.jpg", "Wood01_1K_Color.png", "stone.png", "oak_rough.png"}
+    said = {other.id: other.notes for other in catalogue.left_out()}
+    assert len(said) == 5
+    assert said["textures/brick_rough_2k.jpg"] == (
+        "left out: a map of brick_diff_2k.jpg, which holds the colours",
+    )
+    assert "not used: 5 files: Wood01_1K_AmbientOcclusion.png" in describe(catalogue)
+
+
+@pytest.mark.parametrize(
+    ("size", "copies"), [((64, 64), (1, 1)), ((128, 64), (1, 2)), ((60, 90), (3, 2)), ((640, 64), (1, 4))]
+)
+def test_copies_of_an_image_make_a_square(size: tuple[int, int], copies: tuple[int, int]) -> None:
+    assert square_copies(*size) == copies
+
+
+def test_the_aspect_of_a_texture_is_kept(manifest: Path, tmp_path: Path) -> None:
+    """Two periods of a wave across and one down, on twice as many pixels across: square waves."""
+    folder = tmp_path / "textures"
+    folder.mkdir()
+    u, v = np.meshgrid(np.arange(128) / 64, np.arange(64) / 64)
+    wave = np.uint8(127 + 60 * np.sin(2 * np.pi * u) + 60 * np.sin(2 * np.pi * v))
+    Image.fromarray(wave).save(folder / "wide.png")
+    catalogue = load(manifest, tmp_path, textures=folder)
+    (floor,) = catalogue.floors(1)
+    assert (floor.params, floor.tile_size) == ({"mirrored": False, "across": 1, "down": 2}, 3)
+    picture = floor_texture(floor, 64, catalogue.roots)[..., 0].astype(float)
+    # two periods each way now
+    assert np.abs(np.fft.fft(picture.mean(axis=0)))[1:20].argmax() == 1
+    assert np.abs(np.fft.fft(picture.mean(axis=1)))[1:20].argmax() == 1
+
+
+def test_transparent_parts_of_a_texture_are_white(manifest: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "textures"
+    folder.mkdir()
+    Image.new("RGBA", (16, 16), (200, 0, 0, 0)).save(folder / "clear.png")
+    catalogue = load(manifest, tmp_path, textures=folder)
+    assert (floor_texture(catalogue.floors(1)[0], 16, catalogue.roots) == 255).all()
+
+
+def test_what_is_no_mesh_is_named(manifest: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    (folder / "03001627.zip").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"03001627\.zip, as ShapeNet is downloaded; unpack it"):
+        load(manifest, tmp_path, shapenet_root=folder).shapes("furniture", 1, 0)
+    with pytest.raises(InputError, match=r"but 1 that can't be used, as 03001627\.zip \(archives"):
+        load(manifest, tmp_path, meshes=folder).shapes("furniture", 1, 0)
+
+
+def test_families_are_named_for_folders_that_say_something() -> None:
+    assert family_of(Path("chair/a.obj")) == "chair"
+    assert family_of(Path("Cole_Hardware_Mug/meshes/model.obj")) == "Cole_Hardware_Mug"
+    assert family_of(Path("models/1a2b.obj")) == "mesh"

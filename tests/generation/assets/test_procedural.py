@@ -104,7 +104,7 @@ def silhouettes(mesh: ShapeMesh, size: int = 40) -> np.ndarray:
     views = []
     for axes in ([0, 2, 1], [1, 2, 0], [0, 1, 2]):
         points = mesh.vertices[:, axes] * [size, size, 1] + [size / 2, 0 if axes[1] == 2 else size / 2, 0]
-        views.append(rasterise(points, mesh.faces, size) >= 0)
+        views.append(rasterise(points, mesh.faces, size)[0] >= 0)
     return np.stack(views).ravel()
 
 

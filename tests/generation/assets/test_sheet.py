@@ -1,5 +1,6 @@
 """The software rasteriser, the contact sheet, and the verb `assets`."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ def test_rasterise_by_hand() -> None:
     points = np.array(
         [[0, 0, 5], [4, 0, 5], [4, 8, 5], [0, 8, 5], [0, 0, 1], [2.2, 0, 1], [0, 2.2, 1]], dtype=np.float64
     )
-    picture = rasterise(points, np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6]]), 8)
+    picture = rasterise(points, np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6]]), 8)[0]
     assert (picture[:, 4:] == -1).all()
     assert (picture[:, :4] >= 0).all()
     # pixel centres with x + y < 2.2: (0.5, 0.5), (1.5, 0.5), (0.5, 1.5)
@@ -29,7 +30,7 @@ def test_rasterise_takes_either_winding_and_what_lies_outside() -> None:
         [[-50, -50, 1], [80, -50, 1], [-50, 80, 1], [3, 3, 0], [3, 3, 0], [3, 3, 0]], dtype=np.float64
     )
     for face in ([0, 1, 2], [0, 2, 1]):
-        assert (rasterise(points, np.array([face, [3, 4, 5]]), 6) == 0).all()
+        assert (rasterise(points, np.array([face, [3, 4, 5]]), 6)[0] == 0).all()
 
 
 def test_draw_shape_shows_the_colour_of_its_part() -> None:
@@ -82,3 +83,26 @@ def test_verb_with_what_is_not_there(option: str) -> None:
     assert result.exit_code == 2
     assert "nowhere" in result.output
     assert "Traceback" not in result.output
+
+
+def test_verb_check_says_what_does_not_show(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A line a file, and nothing of what a library has to say about it."""
+    folder = tmp_path / "meshes"
+    for case in ("obj_missing_mtl", "obj_usemtl_unknown", "gltf_basisu_used"):
+        shutil.copytree(data / "meshes" / case, folder / case)
+    shutil.copytree(data / "meshes" / "obj_case_mismatch", folder / "broken")
+    (folder / "broken" / "tex.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    environment = {"OBJNERF_CACHE": str(tmp_path / "cache")}
+    result = CliRunner().invoke(main, ["assets", "check", "--meshes", str(folder)], env=environment)
+    assert result.exit_code == 1
+    lines = [line for line in result.output.splitlines() if line.startswith("meshes/")]
+    assert lines == [
+        "meshes/broken/model.obj: its texture 'tex.png' can't be read (it is no image of a known format)",
+        "meshes/gltf_basisu_used/model.gltf: its texture 0 is a KTX2 image; convert it to PNG, JPEG or WebP",
+        "meshes/obj_missing_mtl/model.obj: note: its material file 'gone.mtl' is missing",
+        "meshes/obj_usemtl_unknown/model.obj: note: material 'other' is in none of its material files",
+    ]
+    printed = capfd.readouterr()
+    assert "Traceback" not in result.output + printed.out + printed.err
