@@ -74,7 +74,7 @@ def open_page(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Opene
             ],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=True,
         )
         lines = done.stderr.splitlines()
