@@ -65,7 +65,7 @@ _BLENDER_START_S = 120.0
 #: Packages of the base installation, and those that the two large extras bring beside bpy and torch.
 BASE = ("numpy", "pillow", "pydantic", "plotly", "trimesh")
 PARTS = {
-    "generate": ("manifold3d", "mapbox_earcut", "scipy", "shapely"),
+    "generate": ("DracoPy", "manifold3d", "mapbox_earcut", "scipy", "shapely"),
     "train": ("safetensors", "scikit-image", "scikit-learn", "scipy", "tensorboard", "torchmetrics"),
 }
 
