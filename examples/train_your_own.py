@@ -33,14 +33,13 @@ train_set = objnerf.SceneDataset(OUT / "dataset", scenes=range(SCENES - HELD_OUT
 test_set = objnerf.SceneDataset(OUT / "dataset", scenes=range(SCENES - HELD_OUT, SCENES))
 # Where processes are spawned (macOS, Windows), workers need the usual `if __name__ == "__main__":`.
 loader = DataLoader(train_set, batch_size=4, shuffle=True, num_workers=0)
-scale = train_set.scale
 for key, value in train_set[0].items():
     print(f"{key:<18} {tuple(value.shape) if isinstance(value, torch.Tensor) else value}")
 
 # %% [markdown]
 # ## Model
-# Two downsampling steps, two upsampling ones. The first output channel is the depth between `near` and
-# `far`, the second the logit of showing an object.
+# Two downsampling steps, two upsampling ones. The first output channel is the difference of the depth from
+# the mean over all training views, the second the logit of showing an object.
 
 
 # %%
@@ -60,8 +59,11 @@ network = nn.Sequential(
 
 def predict(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Planar depth in world units, and the logit of the foreground."""
-    depth, foreground = network(images).unbind(dim=1)
-    return scale.near + scale.depth_range * depth.sigmoid(), foreground
+    difference, foreground = network(images).unbind(dim=1)
+    return mean_depth + difference, foreground
+
+
+mean_depth = torch.cat([scene["depths"] for scene in train_set]).mean(dim=0)
 
 
 # %% [markdown]
@@ -93,9 +95,11 @@ with torch.no_grad():
         torch.cat([scene[key] for scene in test_set]) for key in ("images", "depths", "masks")
     )
     depth, foreground = predict(images)
-    baseline = torch.cat([scene["depths"] for scene in train_set]).mean(dim=0)
     predicted, true = foreground > 0, masks > 0
-    error = (depth - depths).abs().mean().item()
-    baseline_error = (baseline - depths).abs().mean().item()
+    error = (depth - depths).abs()[true].mean().item()
+    baseline_error = (mean_depth - depths).abs()[true].mean().item()
     iou = ((predicted & true).sum() / (predicted | true).sum().clamp(min=1)).item()
-print(f"depth is off by {error:.2f} world units (mean depth: {baseline_error:.2f}), IoU of objects {iou:.2f}")
+print(
+    f"the depth of objects is off by {error:.2f} world units (mean depth: {baseline_error:.2f}); "
+    f"IoU of their pixels {iou:.2f}"
+)

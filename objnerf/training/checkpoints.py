@@ -150,10 +150,11 @@ def scene_geometry(recipe: Recipe) -> SceneScale:
 def _read(path: Path, tensors: bool = True) -> tuple[RunState, dict[str, Tensor]]:
     try:
         with path.open("rb") as file:
-            head = file.read(2)
+            head = file.read(9)
     except OSError as error:
         raise InputError(f"{path}: no checkpoint can be read there ({error.strerror or error})") from None
-    if head == b"PK" or head[:1] == b"\x80":
+    # Safetensors begin with the length of their header, whose first bytes may be any, and then the header.
+    if head[8:] != b"{" and (head[:2] == b"PK" or head[:1] == b"\x80"):
         raise InputError(
             f"{path} is a pickled checkpoint, which may run any code when it is read; it is refused. "
             "Expected a safetensors file as `objnerf train` writes it"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from objnerf.errors import InputError
+from objnerf.errors import InputError, WorkError
 from objnerf.training.checkpoints import (
     Learner,
     RunState,
@@ -77,6 +77,22 @@ def test_pickled_code_is_refused_and_not_run(how: str, tmp_path: Path):
     assert not trace.exists()
 
 
+@pytest.mark.parametrize("begin", [b"\x80", b"PK"])
+def test_a_header_as_long_as_pickles_begin_is_no_pickle(begin: bytes, tmp_path: Path):
+    """A file begins with its header's length in eight bytes, lowest first; spaces may fill the header."""
+    path, learner = tmp_path / "last.safetensors", make_learner(0)
+    save_checkpoint(path, STATE, {"model": learner})
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    wanted = int.from_bytes(begin + b"\0", "little") + (2**16 if len(begin) == 1 else 0)
+    header = content[8 : 8 + length].ljust(wanted)
+    path.write_bytes(wanted.to_bytes(8, "little") + header + content[8 + length :])
+    assert path.read_bytes().startswith(begin)
+    other = make_learner(1)
+    assert load_checkpoint(path, {"model": other}) == STATE
+    assert torch.equal(other.network.weight, learner.network.weight)
+
+
 def test_damaged_missing_and_foreign_files(tmp_path: Path):
     path = tmp_path / "last.safetensors"
     with pytest.raises(InputError, match="no checkpoint can be read"):
@@ -104,7 +120,7 @@ def test_an_interrupted_writer_leaves_the_old_one(tmp_path: Path, monkeypatch: p
         raise OSError("disk full")
 
     monkeypatch.setattr("objnerf.training.checkpoints.save_file", half)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(WorkError, match="disk full"):
         save_checkpoint(path, RunState(step=9), {"model": learner})
     assert read_state(path) == STATE
     assert sorted(file.name for file in tmp_path.iterdir()) == ["last.json", "last.safetensors"]
