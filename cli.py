@@ -685,9 +685,9 @@ def train(
     """
     from objnerf.console import format_seconds, progress_bar
     from objnerf.dataset import open_dataset
-    from objnerf.training.recipe import dump_yaml, resolve_recipe
+    from objnerf.training.recipe import dump_yaml, option_overrides, resolve_recipe
 
-    recipe, out = resolve_recipe(dataset, source, out, options, assignments, resume=resume)
+    recipe, out = resolve_recipe(dataset, source, out, option_overrides(options, assignments), resume=resume)
     if print_config:
         click.echo(dump_yaml(recipe), nl=False)
         return
@@ -1072,8 +1072,8 @@ def demo(out: Path, minutes: float, scenes: int, preset: str, picture: Path | No
         begun = (run / "config.yaml").is_file()
         # A slot for each object that the preset may place, and one for the background.
         slots = request.preset.objects.count[1] + 1
-        asked = (f"held_out.scenes={held_out}", f"model.num_slots={max(6, slots)}")
-        recipe, _ = resolve_recipe(dataset, None if begun else "tiny", run, {}, asked, resume=begun)
+        asked = [("held_out.scenes", held_out), ("model.num_slots", max(6, slots))]
+        recipe, _ = resolve_recipe(dataset, None if begun else "tiny", run, asked, resume=begun)
         with clock.step("train"), stopped_by_signal() as stop:
             outcome = train_model(
                 dataset,

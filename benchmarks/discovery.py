@@ -29,7 +29,7 @@ from objnerf.dataset.files import atomic_path
 from objnerf.dataset.index import Dataset, Scene, open_dataset
 from objnerf.evaluation.evaluate import Evaluation, evaluate_run, open_run
 from objnerf.training.loop import train
-from objnerf.training.recipe import Recipe, load_recipe, scale_of
+from objnerf.training.recipe import Recipe, load_recipe
 
 FIGURES = ("fg_ari", "nv_ari", "nv_fg_ari", "ari", "psnr", "ref_ari", "ref_fg_ari", "ref_nv_ari")
 """With occlusion; then as uORF counts, each slot rendered alone."""
@@ -52,7 +52,7 @@ class Run:
 
 def contender_recipe(name: str, dataset: Dataset, assignments: Sequence[tuple[str, Any]] = ()) -> Recipe:
     """The recipe of a contender: one of the package, or ``uorf``, the faithful one at tiny's size."""
-    scale = scale_of(dataset)
+    scale = dataset.stated_scale()
     if name != "uorf":
         return load_recipe(name, dataset_scale=scale, overrides=assignments)
     tiny = load_recipe("tiny", dataset_scale=scale)

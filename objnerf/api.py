@@ -3,7 +3,6 @@
 ``from objnerf import train`` is the way in. Each function does what the verb of its name does.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -60,10 +59,9 @@ def train(
         InputError: dataset, recipe, settings or run folder cannot be used.
         WorkError: the loss is no longer finite, or the device has too little memory.
     """
-    # JSON is YAML, which --set takes.
-    assignments = [f"{key}={json.dumps(value)}" for key, value in (settings or {}).items()]
+    overrides = list((settings or {}).items())
     source = None if recipe is None else os.fspath(recipe)
-    resolved, run = resolve_recipe(Path(dataset), source, Path(out), {}, assignments, resume=resume)
+    resolved, run = resolve_recipe(Path(dataset), source, Path(out), overrides, resume=resume)
     return loop.train(
         Path(dataset),
         run,

@@ -41,7 +41,7 @@ from objnerf.models.reference_checkpoint import load_reference
 from objnerf.models.scene import SceneCode, SceneModel
 from objnerf.training.checkpoints import checkpoint_path, load_run, read_state, scene_geometry
 from objnerf.training.processes import choose_device
-from objnerf.training.recipe import DatasetFacts, Recipe, load_recipe, read_run_config, scale_of
+from objnerf.training.recipe import DatasetFacts, Recipe, load_recipe, read_run_config
 
 _log = logging.getLogger(__name__)
 
@@ -321,7 +321,7 @@ def open_run(
 
 
 def _open_reference(run: Path, device: torch.device, source: str, dataset: Dataset | None) -> OpenedRun:
-    recipe = load_recipe(source, dataset_scale=None if dataset is None else scale_of(dataset))
+    recipe = load_recipe(source, dataset_scale=None if dataset is None else dataset.stated_scale())
     if not isinstance(recipe.model, UorfConfig):
         raise InputError(f"--recipe {source}: expected one of a uorf model, for it says what the weights are")
     model = load_reference(

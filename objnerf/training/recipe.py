@@ -403,23 +403,34 @@ OPTIONS = {
 }
 
 
+def option_overrides(options: Mapping[str, Any], assignments: Sequence[str]) -> list[tuple[str, Any]]:
+    """The (dotted key, value) pairs that a command line asks for.
+
+    Args:
+        options: values of ``OPTIONS``; None where the user said nothing.
+        assignments: ``key.sub=value``, stronger than the options.
+    Raises:
+        InputError: an assignment cannot be read.
+    """
+    pairs = [(OPTIONS[name], value) for name, value in options.items() if value is not None]
+    return pairs + [parse_assignment(text) for text in assignments]
+
+
 def resolve_recipe(
     dataset_root: Path,
     source: str | None,
     out: Path | None,
-    options: Mapping[str, Any],
-    assignments: Sequence[str],
+    overrides: Sequence[tuple[str, Any]],
     *,
     resume: bool,
 ) -> tuple[Recipe, Path]:
-    """The recipe that a call of ``objnerf train`` asks for, and the run folder.
+    """The recipe of a training run, and its folder.
 
     Args:
         dataset_root: its ``dataset.yaml`` says what the scale is by default.
         source: a recipe's name or file; None for ``tiny``, or with ``resume`` for the run's own.
         out: the run folder; None for ``runs/DATASET-RECIPE``.
-        options: values of ``OPTIONS``; None where the user said nothing.
-        assignments: ``key.sub=value``, stronger than the options.
+        overrides: (dotted key, value) pairs, the later the stronger.
         resume: whether the run in ``out`` is to go on.
     Raises:
         InputError: the dataset, the recipe or an option cannot be used.
@@ -429,25 +440,15 @@ def resolve_recipe(
     out = out or Path("runs") / f"{dataset_root.resolve().name}-{Path(named).stem}"
     if resume and source is None and (out / "config.yaml").is_file():
         named = str(out / "config.yaml")
-    overrides = [(OPTIONS[name], value) for name, value in options.items() if value is not None]
-    overrides += [parse_assignment(text) for text in assignments]
     if dataset.has_own_intrinsics and _says_focal_ratio(named, overrides):
         # What is asked for holds for all views; a later --set scale.own_intrinsics=true still wins.
-        overrides.insert(0, ("scale.own_intrinsics", False))
-    return load_recipe(named, dataset_scale=scale_of(dataset), overrides=overrides), out
+        overrides = [("scale.own_intrinsics", False), *overrides]
+    return load_recipe(named, dataset_scale=dataset.stated_scale(), overrides=overrides), out
 
 
 def scale_of(dataset: Dataset) -> dict[str, Any]:
-    """What a dataset says about ``scale``: its ``dataset.yaml``, and the lens in its views' own files.
-
-    Raises:
-        InputError: one of these cannot be used.
-    """
-    card = dataset.card()
-    scale = {} if card is None else card.stated_scale
-    if dataset.has_own_intrinsics:
-        scale["focal_ratio"] = dataset.intrinsics(1, 1).focal_ratio
-    return scale
+    """What a dataset says about ``scale``; see `Dataset.stated_scale`."""
+    return dataset.stated_scale()
 
 
 def _says_focal_ratio(source: str, overrides: Sequence[tuple[str, Any]]) -> bool:

@@ -13,6 +13,7 @@ from objnerf.training.recipe import (
     Recipe,
     dump_yaml,
     load_recipe,
+    option_overrides,
     parse_assignment,
     parse_recipe,
     read_run_config,
@@ -21,6 +22,11 @@ from objnerf.training.recipe import (
 )
 
 NOTHING = dict.fromkeys(OPTIONS)
+
+
+def resolved(dataset: Path, source: str | None, out: Path | None, options: Any, assignments: Any = ()):
+    """What a call of `objnerf train` with these options makes."""
+    return resolve_recipe(dataset, source, out, option_overrides(options, assignments), resume=False)
 
 
 def write(path: Path, content: Any) -> str:
@@ -69,25 +75,25 @@ def test_dataset_yaml_is_the_default_of_the_verb(coded: Path, tmp_path: Path):
     for file in list(coded.iterdir())[:6]:
         (dataset / file.name).write_bytes(file.read_bytes())
     (dataset / "dataset.yaml").write_text("near: 4.5\nfocal_ratio: [1.1, 1.2]\nobj_scale: 3.25\n")
-    recipe, out = resolve_recipe(dataset, None, None, NOTHING | {"obj_scale": 4.0}, (), resume=False)
+    recipe, out = resolved(dataset, None, None, NOTHING | {"obj_scale": 4.0})
     assert (recipe.scale.near, recipe.scale.obj_scale, recipe.scale.focal_ratio) == (4.5, 4.0, (1.1, 1.2))
     assert out == Path("runs/with_card-tiny")
 
 
 def test_the_lens_in_the_views_own_files_is_the_default(data: Path, tmp_path: Path):
-    recipe, _ = resolve_recipe(data / "uocf_lens", None, None, NOTHING, (), resume=False)
+    recipe, _ = resolved(data / "uocf_lens", None, None, NOTHING)
     assert recipe.scale.focal_ratio == (1.2, 1.6)
     assert recipe.scale.own_intrinsics
     # What the user says holds for all views, unless he also says that it does not.
     options = NOTHING | {"focal_ratio": (1.1, 1.5)}
-    recipe, _ = resolve_recipe(data / "uocf_lens", None, None, options, (), resume=False)
+    recipe, _ = resolved(data / "uocf_lens", None, None, options)
     assert (recipe.scale.focal_ratio, recipe.scale.own_intrinsics) == ((1.1, 1.5), False)
     own = ("scale.own_intrinsics=true",)
-    recipe, _ = resolve_recipe(data / "uocf_lens", None, None, options, own, resume=False)
+    recipe, _ = resolved(data / "uocf_lens", None, None, options, own)
     assert (recipe.scale.focal_ratio, recipe.scale.own_intrinsics) == ((1.1, 1.5), True)
     mine = tmp_path / "mine.yaml"
     mine.write_text("scale: {focal_ratio: [1.1, 1.5]}\n")
-    recipe, _ = resolve_recipe(data / "uocf_lens", str(mine), None, NOTHING, (), resume=False)
+    recipe, _ = resolved(data / "uocf_lens", str(mine), None, NOTHING)
     assert (recipe.scale.focal_ratio, recipe.scale.own_intrinsics) == ((1.1, 1.5), False)
 
 
@@ -108,8 +114,8 @@ def test_the_lens_in_the_views_own_files_is_the_default(data: Path, tmp_path: Pa
     ],
 )
 def test_every_option_reaches_its_key_and_no_other(option: str, value: Any, coded: Path):
-    before, _ = resolve_recipe(coded, "uorf_clevr_567", None, NOTHING, (), resume=False)
-    after, _ = resolve_recipe(coded, "uorf_clevr_567", None, NOTHING | {option: value}, (), resume=False)
+    before, _ = resolved(coded, "uorf_clevr_567", None, NOTHING)
+    after, _ = resolved(coded, "uorf_clevr_567", None, NOTHING | {option: value})
     assert changes(before.model_dump(), after.model_dump()) == {OPTIONS[option]: value}
 
 
