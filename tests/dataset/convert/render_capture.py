@@ -55,6 +55,8 @@ def main(out: Path, views: int, width: int, height: int, focal: float, seed: int
         for number in range(_PLANS):
             try:
                 content = plan_scene(request, stock, 0, number).model_dump()
+                # Of more objects, one is nearly always hidden in one of so many views.
+                content["objects"] = content["objects"][:2]
                 content["views"] = seen
                 content["render"] |= {"fx": focal, "fy": focal}
                 content["acceptance"] = {"min_pixels": 0.0, "min_visible": 0.0}
