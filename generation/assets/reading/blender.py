@@ -95,13 +95,23 @@ def read_imported(path: Path, root: Path | None = None) -> Reading:
         # the notes come last: their being there says that both are whole
         if not notes.is_file():
             with atomic_path(notes) as new_notes, atomic_path(kept) as new:
-                new_notes.write_text(json.dumps(_convert(path, files, new)), encoding="utf-8")
+                new_notes.write_text(json.dumps(convert(path, files, new)), encoding="utf-8")
         reading = gltf.read_gltf(kept)
         return Reading(reading.pieces, (*json.loads(notes.read_text(encoding="utf-8")), *reading.notes))
 
 
-def _convert(path: Path, files: list[tuple[str, Path | None]], target: Path) -> list[str]:
-    """Write the GLB; returns what Blender could not take over."""
+def convert(path: Path, files: list[tuple[str, Path | None]], target: Path) -> list[str]:
+    """Import a file in a process of its own and write it as GLB.
+
+    Args:
+        path: of one of SUFFIXES, or another format that Blender imports.
+        files: what goes with it, by its place relative to the file's folder.
+        target: the GLB.
+    Returns:
+        What Blender could not take over.
+    Raises:
+        UnusableMesh: it can't be imported, or not in time.
+    """
     with tempfile.TemporaryDirectory(prefix="objnerf-import-") as name:
         # the file's own folder lies two deep, so that '../textures' stays inside
         stage = Path(name) / "root" / "folder"

@@ -18,7 +18,7 @@ from generation.assets.images import mean_colour, pixels_of, rounded
 from generation.assets.mesh import PartMaterial, Wrap
 from generation.assets.reading.companions import MAX_TEXTURE_SIDE, Surroundings, decoded
 from generation.assets.reading.pieces import Piece, Reading, UnusableMesh, face_normals
-from generation.srgb import linear_from_srgb
+from generation.srgb import linear_from_srgb, srgb_from_linear
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -88,7 +88,8 @@ def _leading_numbers(text: str) -> tuple[list[float], str]:
 class _Material:
     """A `newmtl` of a material file."""
 
-    colour: tuple[float, float, float] | None = None
+    # linear; the format names no default, this is Blender's
+    colour: tuple[float, float, float] = (0.8, 0.8, 0.8)
     texture: TextureStatement | None = None
     emission: tuple[float, float, float] = (0.0, 0.0, 0.0)
     roughness: float = 0.5
@@ -319,8 +320,7 @@ def _piece(
     else:
         look = PartMaterial(
             "own",
-            # the format's default is not written down anywhere; this is what others take
-            material.colour or (0.8, 0.8, 0.8),
+            rounded(srgb_from_linear(np.array(material.colour))),
             roughness=material.roughness,
             metallic=material.metallic,
             emission=material.emission,
@@ -372,10 +372,7 @@ def _read_library(raw: bytes) -> dict[str, _Material]:
             statement = TextureStatement.parse(value)
             current.texture = statement if statement.name else current.texture
         elif keyword == "ke":
-            emission = _colour(value)
-            if emission is not None:
-                red, green, blue = linear_from_srgb(np.array(emission)).tolist()
-                current.emission = (red, green, blue)
+            current.emission = _colour(value) or current.emission
         elif keyword in ("pr", "pm"):
             numbers, _ = _leading_numbers(value)
             share = float(np.clip(numbers[0], 0, 1)) if numbers else 0.5
@@ -393,7 +390,7 @@ def _read_library(raw: bytes) -> dict[str, _Material]:
 
 
 def _colour(value: str) -> tuple[float, float, float] | None:
-    """Of `Kd r g b`, or of `Kd grey`."""
+    """Linear RGB, as Blender takes it, of `Kd r g b` or `Kd grey`."""
     numbers, _ = _leading_numbers(value)
     if not numbers or not np.isfinite(numbers).all():
         return None

@@ -103,7 +103,7 @@ def test_a_file_is_imported_once(files: Path, cache: Path, monkeypatch: pytest.M
         raise AssertionError("it was imported again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(blender, "_convert", never)
+        patch.setattr(blender, "convert", never)
         again = load_mesh(files / "box.fbx", "y", root=files)
     np.testing.assert_array_equal(again.vertices, first.vertices)
     # another process comes to the same bytes: plans are the same wherever they are made

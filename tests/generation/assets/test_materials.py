@@ -267,6 +267,17 @@ def test_mtl_scale_and_offset(tmp_path: Path) -> None:
     assert {tuple(uv) for uv in mesh.uv.reshape(-1, 2).tolist()} == {(0.5, 0), (2.5, 0), (0.5, 3)}
 
 
+def test_colours_of_mtl_are_linear_as_in_blender(tmp_path: Path) -> None:
+    """(.2, .05, .02) is sRGB (124, 63, 39), as in glTF; a material without a colour is .8."""
+    (tmp_path / "a.mtl").write_text("newmtl m\nKd .2 .05 .02\nKe .5 0 0\nPr .1\nPm 1\nnewmtl bare\n")
+    faces = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nusemtl m\nf 1 3 2\nf 1 2 4\nusemtl bare\nf 2 3 4\n"
+    (tmp_path / "a.obj").write_text("mtllib a.mtl\n" + faces)
+    shown, bare = load_mesh(tmp_path / "a.obj", "y").materials
+    assert np.asarray(shown.colour) * 255 == pytest.approx([124, 63, 39], abs=1)
+    assert (shown.emission, shown.roughness, shown.metallic) == ((0.5, 0.0, 0.0), 0.1, 1.0)
+    assert np.asarray(bare.colour) * 255 == pytest.approx([231, 231, 231], abs=1)
+
+
 def test_companions_of_a_ply_file(data: Path) -> None:
     path = data / "meshes" / "ply_texturefile" / "model.ply"
     assert companions(path) == [("tex.png", path.parent / "tex.png")]
