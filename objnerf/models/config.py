@@ -55,9 +55,9 @@ class VolumesConfig(BaseModel):
     mask_steps: tuple[int, int] = Field(
         (250, 750), description="steps over which what is left out of the ground grows"
     )
-    sparsity_weight: float = Field(0.02, ge=0, description="weight of the foreground's mean opacity")
-    ground_weight: float = Field(
-        0.05, ge=0, description="weight of opacity before ground that another view shows in the same colour"
+    sparsity_weight: float = Field(0.003, ge=0, description="weight of the foreground's mean opacity")
+    explained_weight: float = Field(
+        0.06, ge=0, description="weight of opacity at pixels that other views explain by the background"
     )
     floor: float = Field(
         0.07, ge=0, lt=1, description="share of the rays that the foreground is pushed to show in, at least"
@@ -69,7 +69,7 @@ class VolumesConfig(BaseModel):
     volume_weight: float = Field(0.1, ge=0, description="weight of the mean opacity of voxels")
     outline_weight: float = Field(0.3, ge=0, description="weight of the outlines' cross-entropy")
     own_view_weight: float = Field(
-        3.0, ge=0, description="weight of the input view's own colours, before another view's background"
+        4.0, ge=0, description="weight of the input view's own colours, before another view's background"
     )
     own_view_rays: PositiveInt = Field(128, description="rays of each input view that this is asked of")
     instance_weight: float = Field(0.1, ge=0, description="weight of the cross-entropy of centres")

@@ -63,6 +63,12 @@ class Surfaces:
     is_wall: Float[Tensor, "scenes rays"]
     """How surely the wall is met first, in [0, 1]."""
 
+    @property
+    def met(self) -> Float[Tensor, "scenes rays 3"]:
+        """What the rays meet, ground or wall, in the middle of their pixels."""
+        ground = self.ground.mean(2)
+        return ground + self.is_wall[..., None] * (self.wall.mean(2) - ground)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -105,11 +111,8 @@ class Background(nn.Module):
         surfaces: Surfaces,
         shade: Float[Tensor, "scenes rays"],
         field_from_world: Float[Tensor, "scenes 3 3"],
-    ) -> tuple[Float[Tensor, "scenes rays 3"], Float[Tensor, "scenes rays 4"]]:
-        """What rays meet behind the objects: its colours, in [0, 1], and those that the source shows there.
-
-        What the source shows may be an object that stands before the ground. Its fourth channel is 1 where
-        the source looks there at all.
+    ) -> Float[Tensor, "scenes rays 3"]:
+        """Colours, in [0, 1], of what rays meet behind the objects.
 
         Args:
             source: the view that is looked up.
@@ -121,9 +124,7 @@ class Background(nn.Module):
         share = surfaces.is_wall[..., None]
         colour, filled, visible, valid = (ground + share * (wall - ground)).split([3, 3, 1, 1], dim=-1)
         mean = source.means[:, :1] + share * (source.means[:, 1:] - source.means[:, :1])
-        met = surfaces.ground.mean(2)
-        met = met + share * (surfaces.wall.mean(2) - met)
-        place = (met @ field_from_world.transpose(1, 2)) / self.reach
+        place = (surfaces.met @ field_from_world.transpose(1, 2)) / self.reach
         flat = place[..., :2]
         waves = [wave(flat * 2.0**octave) for octave in range(3) for wave in (torch.sin, torch.cos)]
         known = [colour * visible, filled, mean, visible, valid, share, place[..., 2:].clamp(-1, 3)]
@@ -136,8 +137,7 @@ class Background(nn.Module):
         mixed = (filled + trust * (colour - filled)).clamp(0.02, 0.98)
         # Light multiplies; in logarithms of colours a darker ground keeps its hue.
         lit = (mixed.log() + (1 - share) * shade[..., None]).exp().clamp(0.01, 0.98)
-        seen = torch.cat([colour, valid], dim=-1)
-        return (torch.logit(lit) + answer[..., :3]).sigmoid(), seen
+        return (torch.logit(lit) + answer[..., :3]).sigmoid()
 
     def _look_up(
         self, source: Source, points: Float[Tensor, "scenes rays subrays 3"]

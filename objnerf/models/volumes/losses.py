@@ -5,34 +5,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-ALIKE = 0.05
-"""Root mean square difference of colours in [0, 1] at which two views may still show the same ground."""
-
 
 def decided(opacity: Float[Tensor, "*rays"]) -> Float[Tensor, ""]:
     """4 a (1 - a): 1 for a ray that half of the light passes, 0 for one that sees an object or none."""
     return (4 * opacity * (1 - opacity)).mean()
-
-
-def before_ground(
-    shown: Float[Tensor, "scenes rays"],
-    colours: Float[Tensor, "scenes rays 3"],
-    behind: Float[Tensor, "scenes rays 4"],
-) -> Float[Tensor, ""]:
-    """Opacity of the foreground at pixels that the plane explains: another view shows the same colour there.
-
-    Without it a foreground that has begun to paint a textured floor hides that floor from the background,
-    which then cannot win it back.
-
-    Args:
-        shown: opacity of the foreground.
-        colours: of the rays' pixels, in [0, 1].
-        behind: what another view shows where the rays meet the background, and whether it looks there; see
-            ``Background.forward``.
-    """
-    difference = (colours - behind[..., :3]).square().mean(-1)
-    alike = torch.exp(-difference / (2 * ALIKE**2)) * behind[..., 3]
-    return (alike.detach() * shown).mean()
 
 
 def center_heat(

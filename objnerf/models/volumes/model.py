@@ -38,6 +38,7 @@ from objnerf.models.volumes.background import (
     source_image,
     subpixel_offsets,
 )
+from objnerf.models.volumes.consistency import photo_consistency
 from objnerf.models.volumes.grid import Grid, ground_depth, in_view, look_up, project
 from objnerf.models.volumes.instances import InstanceHead, assign, find_centers, fuse, seen_from_above, split
 from objnerf.models.volumes.layout import WallLayout, wall_depth
@@ -145,8 +146,8 @@ class VolumesRendering(Rendering):
 
     spread: Float[Tensor, "scenes rays"]
     """Distortion of the foreground's weights; see ``rendering.distortion``."""
-    behind: Float[Tensor, "scenes rays 4"]
-    """What the background's source shows where the ray meets the background; see ``Background.forward``."""
+    behind: Float[Tensor, "scenes rays 3"]
+    """Where they meet the ground or a wall, world units; without a gradient."""
 
 
 @dataclass(frozen=True)
@@ -337,7 +338,7 @@ class ObjectVolumes(SceneModel):
         density[:, 0] = below * (unit * GROUND_DENSITY / self.grid.cell)
         # A point is its own ground; no wall is asked for, since there is no ray.
         alone = Surfaces(points[:, :, None], points[:, :, None], torch.zeros_like(points[..., 0]))
-        colour[:, 0], _ = self._background_colour(code, alone)
+        colour[:, 0] = self._background_colour(code, alone)
         return SlotSamples(density, colour)
 
     def _foreground(
@@ -361,9 +362,7 @@ class ObjectVolumes(SceneModel):
             share = share * code.present[:, 1:][:, objects, None]
             yield _Foreground(slots, density, mix * seen[..., :3] + (1 - mix) * own, share)
 
-    def _background_colour(
-        self, code: VolumesCode, surfaces: Surfaces
-    ) -> tuple[Float[Tensor, "scenes rays 3"], Float[Tensor, "scenes rays 4"]]:
+    def _background_colour(self, code: VolumesCode, surfaces: Surfaces) -> Float[Tensor, "scenes rays 3"]:
         local = surfaces.ground.mean(2) @ code.ground_field_from_world.transpose(1, 2)
         shade = self.grid.sample_columns(code.shade, local)[:, 0]
         source = Source(code.ground, code.ground_means, code.ground_world_from_camera, code.ground_pinholes)
@@ -475,7 +474,7 @@ class ObjectVolumes(SceneModel):
         slot_opacity = torch.einsum("brs,bkrs->brk", weights / safe, shares)
         behind = passed * code.present[:, None, :1]
         rgb = (weights[..., None] * (tint / safe[..., None])).sum(2)
-        background, behind_seen = self._background_colour(code, surfaces)
+        background = self._background_colour(code, surfaces)
         rgb = rgb + behind * background
         depth = (weights * placed.depths).sum(-1) + behind[..., 0] * ground
         opacity = weights.sum(-1) + behind[..., 0]
@@ -486,7 +485,7 @@ class ObjectVolumes(SceneModel):
             slot_opacity=torch.cat([behind, slot_opacity], dim=-1),
             alone=self._alone(code, shares, tints, placed, background, ground) if alone else None,
             spread=distortion(weights, placed.fractions),
-            behind=behind_seen,
+            behind=surfaces.met.detach(),
         )
 
     def _alone(
@@ -550,33 +549,49 @@ class ObjectVolumes(SceneModel):
             "volume": config.volume_weight * ramp(step, 0, VOLUME_STEPS) * opacity.mean(),
         }
         scenes = len(code.slots) // views
-        # Colour and outline of the pixels that the rays look through.
+        # Outlines of all views of a scene, at the pixels that the rays look through.
+        outlines = code.pixels[:, 3:].unflatten(0, (scenes, views)).flatten(1, 2)
         first = torch.arange(scenes, device=shown.device).repeat_interleave(views)
-        pixels = code.pixels.unflatten(0, (scenes, views)).flatten(1, 2).index_select(0, first)
-        at = look_up(pixels, novel.where).unflatten(2, (views, -1))
-        at = at.gather(2, novel.view[..., None, None].expand(-1, -1, 1, at.shape[-1]))[:, :, 0]
+        at = look_up(outlines.index_select(0, first), novel.where)
         losses_["outline"] = config.outline_weight * F.binary_cross_entropy_with_logits(
-            at[..., 3], shown.detach().clamp(0, 1)
+            at.gather(2, novel.view[..., None])[..., 0], shown.detach().clamp(0, 1)
         )
-        losses_["ground"] = config.ground_weight * losses.before_ground(shown, at[..., :3], rendering.behind)
+        explained = self._explained(code, views, novel.view, novel.where, rendering.behind)
+        losses_["explained"] = config.explained_weight * (explained * shown).mean()
         if config.own_view_weight > 0:
-            error, before_ground = self._own_view_losses(code, views, step)
-            losses_["own_view"] = config.own_view_weight * error
-            losses_["own_ground"] = config.ground_weight * before_ground
+            losses_["own_view"] = config.own_view_weight * self._own_view_error(code, views, step)
         # A step that is recorded has to hold all that any step needs.
         if config.instance_weight > 0 and (isinstance(step, Tensor) or step >= config.instance_from):
             found = self._instance_losses(code, opacity, views)
             losses_ |= {name: value * (step >= config.instance_from) for name, value in found.items()}
         return losses_
 
-    def _own_view_losses(
-        self, code: VolumesCode, views: int, step: int | Tensor
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Squared error of the input views themselves, before a background that another view shows; and what
-        stands before ground that the other view shows alike.
+    def _explained(
+        self,
+        code: VolumesCode,
+        views: int,
+        view: Int[Tensor, "inputs rays"],
+        where: Float[Tensor, "inputs rays 2"],
+        points: Float[Tensor, "inputs rays 3"],
+    ) -> Float[Tensor, "inputs rays"]:
+        """How surely other views explain pixels by the background: from 0 where it is as likely as not."""
+        scenes = (len(code.slots) // views, views)
+        agreement = photo_consistency(
+            code.pixels[:, :3].detach().unflatten(0, scenes),
+            code.world_from_camera.unflatten(0, scenes),
+            code.pinholes.unflatten(0, scenes),
+            view.unflatten(0, scenes),
+            where.unflatten(0, scenes),
+            points.unflatten(0, scenes),
+        )
+        return (2 * agreement - 1).clamp(min=0).flatten(0, 1)
+
+    def _own_view_error(self, code: VolumesCode, views: int, step: int | Tensor) -> Float[Tensor, ""]:
+        """Squared error of the input views themselves, before a background that another view shows.
 
         The foreground has the colours of the input view for nothing, so this says where it must be: at each
-        pixel whose ground the other view shows in another colour. Counted where that view sees the ground.
+        pixel whose ground the other view shows in another colour. Counted where that view sees the ground,
+        and not where views agree that it is ground: there the errors are those of resampling.
         """
         entries = len(code.slots)
         height, width = code.pixels.shape[-2:]
@@ -600,11 +615,12 @@ class ObjectVolumes(SceneModel):
             visible = look_up(seen.ground[:, 6:], where)[..., 0] * in_view(where, depth)
             visible = visible * (1 - surfaces.is_wall)
         truth = code.pixels[:, :3].detach().flatten(2).index_select(2, index).transpose(1, 2)
-        shown = rendering.slot_opacity[..., 1:].sum(-1)
-        return (
-            (visible * (rendering.rgb - truth).square().mean(-1)).mean(),
-            losses.before_ground(shown, truth, rendering.behind),
-        )
+        own = (entry % views)[:, None].expand(-1, count)
+        columns, rows = index % width, torch.div(index, width, rounding_mode="floor")
+        at = torch.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], dim=-1)
+        explained = self._explained(code, views, own, at.expand(entries, -1, -1), rendering.behind)
+        error = (rendering.rgb - truth).square().mean(-1)
+        return (visible * (1 - explained) * error).mean()
 
     def teacher(self, code: VolumesCode, views: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Objects of scenes seen in all their views: fused opacity, labels, centres, and which exist; all in

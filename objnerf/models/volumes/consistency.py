@@ -1,0 +1,83 @@
+"""Photo-consistency: which pixels the ground or a wall explains, as the other views of a scene tell.
+
+A pixel that shows the background shows a point that other views see as well, each unless something hides it
+there. So where one other view shows the point in the pixel's colour, the pixel hardly shows an object.
+
+Two views of a texture never agree to the pixel: resampling moves and blurs its edges. So colours are
+compared twice. The pixel's colour has to lie within what the other view shows close around the point, and the
+mean of a wider surrounding has to be the same in both. Neither would do alone: on a chequered floor the first
+holds for any colour, and the second overlooks what is thin.
+
+A camera in nearly the same place agrees to everything, whatever stands there, and so does not count.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from objnerf.models.volumes.grid import in_view, look_up, project
+
+CLOSE = 3
+"""Side of the surrounding whose range of colours counts, pixels; odd."""
+
+WIDE = 5
+"""Side of the surrounding whose mean counts, pixels; odd."""
+
+CLOSE_SIGMA = 0.03
+"""Root mean square distance from that range, colours in [0, 1], at which two views may still agree."""
+
+WIDE_SIGMA = 0.04
+"""Root mean square difference of the means at which they may."""
+
+PARALLAX = math.radians(15)
+"""Angle between the rays to a point from which two views are fully believed; below, in part."""
+
+
+@torch.no_grad()
+def photo_consistency(
+    images: Float[Tensor, "scenes views 3 height width"],
+    world_from_camera: Float[Tensor, "scenes views 4 4"],
+    pinholes: Float[Tensor, "scenes views 4"],
+    view: Int[Tensor, "scenes inputs rays"],
+    where: Float[Tensor, "scenes inputs rays 2"],
+    points: Float[Tensor, "scenes inputs rays 3"],
+) -> Float[Tensor, "scenes inputs rays"]:
+    """How well another view agrees, in [0, 1], that a pixel shows a given point; the best of the others.
+
+    Args:
+        images: all views of some scenes, in [0, 1].
+        world_from_camera: their poses, OpenCV axes.
+        pinholes: their lenses; see ``rays.pinhole_tensor``.
+        view: which view each pixel belongs to.
+        where: where in that view, the image's outer edges at -1 and 1.
+        points: where the pixels' rays meet the background, world units.
+    """
+    scenes, views = images.shape[:2]
+    inputs, rays = view.shape[1:]
+    pictures = images.flatten(0, 1)
+    reach = CLOSE // 2
+    low = -F.max_pool2d(-pictures, CLOSE, 1, reach)
+    high = F.max_pool2d(pictures, CLOSE, 1, reach)
+    wide = F.avg_pool2d(pictures, WIDE, 1, WIDE // 2, count_include_pad=False)
+    # Each pixel's own colours: looked up in all views, and taken from its own.
+    view, where, points = (x.flatten(1, 2) for x in (view, where, points))
+    own = look_up(torch.cat([pictures, wide], dim=1).unflatten(0, (scenes, views)).flatten(1, 2), where)
+    own = own.unflatten(2, (views, 6)).gather(2, view[..., None, None].expand(-1, -1, 1, 6))
+    colour, mean = own.transpose(1, 2).split(3, dim=-1)
+    # What each view shows around the points.
+    everywhere = points[:, None].expand(-1, views, -1, -1).flatten(0, 1)
+    at, depth = project(everywhere, world_from_camera.flatten(0, 1), pinholes.flatten(0, 1))
+    seen = look_up(torch.cat([low, high, wide], dim=1), at).unflatten(0, (scenes, views))
+    low, high, wide = seen.split(3, dim=-1)
+    outside = (low - colour).clamp(min=0) + (colour - high).clamp(min=0)
+    unlike = outside.square().mean(-1) / CLOSE_SIGMA**2 + (mean - wide).square().mean(-1) / WIDE_SIGMA**2
+    # A view has no parallax with itself.
+    rays_to = F.normalize(points[:, None] - world_from_camera[:, :, None, :3, 3], dim=-1)
+    from_own = rays_to.gather(1, view[:, None, :, None].expand(-1, 1, -1, 3))
+    apart = (rays_to - from_own).norm(dim=-1) / (2 * math.sin(PARALLAX / 2))
+    inside = in_view(at, depth).unflatten(0, (scenes, views))
+    agreement = torch.exp(-unlike / 2) * apart.clamp(max=1) * inside
+    return agreement.amax(1).unflatten(1, (inputs, rays))
