@@ -1,0 +1,136 @@
+"""The README's pictures, made by the package itself.
+
+    python benchmarks/pictures.py animation RUN DATASET --scene 60     # docs/pictures/objects.gif
+    python benchmarks/pictures.py rooms                                # docs/pictures/rooms.png
+    python benchmarks/pictures.py mistake DATASET                      # docs/pictures/mistake.png
+
+``animation`` shows a scene that RUN has not seen: the picture that goes in, then what comes out of it, seen
+from around, with one object moved and another taken away. ``mistake`` needs Chromium.
+"""
+
+import argparse
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import objnerf
+from objnerf.dataset.files import read_matrix, write_matrix
+from objnerf.evaluation.edits import delete_object, move_object
+from objnerf.evaluation.scenes import encode_scene, orbit_poses
+from objnerf.models.scene import SceneCode
+from objnerf.pictures.sheets import contact_sheet
+
+PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
+SIZE = (192, 144)
+STEPS_AROUND = 72
+"""Cameras of a full turn around the scene."""
+
+SWING = 10
+"""Of these, how many the camera swings to either side of the input view."""
+
+MOVE = np.array([1.6, 1.2])
+"""World units on the ground."""
+
+MILLISECONDS = 80
+STILL = 10
+"""Frames that a state is shown for without a change."""
+
+
+def animation(run: Path, dataset: Path, scene: int, target: Path) -> None:
+    """The input picture on the left; on the right what the model makes of it."""
+    model = objnerf.load_model(run)
+    view = objnerf.open_dataset(dataset).scenes[scene].views[0]
+    code = encode_scene(model.model, objnerf.open_dataset(dataset).scenes[scene], model.settings())
+    given = Image.fromarray(view.image()).resize(SIZE, Image.Resampling.LANCZOS)
+    frames = []
+    for state, pose, label in story(code, view.pose()):
+        seen = objnerf.render_view(model, state, pose, size=SIZE).picture
+        frames.append(
+            contact_sheet([np.asarray(given), seen], columns=2, column_labels=["one picture", label])
+        )
+    frames[0].save(
+        target, save_all=True, append_images=frames[1:], duration=MILLISECONDS, loop=0, optimize=True
+    )
+
+
+def story(code: SceneCode, pose: np.ndarray) -> Iterator[tuple[SceneCode, np.ndarray, str]]:
+    """States of the scene, cameras and what is happening, frame by frame."""
+    slots = [slot for slot in range(1, code.slots.shape[1]) if bool(code.present[0, slot])]
+    around = orbit_poses(pose, STEPS_AROUND)
+    swing = [around[round(SWING * np.sin(turn)) % STEPS_AROUND] for turn in np.linspace(0, 2 * np.pi, 33)]
+    for _ in range(STILL):
+        yield code, pose, "what the model has learned from it"
+    for camera in swing:
+        yield code, camera, "seen from elsewhere"
+    for share in np.linspace(0, 1, STILL):
+        yield move_object(code, slots[0], *(share * MOVE)), pose, "an object moved"
+    moved = move_object(code, slots[0], *MOVE)
+    for camera in swing:
+        yield moved, camera, "an object moved"
+    for _ in range(STILL):
+        yield delete_object(moved, slots[-1]), pose, "another taken away"
+    for camera in swing:
+        yield delete_object(moved, slots[-1]), camera, "another taken away"
+
+
+def rooms(target: Path) -> None:
+    """Two scenes of each preset with rooms and of CLEVR-567, pictures above masks."""
+    images = []
+    with tempfile.TemporaryDirectory() as folder:
+        for preset in ("room-diverse", "room-chair", "clevr-567"):
+            made = objnerf.generate(preset, Path(folder) / preset, scenes=2, size=(256, 192), seed=4)
+            views = [made.scenes[scene].views[0] for scene in made.scenes]
+            images += [picture for view in views for picture in (view.image(), view.mask())]
+    rows = ["room-diverse", "room-chair", "clevr-567"]
+    contact_sheet(images, columns=4, row_labels=rows).save(target)
+
+
+def mistake(dataset: Path, target: Path) -> None:
+    """The validator's page about a copy of the dataset with Blender's axes instead of OpenCV's."""
+    browser = shutil.which("chromium")
+    if browser is None:
+        raise SystemExit("chromium is needed to take a picture of the page")
+    with tempfile.TemporaryDirectory() as folder:
+        wrong = Path(shutil.copytree(dataset, Path(folder) / "dataset"))
+        for path in wrong.glob("*_RT.txt"):
+            write_matrix(path, read_matrix(path) @ np.diag([1.0, -1.0, -1.0, 1.0]))
+        page = Path(folder) / "page.html"
+        subprocess.run(["objnerf", "validate", wrong, "--html", page], check=False)
+        subprocess.run(
+            [
+                *(browser, "--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=1100,900"),
+                *("--virtual-time-budget=8000", f"--screenshot={target}", page.as_uri()),
+            ],
+            check=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    moving = commands.add_parser("animation")
+    moving.add_argument("run", type=Path)
+    moving.add_argument("dataset", type=Path)
+    moving.add_argument("--scene", type=int, required=True)
+    commands.add_parser("rooms")
+    wrong = commands.add_parser("mistake")
+    wrong.add_argument("dataset", type=Path)
+    parser.add_argument("--out", type=Path, default=PICTURES, help="folder for the pictures")
+    args = parser.parse_args()
+    if args.command == "animation":
+        animation(args.run, args.dataset, args.scene, args.out / "objects.gif")
+    elif args.command == "rooms":
+        rooms(args.out / "rooms.png")
+    else:
+        mistake(args.dataset, args.out / "mistake.png")
+
+
+if __name__ == "__main__":
+    main()
