@@ -4,7 +4,8 @@ An object's frame is right-handed with z up; its origin is the centre of its bou
 front of furniture faces -y. Poses are rigid: lengths in an object's frame are world units.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -42,6 +43,20 @@ class SceneObjects:
     stems: tuple[str, ...]
     camera_from_object: Float[np.ndarray, "views objects 4 4"]
     visible: Float[np.ndarray, "views objects"]
+
+    def seen_from(self, stems: Sequence[str]) -> "SceneObjects":
+        """The same objects in some of the views, in the order given.
+
+        Raises:
+            ValueError: a view that the scene does not have.
+        """
+        rows = [self.stems.index(stem) for stem in stems]
+        return replace(
+            self,
+            stems=tuple(stems),
+            camera_from_object=self.camera_from_object[rows],
+            visible=self.visible[rows],
+        )
 
     def box_corners(self) -> Float[np.ndarray, "objects 8 3"]:
         """Corners of the oriented bounding boxes, world units.

@@ -19,6 +19,7 @@ from objnerf.dataset.convert.posed import PosedView, depth_map, pixels
 from objnerf.dataset.files import labels_from_mask, read_image
 from objnerf.dataset.index import View, open_dataset
 from objnerf.dataset.names import DEPTH_SUFFIX, MASK_SUFFIX
+from objnerf.dataset.objects import SceneObjects, read_objects
 from objnerf.dataset.resize import nearest_pixels, resize_by_area
 from objnerf.errors import InputError
 
@@ -48,6 +49,8 @@ class SceneTensors(TypedDict):
     """Unit surface normals, world axes."""
     albedos: NotRequired[Float32[Tensor, "views 3 height width"]]
     """RGB of the surfaces without light, in [0, 1]."""
+    objects: NotRequired[SceneObjects]
+    """6-DoF poses, boxes, categories and visible shares of the objects, as arrays; see `SceneObjects`."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ class SceneDataset(TorchDataset[SceneTensors]):
         passes: what to read beside images and cameras: "mask", "depth", "normal", "albedo". None reads all
             that every view has.
         scenes: ids of the scenes, in the order wanted; None for all.
+        objects: also read the objects' poses from ``scenes/*.json``. Their number differs from scene to
+            scene, so that a ``DataLoader`` needs ``batch_size=None`` or a ``collate_fn`` of yours.
     Attributes:
         scene_ids: ids of the scenes, by index.
         passes: what is read beside images and cameras.
@@ -99,6 +104,7 @@ class SceneDataset(TorchDataset[SceneTensors]):
         views: int | Sequence[int] | None = None,
         passes: Collection[str] | None = None,
         scenes: Sequence[int] | None = None,
+        objects: bool = False,
     ) -> None:
         if size is not None and min(size) < 1:
             raise InputError(f"size: expected a width and a height of at least 1 pixel, got {size}")
@@ -106,8 +112,11 @@ class SceneDataset(TorchDataset[SceneTensors]):
         self.size = size
         if shards.recognise(self.root):
             found, self.scale, self._default = _from_shards(self.root)
+            if objects:
+                raise InputError(f"{root}: shards do not hold the objects' poses; use the dataset's folder")
         else:
             found, self.scale, self._default = _from_folder(self.root)
+        self._objects_of = open_dataset(self.root) if objects else None
         ids = list(found) if scenes is None else list(scenes)
         for id in ids:
             if id not in found:
@@ -151,6 +160,9 @@ class SceneDataset(TorchDataset[SceneTensors]):
             item["normals"] = normals.permute(0, 3, 1, 2).contiguous()
         if "albedo" in self.passes:
             item["albedos"] = _colours([resize_by_area(view.passes["albedo"](), size) for view in views])
+        if self._objects_of is not None:
+            objects = read_objects(self._objects_of, self.scene_ids[index])
+            item["objects"] = objects.seen_from([view.name for view in views])
         return item
 
 

@@ -10,6 +10,7 @@ from objnerf.dataset import open_dataset
 from objnerf.dataset.cameras import Intrinsics, look_at, project
 from objnerf.dataset.files import write_image, write_matrix
 from objnerf.dataset.objects import read_amodal_mask, read_objects
+from objnerf.dataset.torch import SceneDataset
 from objnerf.errors import InputError
 
 _STEMS = ("00000_sc0000_img0", "00001_sc0000_img1")
@@ -118,3 +119,17 @@ def test_scenes_without_a_description_are_named(make_scene) -> None:
     (root / "scenes" / "0000.json").unlink()
     with pytest.raises(InputError, match=r"0000\.json: no such file"):
         read_objects(open_dataset(root), 0)
+
+
+def test_a_torch_dataset_gives_the_objects_of_the_views_that_it_reads(make_scene) -> None:
+    root = make_scene()
+    (item,) = SceneDataset(root, views=[1], objects=True)
+    found = item["objects"]
+    assert found.stems == (_STEMS[1],)
+    np.testing.assert_array_equal(found.visible, [[0.75, 0.25]])
+    # The object's own corner, through the tensors' camera and through its own pose, is one point.
+    in_world = found.world_from_object[1] @ np.array([0.3, -0.2, 1.5, 1.0])
+    world_from_camera = item["world_from_camera"][0].double().numpy()
+    in_camera = found.camera_from_object[0, 1] @ np.array([0.3, -0.2, 1.5, 1.0])
+    np.testing.assert_allclose(world_from_camera @ in_camera, in_world, atol=1e-5)
+    assert "objects" not in SceneDataset(root)[0]
