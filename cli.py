@@ -166,22 +166,22 @@ def poses(dataset: Path, out: Path, scene: int | None, max_views: int) -> None:
     """Draw the cameras of DATASET: frusta, axes, locality box and ground, right side up."""
     from objnerf.dataset import open_dataset
     from objnerf.errors import WorkError
-    from objnerf.pictures.cameras import WITH_THUMBNAILS, check_suffix, write_cameras
-    from objnerf.pictures.rig import read_rig
+    from objnerf.visualization.camera_plot import read_camera_plot
+    from objnerf.visualization.cameras import WITH_THUMBNAILS, check_suffix, write_cameras
 
     check_suffix(out)
     thumbnails = 40 if out.suffix.lower() in WITH_THUMBNAILS else 0
-    rig = read_rig(
+    plot = read_camera_plot(
         open_dataset(dataset), scene=scene, max_views=max_views, thumbnails=thumbnails, skip_broken=True
     )
-    write_cameras(rig, out)
-    left_out = f"; {rig.left_out} more left out, see --max-views" if rig.left_out else ""
-    click.echo(f"{out}: {rig.summary}{left_out}")
-    if rig.skipped:
-        reasons = "".join(f"\n  {reason}" for _, reason in rig.skipped[:10])
-        more = f"\n  and {len(rig.skipped) - 10} more" if len(rig.skipped) > 10 else ""
+    write_cameras(plot, out)
+    left_out = f"; {plot.left_out} more left out, see --max-views" if plot.left_out else ""
+    click.echo(f"{out}: {plot.summary}{left_out}")
+    if plot.skipped:
+        reasons = "".join(f"\n  {reason}" for _, reason in plot.skipped[:10])
+        more = f"\n  and {len(plot.skipped) - 10} more" if len(plot.skipped) > 10 else ""
         raise WorkError(
-            f"{len(rig.skipped)} of {len(rig.skipped) + len(rig.cameras)} views could not be drawn:"
+            f"{len(plot.skipped)} of {len(plot.skipped) + len(plot.cameras)} views could not be drawn:"
             f"{reasons}{more}\nrun `objnerf validate {dataset}` to learn more"
         )
 

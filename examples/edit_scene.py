@@ -14,7 +14,7 @@ import objnerf
 from objnerf.evaluation.edits import delete_object, move_object
 from objnerf.evaluation.metrics import psnr
 from objnerf.evaluation.segmentation import best_slot
-from objnerf.pictures.sheets import contact_sheet
+from objnerf.visualization.contact_sheets import contact_sheet
 
 OUT = Path("runs/examples/edit")
 SCENES = 32

@@ -11,9 +11,9 @@ import numpy as np
 
 import objnerf
 from objnerf.dataset.cameras import unproject
-from objnerf.pictures.cameras import write_cameras
-from objnerf.pictures.rig import read_rig
-from objnerf.pictures.sheets import contact_sheet
+from objnerf.visualization.camera_plot import read_camera_plot
+from objnerf.visualization.cameras import write_cameras
+from objnerf.visualization.contact_sheets import contact_sheet
 
 OUT = Path("runs/examples/generate")
 SCENES = 8
@@ -56,5 +56,5 @@ for label in range(1, labels.max() + 1):
 images = [image for view in scene.views for image in (view.image(), view.mask())]
 sheet = contact_sheet(images, columns=2, column_labels=["image", "instances"])
 sheet.save(OUT / "views.png")
-write_cameras(read_rig(dataset), OUT / "cameras.html")
+write_cameras(read_camera_plot(dataset), OUT / "cameras.html")
 print(f"see {OUT / 'views.png'} and {OUT / 'cameras.html'}")

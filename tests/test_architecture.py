@@ -17,29 +17,35 @@ MAY_IMPORT = {
     "objnerf.console": set(),
     "objnerf.extras": {"objnerf.errors"},
     "objnerf.dataset": {"objnerf.errors"},
-    "objnerf.pictures": {"objnerf.dataset", "objnerf.errors"},
-    "objnerf.cards": {"objnerf.dataset", "objnerf.pictures", "objnerf.errors"},
+    "objnerf.visualization": {"objnerf.dataset", "objnerf.errors"},
+    "objnerf.cards": {"objnerf.dataset", "objnerf.visualization", "objnerf.errors"},
     "objnerf.rendering": {"objnerf.dataset", "objnerf.errors"},
     "objnerf.models": {"objnerf.rendering", "objnerf.dataset", "objnerf.errors"},
     "objnerf.training": {
         *("objnerf.models", "objnerf.rendering", "objnerf.dataset", "objnerf.errors", "objnerf.console"),
-        *("objnerf.pictures", "objnerf.recipes"),
+        *("objnerf.visualization", "objnerf.recipes"),
     },
     "objnerf.evaluation": {
-        *("objnerf.models", "objnerf.rendering", "objnerf.training", "objnerf.dataset", "objnerf.pictures"),
+        *(
+            "objnerf.models",
+            "objnerf.rendering",
+            "objnerf.training",
+            "objnerf.dataset",
+            "objnerf.visualization",
+        ),
         *("objnerf.errors", "objnerf.console"),
     },
     "objnerf.viewer": {
         *("objnerf.models", "objnerf.rendering", "objnerf.training", "objnerf.evaluation", "objnerf.dataset"),
-        *("objnerf.pictures", "objnerf.errors"),
+        *("objnerf.visualization", "objnerf.errors"),
     },
     # The public face; it is loaded on demand, and nobody of ours stands on it.
     "objnerf.api": {
         *("objnerf.models", "objnerf.training", "objnerf.evaluation", "objnerf.dataset", "objnerf.errors"),
         "objnerf.console",
     },
-    "generation": {"objnerf.dataset", "objnerf.pictures", "objnerf.errors", "objnerf.console"},
-    "validate": {"objnerf.dataset", "objnerf.pictures", "objnerf.errors", "objnerf.console"},
+    "generation": {"objnerf.dataset", "objnerf.visualization", "objnerf.errors", "objnerf.console"},
+    "validate": {"objnerf.dataset", "objnerf.visualization", "objnerf.errors", "objnerf.console"},
 }
 
 #: Libraries that only the named rooms may import.

@@ -21,7 +21,7 @@ from generation.assets.mesh import ShapeMesh
 from generation.assets.sampling import is_solid, surface_colours
 from generation.srgb import srgb_from_linear
 from objnerf.errors import InputError
-from objnerf.pictures.sheets import contact_sheet
+from objnerf.visualization.contact_sheets import contact_sheet
 
 _COLUMNS = 12
 

@@ -586,7 +586,7 @@ def pending_scenes(out: Path, request: GenerationRequest, scenes: Sequence[int])
 def write_preview(out: Path, request: GenerationRequest) -> Path:
     """A contact sheet of some scenes, all views, in `preview/`."""
     from objnerf.dataset.files import atomic_path, read_image
-    from objnerf.pictures.sheets import contact_sheet
+    from objnerf.visualization.contact_sheets import contact_sheet
 
     count = min(request.scenes, _SHEET_SCENES)
     scenes = [int(scene) for scene in np.linspace(0, request.scenes - 1, count).round()]

@@ -27,7 +27,7 @@ from objnerf.dataset.card import CONVENTIONS, DatasetCard
 from objnerf.dataset.files import atomic_path, read_image, write_text
 from objnerf.dataset.index import Dataset, open_dataset
 from objnerf.errors import InputError
-from objnerf.pictures import contact_sheet
+from objnerf.visualization import contact_sheet
 
 README, METADATA, FOLDER = "README.md", "croissant.json", "card"
 CHECKSUMS, SHEET = f"{FOLDER}/files.csv", f"{FOLDER}/contact_sheet.jpg"

@@ -20,7 +20,7 @@ from objnerf.evaluation.report import (
     inline_animation,
     tables,
 )
-from objnerf.pictures.sheets import contact_sheet
+from objnerf.visualization.contact_sheets import contact_sheet
 
 #: Scenes on the page's contact sheet, and scenes whose cameras it draws.
 SHEET_SCENES = 36
@@ -62,11 +62,11 @@ def demo_page(
     """
     from markupsafe import Markup
 
-    from objnerf.pictures.html import cameras_div, plotly_script
-    from objnerf.pictures.rig import read_rig
+    from objnerf.visualization.camera_plot import read_camera_plot
+    from objnerf.visualization.html import cameras_div, plotly_script
 
     views = max(len(scene.views) for scene in dataset.scenes.values())
-    rig = read_rig(dataset, max_views=CAMERA_SCENES * views, thumbnails=32)
+    plot = read_camera_plot(dataset, max_views=CAMERA_SCENES * views, thumbnails=32)
     entries = read_metrics(run)
     inputs = [scene.views[0] for scene in dataset.scenes.values()][:SHEET_SCENES]
     size = inputs[0].image().shape
@@ -107,8 +107,8 @@ def demo_page(
                 "lie beside them."
             ),
             sheet=inline(sheet),
-            cameras_note=f"{rig.summary}.",
-            cameras=Markup(cameras_div(rig, div_id="cameras-figure")),
+            cameras_note=f"{plot.summary}.",
+            cameras=Markup(cameras_div(plot, div_id="cameras-figure")),
             verdict=verdict,
             training_note=(
                 f"{trained} steps of the recipe {evaluation.settings.get('recipe')} in "

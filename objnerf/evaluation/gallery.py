@@ -25,7 +25,7 @@ from objnerf.evaluation.scenes import (
 )
 from objnerf.evaluation.segmentation import BACKGROUND, true_labels
 from objnerf.models.scene import SceneModel
-from objnerf.pictures.sheets import contact_sheet
+from objnerf.visualization.contact_sheets import contact_sheet
 
 #: A slot of which less than this share of light is seen anywhere is not worth a picture.
 FAINTEST_SLOT = 0.05

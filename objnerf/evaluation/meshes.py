@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, UInt8
 from objnerf.console import Progress, no_progress
 from objnerf.dataset.files import atomic_path
 from objnerf.models.scene import SceneCode, SceneModel
-from objnerf.pictures.solids import GLB_FROM_WORLD, WORLD_NODE
+from objnerf.visualization.mesh import GLB_FROM_WORLD, WORLD_NODE
 
 SURFACE_CELL = 1 / 18
 """Stretch that half of the light passes at the surface, in half sides of the box."""

@@ -32,8 +32,8 @@ from objnerf.evaluation.scenes import (
 )
 from objnerf.evaluation.segmentation import BACKGROUND
 from objnerf.models.scene import SceneCode, SceneModel
-from objnerf.pictures.sheets import contact_sheet
-from objnerf.pictures.turntables import write_animation
+from objnerf.visualization.animation import write_animation
+from objnerf.visualization.contact_sheets import contact_sheet
 
 STILL = ".png"
 MOVING = (".gif", ".mp4")

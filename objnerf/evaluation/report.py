@@ -16,7 +16,7 @@ from objnerf import __version__
 from objnerf.dataset.files import write_text
 from objnerf.evaluation.evaluate import Evaluation
 from objnerf.evaluation.gallery import SceneGallery
-from objnerf.pictures.turntables import write_animation
+from objnerf.visualization.animation import write_animation
 
 if TYPE_CHECKING:
     import jinja2

@@ -12,8 +12,8 @@ from objnerf.dataset.convert.masks import object_numbers
 from objnerf.dataset.files import BACKGROUND_COLOUR, OBJECT_COLOURS
 from objnerf.dataset.index import Dataset, Scene
 from objnerf.errors import InputError
-from objnerf.pictures.rig import CAMERA_COLOURS, Rig, read_rig
 from objnerf.viewer.stage import Doors, add_camera, add_surroundings, look_from, overview, url_of
+from objnerf.visualization.camera_plot import CAMERA_COLOURS, CameraPlot, read_camera_plot
 
 if TYPE_CHECKING:
     import viser
@@ -89,8 +89,8 @@ class DatasetViewer:
         self._of_scene: list[Any] = []
         self._point_handles: dict[int, Any] = {}
         self._points: ScenePoints | None = None
-        rig = read_rig(dataset, scene=scene, skip_broken=True)
-        surroundings = add_surroundings(server, rig.obj_scale, rig.ground_half)
+        plot = read_camera_plot(dataset, scene=scene, skip_broken=True)
+        surroundings = add_surroundings(server, plot.obj_scale, plot.ground_half)
 
         gui = server.gui
         gui.add_markdown(f"**{dataset.root.resolve().name}**: {len(dataset.scenes)} scenes")
@@ -124,7 +124,7 @@ class DatasetViewer:
 
         @server.on_client_connect
         def _(client: Any) -> None:
-            look_from(client.camera, overview(rig.ground_half), np.zeros(3))
+            look_from(client.camera, overview(plot.ground_half), np.zeros(3))
 
         self.show(scene)
 
@@ -145,9 +145,9 @@ class DatasetViewer:
             with self.server.atomic():
                 self._clear()
                 try:
-                    rig = read_rig(self.dataset, scene=scene, thumbnails=160, skip_broken=True)
-                    problems += [reason for _, reason in rig.skipped]
-                    self._add_cameras(rig)
+                    plot = read_camera_plot(self.dataset, scene=scene, thumbnails=160, skip_broken=True)
+                    problems += [reason for _, reason in plot.skipped]
+                    self._add_cameras(plot)
                     self._points = scene_points(self.dataset, self.dataset.scenes[scene])
                 except InputError as error:
                     problems.append(str(error))
@@ -171,15 +171,15 @@ class DatasetViewer:
         self._of_scene, self._point_handles, self._object_switches = [], {}, {}
         self._doors.leave(gone=True)
 
-    def _add_cameras(self, rig: Rig) -> None:
-        for camera in rig.cameras:
+    def _add_cameras(self, plot: CameraPlot) -> None:
+        for camera in plot.cameras:
             colour = CAMERA_COLOURS[camera.order % len(CAMERA_COLOURS)]
             handle = add_camera(
                 self.server,
                 f"/cameras/{camera.stem}",
                 camera.world_from_camera,
-                rig.intrinsics_of(camera),
-                0.6 * rig.frustum_depth,
+                plot.intrinsics_of(camera),
+                0.6 * plot.frustum_depth,
                 colour,
                 camera.thumbnail,
             )

@@ -30,7 +30,6 @@ from objnerf.evaluation.scenes import (
     view_directions,
 )
 from objnerf.models.scene import SceneCode, SceneModel
-from objnerf.pictures.rig import CAMERA_COLOURS, read_rig
 from objnerf.rendering.rays import uniform_depths, world_rays
 from objnerf.viewer.dataset_viewer import object_colour
 from objnerf.viewer.stage import (
@@ -40,6 +39,7 @@ from objnerf.viewer.stage import (
     pose_of,
     url_of,
 )
+from objnerf.visualization.camera_plot import CAMERA_COLOURS, read_camera_plot
 
 if TYPE_CHECKING:
     import viser
@@ -428,15 +428,15 @@ class RunViewer:
             self._controls[slot], self._switches[slot] = control, switch
 
     def _add_cameras(self) -> None:
-        rig = read_rig(self.dataset, scene=self.scene, thumbnails=120, skip_broken=True)
-        for camera in rig.cameras:
+        plot = read_camera_plot(self.dataset, scene=self.scene, thumbnails=120, skip_broken=True)
+        for camera in plot.cameras:
             colour = CAMERA_COLOURS[camera.order % len(CAMERA_COLOURS)]
             handle = add_camera(
                 self.server,
                 f"/cameras/{camera.stem}",
                 camera.world_from_camera,
-                rig.intrinsics_of(camera),
-                0.6 * rig.frustum_depth,
+                plot.intrinsics_of(camera),
+                0.6 * plot.frustum_depth,
                 colour,
                 camera.thumbnail,
             )

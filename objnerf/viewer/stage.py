@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 
 from objnerf.dataset.cameras import Intrinsics, look_at
 from objnerf.errors import InputError
-from objnerf.pictures.rig import AXIS_COLOURS, BOX_COLOUR, box_strokes
+from objnerf.visualization.camera_plot import AXIS_COLOURS, BOX_COLOUR, box_lines
 
 if TYPE_CHECKING:
     import viser
@@ -59,7 +59,7 @@ def add_surroundings(server: "viser.ViserServer", obj_scale: float, reach: float
         obj_scale: half side of the locality box, world units.
         reach: the ground's half side, world units.
     """
-    segments = box_strokes(obj_scale).segments.astype(np.float32)
+    segments = box_lines(obj_scale).segments.astype(np.float32)
     box = server.scene.add_line_segments(
         "/locality box", points=segments, colors=BOX_COLOUR, thickness=2.0, thickness_units="screen"
     )

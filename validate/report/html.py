@@ -14,8 +14,8 @@ from objnerf.dataset import files, names
 from objnerf.dataset.cameras import Intrinsics
 from objnerf.dataset.files import write_text
 from objnerf.errors import ObjnerfError
-from objnerf.pictures import Rig, RigCamera
-from objnerf.pictures.html import cameras_div, plotly_script
+from objnerf.visualization import CameraPlot, PlottedCamera
+from objnerf.visualization.html import cameras_div, plotly_script
 from validate.checks.boxes import box_shares
 from validate.checks.images import usual_size
 from validate.checks.registry import explain
@@ -62,7 +62,7 @@ def render_html(report: Report) -> str:
     if survey is None:
         raise ValueError("the report does not hold its survey; pass one that run() returned")
     environment = Environment(loader=PackageLoader("validate.report", "."), autoescape=True)
-    rig = _rig(survey, report)
+    plot = _camera_plot(survey, report)
     named = _named_views(report)
     page = environment.get_template("page.html.j2").render(
         name=report.dataset,
@@ -82,10 +82,10 @@ def render_html(report: Report) -> str:
         ],
         suggested=[(name, _value(item.value), item.reason) for name, item in report.suggested.items()],
         script=Markup(plotly_script()),
-        cameras=Markup(cameras_div(rig)) if rig is not None else None,
+        cameras=Markup(cameras_div(plot)) if plot is not None else None,
         cameras_note=""
-        if rig is None
-        else f"{len(rig.cameras)} of {int(survey.poses.valid.sum())} cameras are shown.",
+        if plot is None
+        else f"{len(plot.cameras)} of {int(survey.poses.valid.sum())} cameras are shown.",
         has_bad=bool(named & set(np.flatnonzero(survey.poses.valid).tolist())),
         charts=[Markup(chart) for chart in _charts(survey)],
     )
@@ -145,7 +145,7 @@ def _depth_picture(depth: np.ndarray) -> Image.Image:
     return Image.fromarray(grey)
 
 
-def _rig(survey: Survey, report: Report) -> Rig | None:
+def _camera_plot(survey: Survey, report: Report) -> CameraPlot | None:
     """Cameras as stored: those that findings name in red, some others beside them."""
     valid = survey.poses.valid & (np.abs(np.nan_to_num(survey.poses.rigid)).max(axis=(1, 2)) < 1e6)
     named = _named_views(report)
@@ -162,7 +162,7 @@ def _rig(survey: Survey, report: Report) -> Rig | None:
         for view in views[:limit]:
             block = survey.scene_blocks[int(survey.scene_of[view])]
             cameras.append(
-                RigCamera(
+                PlottedCamera(
                     stem=survey.views[view].stem.encode("utf-8", "backslashreplace").decode(),
                     scene=int(survey.scene_of[view]),
                     order=view - block.start,
@@ -173,7 +173,7 @@ def _rig(survey: Survey, report: Report) -> Rig | None:
                 )
             )
     intrinsics = Intrinsics.from_focal_ratio(survey.settings.focal_ratio, *size)
-    return Rig(report.dataset, tuple(cameras), intrinsics, survey.settings.obj_scale)
+    return CameraPlot(report.dataset, tuple(cameras), intrinsics, survey.settings.obj_scale)
 
 
 def _charts(survey: Survey) -> list[str]:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from objnerf.dataset.files import atomic_path
 from objnerf.errors import InputError, WorkError
-from objnerf.pictures.sheets import Picture, as_picture
+from objnerf.visualization.contact_sheets import Picture, as_picture
 
 ANIMATION_SUFFIXES = (".gif", ".png", ".mp4")
 

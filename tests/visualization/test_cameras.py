@@ -19,48 +19,48 @@ from objnerf.dataset import open_dataset
 from objnerf.dataset.cameras import Intrinsics, look_at, project
 from objnerf.dataset.files import write_matrix
 from objnerf.errors import InputError
-from objnerf.pictures import read_rig, write_cameras
-from objnerf.pictures.html import cameras_div, cameras_figure
-from objnerf.pictures.rig import Rig, RigCamera, box_strokes, camera_strokes, rig_strokes
-from objnerf.pictures.solids import GLB_FROM_WORLD, WORLD_NODE
-from objnerf.pictures.stills import _spectator, draw_cameras
+from objnerf.visualization import read_camera_plot, write_cameras
+from objnerf.visualization.camera_plot import CameraPlot, PlottedCamera, box_lines, camera_lines, plot_lines
+from objnerf.visualization.html import cameras_div, cameras_figure
+from objnerf.visualization.image import _spectator, draw_cameras
+from objnerf.visualization.mesh import GLB_FROM_WORLD, WORLD_NODE
 
 
 @pytest.fixture
-def rig(data: Path) -> Rig:
-    return read_rig(open_dataset(data / "blocks"), thumbnails=12)
+def plot(data: Path) -> CameraPlot:
+    return read_camera_plot(open_dataset(data / "blocks"), thumbnails=12)
 
 
-def test_a_rig_has_every_view_with_its_pose(data: Path, rig: Rig) -> None:
+def test_a_rig_has_every_view_with_its_pose(data: Path, plot: CameraPlot) -> None:
     views = list(open_dataset(data / "blocks").views())
-    assert [camera.stem for camera in rig.cameras] == [view.stem for view in views]
-    for camera, view in zip(rig.cameras, views, strict=True):
+    assert [camera.stem for camera in plot.cameras] == [view.stem for view in views]
+    for camera, view in zip(plot.cameras, views, strict=True):
         np.testing.assert_array_equal(camera.world_from_camera, view.pose())
-    assert rig.obj_scale == 4.5
-    assert (rig.intrinsics.width, rig.intrinsics.height) == (160, 120)
-    assert rig.cameras[0].thumbnail is not None
-    assert rig.cameras[0].thumbnail.shape == (9, 12, 3)
+    assert plot.obj_scale == 4.5
+    assert (plot.intrinsics.width, plot.intrinsics.height) == (160, 120)
+    assert plot.cameras[0].thumbnail is not None
+    assert plot.cameras[0].thumbnail.shape == (9, 12, 3)
 
 
-def test_glb_holds_the_poses_to_the_last_digit(rig: Rig, tmp_path: Path) -> None:
+def test_glb_holds_the_poses_to_the_last_digit(plot: CameraPlot, tmp_path: Path) -> None:
     """Read without any library: the file's first chunk is JSON, and its length stands in bytes 12 to 16."""
-    content = write_cameras(rig, tmp_path / "cameras.glb").read_bytes()
+    content = write_cameras(plot, tmp_path / "cameras.glb").read_bytes()
     (length,) = struct.unpack("<I", content[12:16])
     nodes = json.loads(content[20 : 20 + length])["nodes"]
     by_name = {node["name"]: (number, node) for number, node in enumerate(nodes)}
     world = by_name[WORLD_NODE][1]
     np.testing.assert_array_equal(np.reshape(world["matrix"], (4, 4)).T, GLB_FROM_WORLD)
-    for camera in rig.cameras:
+    for camera in plot.cameras:
         number, node = by_name[camera.stem]
         assert number in world["children"]
         np.testing.assert_array_equal(np.reshape(node["matrix"], (4, 4)).T, camera.world_from_camera)
 
 
-def test_glb_has_every_camera_at_its_pose(rig: Rig, tmp_path: Path) -> None:
-    scene = trimesh.load_scene(write_cameras(rig, tmp_path / "cameras.glb"))
+def test_glb_has_every_camera_at_its_pose(plot: CameraPlot, tmp_path: Path) -> None:
+    scene = trimesh.load_scene(write_cameras(plot, tmp_path / "cameras.glb"))
     world, _ = scene.graph.get(WORLD_NODE)
     np.testing.assert_allclose(world, GLB_FROM_WORLD, atol=1e-12)
-    for camera in rig.cameras:
+    for camera in plot.cameras:
         local, _ = scene.graph.get(camera.stem, frame_from=WORLD_NODE)
         np.testing.assert_allclose(local, camera.world_from_camera, atol=2e-6)
         x, y, z = camera.world_from_camera[:3, 3]
@@ -72,22 +72,22 @@ def test_glb_has_every_camera_at_its_pose(rig: Rig, tmp_path: Path) -> None:
         assert extras["scene"] == camera.scene
 
 
-def test_glb_camera_shapes_point_where_the_cameras_look(rig: Rig, tmp_path: Path) -> None:
-    scene = trimesh.load_scene(write_cameras(rig, tmp_path / "cameras.glb"))
-    for camera in rig.cameras:
+def test_glb_camera_shapes_point_where_the_cameras_look(plot: CameraPlot, tmp_path: Path) -> None:
+    scene = trimesh.load_scene(write_cameras(plot, tmp_path / "cameras.glb"))
+    for camera in plot.cameras:
         transform, geometry = scene.graph.get(camera.stem, frame_from=WORLD_NODE)
         shape = scene.geometry[geometry].copy().apply_transform(transform)
         centre = shape.bounds.mean(axis=0)
         forward = camera.world_from_camera[:3, 2]
         # The pyramid opens forwards, so that its middle is in front of the camera.
-        assert (centre - camera.world_from_camera[:3, 3]) @ forward > 0.3 * rig.frustum_depth
+        assert (centre - camera.world_from_camera[:3, 3]) @ forward > 0.3 * plot.frustum_depth
 
 
 def test_glb_thumbnails_are_upright(make_dataset, tmp_path: Path) -> None:
     """A picture with a white upper half: the texture's v = 1 (trimesh's top) lies at the smaller camera y."""
     root = make_dataset(1, 1)
     scene = trimesh.load_scene(
-        write_cameras(read_rig(open_dataset(root), thumbnails=8), tmp_path / "cameras.glb")
+        write_cameras(read_camera_plot(open_dataset(root), thumbnails=8), tmp_path / "cameras.glb")
     )
     (name,) = [name for name in scene.geometry if name.startswith("picture of")]
     rectangle = scene.geometry[name]
@@ -99,43 +99,43 @@ def test_glb_thumbnails_are_upright(make_dataset, tmp_path: Path) -> None:
     assert left[:, 0].max() < 0
 
 
-def test_ply_is_in_the_datasets_coordinates(rig: Rig, tmp_path: Path) -> None:
-    path = write_cameras(rig, tmp_path / "cameras.ply")
+def test_ply_is_in_the_datasets_coordinates(plot: CameraPlot, tmp_path: Path) -> None:
+    path = write_cameras(plot, tmp_path / "cameras.ply")
     mesh = trimesh.load_mesh(path)
-    for camera in rig.cameras:
+    for camera in plot.cameras:
         nearest = np.linalg.norm(mesh.vertices - camera.world_from_camera[:3, 3], axis=1).min()
-        assert nearest < 0.05 * rig.frustum_depth
+        assert nearest < 0.05 * plot.frustum_depth
     assert mesh.vertices[:, 2].max() > 7.5  # the cameras are 8 above the ground: z is up
     assert mesh.visual.kind == "vertex"
     header = path.read_bytes().split(b"end_header")[0].decode("ascii")
     positions = dict(re.findall(r"comment camera (\S+) at (.+)", header))
-    assert positions.keys() == {camera.stem for camera in rig.cameras}
-    first = rig.cameras[0]
+    assert positions.keys() == {camera.stem for camera in plot.cameras}
+    first = plot.cameras[0]
     assert [float(word) for word in positions[first.stem].split()] == first.world_from_camera[:3, 3].tolist()
 
 
-def test_png_has_z_up_and_draws_the_cameras_in_their_colours(rig: Rig, tmp_path: Path) -> None:
-    picture = np.asarray(draw_cameras(rig, size=(800, 600)))
+def test_png_has_z_up_and_draws_the_cameras_in_their_colours(plot: CameraPlot, tmp_path: Path) -> None:
+    picture = np.asarray(draw_cameras(plot, size=(800, 600)))
     assert picture.shape == (600, 800, 3)
-    view, spectator = _spectator(rig_strokes(rig), 800, 600)
+    view, spectator = _spectator(plot_lines(plot), 800, 600)
     foot, _ = project(np.zeros(3), view, spectator)
     head, _ = project(np.array([0.0, 0.0, 4.0]), view, spectator)
     assert head[1] < foot[1] - 20  # a greater z is higher up in the picture
     assert abs(head[0] - foot[0]) < 20  # and not askew
-    for camera in rig.cameras:
+    for camera in plot.cameras:
         (u, v), depth = project(camera.world_from_camera[:3, 3], view, spectator)
         assert depth > 0
         assert 0 <= u < 800
         assert 0 <= v < 600
         patch = picture[int(v) - 3 : int(v) + 4, int(u) - 3 : int(u) + 4].reshape(-1, 3)
         assert patch.min() < 160, f"nothing is drawn where {camera.stem} stands"
-    path = write_cameras(rig, tmp_path / "cameras.png")
-    assert path.read_bytes() == write_cameras(rig, tmp_path / "again.png").read_bytes()
+    path = write_cameras(plot, tmp_path / "cameras.png")
+    assert path.read_bytes() == write_cameras(plot, tmp_path / "again.png").read_bytes()
 
 
 def test_the_roof_of_a_frustum_is_at_the_pictures_upper_edge() -> None:
     """Camera frame: y is down, so the roof must stick out to negative y."""
-    outline = camera_strokes(Intrinsics(160, 120, 175.0, 175.0), np.eye(4), 1.0, (0, 0, 0))[0].segments
+    outline = camera_lines(Intrinsics(160, 120, 175.0, 175.0), np.eye(4), 1.0, (0, 0, 0))[0].segments
     # Upper edge of the image at depth 1: y = (-0.5 - 59.5) / 175 = -60 / 175 = -0.342857
     lowest, highest = outline[..., 1].max(), outline[..., 1].min()
     assert lowest == pytest.approx(60 / 175)
@@ -143,14 +143,14 @@ def test_the_roof_of_a_frustum_is_at_the_pictures_upper_edge() -> None:
 
 
 def test_box_has_its_twelve_edges() -> None:
-    edges = box_strokes(2.0).segments
+    edges = box_lines(2.0).segments
     assert edges.shape == (12, 2, 3)
     np.testing.assert_allclose(np.linalg.norm(edges[:, 1] - edges[:, 0], axis=1), 4.0)
     assert len({tuple(sorted(map(tuple, edge))) for edge in edges.tolist()}) == 12
 
 
-def test_figure_has_z_up_and_every_camera(rig: Rig) -> None:
-    figure = cameras_figure(rig)
+def test_figure_has_z_up_and_every_camera(plot: CameraPlot) -> None:
+    figure = cameras_figure(plot)
     assert figure.layout.scene.camera.up.to_plotly_json() == {"x": 0, "y": 0, "z": 1}
     assert figure.layout.scene.camera.eye.z > 0
     points = np.concatenate(
@@ -160,17 +160,17 @@ def test_figure_has_z_up_and_every_camera(rig: Rig) -> None:
             if t.type == "scatter3d" and t.mode == "markers"
         ]
     )
-    expected = np.array([camera.world_from_camera[:3, 3] for camera in rig.cameras])
+    expected = np.array([camera.world_from_camera[:3, 3] for camera in plot.cameras])
     np.testing.assert_allclose(np.sort(points, axis=0), np.sort(expected, axis=0))
     (pictures,) = [trace for trace in figure.data if trace.type == "mesh3d"]
-    assert len(pictures.meta["pictures"]) == len(rig.cameras)
+    assert len(pictures.meta["pictures"]) == len(plot.cameras)
 
 
-def test_a_page_holds_the_library_once_and_little_else(rig: Rig, tmp_path: Path) -> None:
-    page = write_cameras(rig, tmp_path / "cameras.html").read_text()
+def test_a_page_holds_the_library_once_and_little_else(plot: CameraPlot, tmp_path: Path) -> None:
+    page = write_cameras(plot, tmp_path / "cameras.html").read_text()
     assert not re.search(r"<(script|img|link|iframe)[^>]*\b(src|href)=", page)
     assert len(page) < 1_000_000
-    div = cameras_div(rig, div_id="other")
+    div = cameras_div(plot, div_id="other")
     assert 'id="other"' in div
     assert len(div) < 200_000, "a fragment must not hold plotly.js again"
 
@@ -181,16 +181,16 @@ def test_the_largest_page_is_below_two_megabytes(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (15, 20, 3), dtype=np.uint8)
     for count, picture in ((1000, None), (256, noise)):
         cameras = tuple(
-            RigCamera(f"{n:05d}_sc{n:04d}_img0", n, 0, pose, f"scene {n % 20}", (9, 9, 9), picture)
+            PlottedCamera(f"{n:05d}_sc{n:04d}_img0", n, 0, pose, f"scene {n % 20}", (9, 9, 9), picture)
             for n in range(count)
         )
-        rig = Rig("large", cameras, Intrinsics(160, 120, 175.0, 175.0), 4.5)
-        assert write_cameras(rig, tmp_path / "large.html").stat().st_size < 2_000_000
+        plot = CameraPlot("large", cameras, Intrinsics(160, 120, 175.0, 175.0), 4.5)
+        assert write_cameras(plot, tmp_path / "large.html").stat().st_size < 2_000_000
 
 
 def test_the_library_is_what_its_makers_published() -> None:
     """plotly.js-gl3d-dist-min 4.1.1: the version that the Python package's figures are made for."""
-    folder = resources.files("objnerf.pictures") / "plotly"
+    folder = resources.files("objnerf.visualization") / "plotly"
     library = gzip.decompress((folder / "plotly-gl3d.min.js.gz").read_bytes())
     digest = "aab04dcd9c103a92b18723f8c837712fe820f325d0bcd2421e415e8124a75b9f"
     assert hashlib.sha256(library).hexdigest() == digest
@@ -230,8 +230,8 @@ whenDrawn((plot) => {
 </script></body>"""
 
 
-def test_html_opens_offline_and_turns_with_the_mouse(rig: Rig, tmp_path: Path, open_page) -> None:
-    page = write_cameras(rig, tmp_path / "cameras.html").read_text()
+def test_html_opens_offline_and_turns_with_the_mouse(plot: CameraPlot, tmp_path: Path, open_page) -> None:
+    page = write_cameras(plot, tmp_path / "cameras.html").read_text()
     opened = open_page(page.replace("</body>", _WHEN_DRAWN + _TURN))
     found = re.search(r"<title>turned (.*?)</title>", opened.dom)
     assert found, "the page did not draw its cameras"
@@ -260,10 +260,10 @@ def test_pictures_hang_upright_on_the_image_planes(tmp_path: Path, open_page) ->
     at depth d reaches from -d / 2 to d / 2; the frusta end at an eighth of obj_scale here, d = 1.
     """
     picture = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [9, 9, 9]]], np.uint8)
-    camera = RigCamera("a_sc0000", 0, 0, np.eye(4), "a", (0, 0, 0), picture)
-    rig = Rig("one", (camera,), Intrinsics(2, 2, 2.0, 2.0), 8.0)
-    assert rig.frustum_depth == 1.0
-    page = write_cameras(rig, tmp_path / "cameras.html").read_text()
+    camera = PlottedCamera("a_sc0000", 0, 0, np.eye(4), "a", (0, 0, 0), picture)
+    plot = CameraPlot("one", (camera,), Intrinsics(2, 2, 2.0, 2.0), 8.0)
+    assert plot.frustum_depth == 1.0
+    page = write_cameras(plot, tmp_path / "cameras.html").read_text()
     opened = open_page(page.replace("</body>", _WHEN_DRAWN + _MESH))
     found = re.search(r"<title>mesh (.*?)</title>", opened.dom)
     assert found
@@ -287,24 +287,24 @@ def test_pictures_hang_upright_on_the_image_planes(tmp_path: Path, open_page) ->
 
 def test_max_views_takes_whole_scenes_from_all_over(make_dataset) -> None:
     dataset = open_dataset(make_dataset(10, 2))
-    rig = read_rig(dataset, max_views=7)
-    assert [camera.scene for camera in rig.cameras] == [0, 0, 4, 4, 9, 9]
-    assert rig.left_out == 14
-    assert [camera.order for camera in read_rig(dataset, max_views=1).cameras] == [0]
+    plot = read_camera_plot(dataset, max_views=7)
+    assert [camera.scene for camera in plot.cameras] == [0, 0, 4, 4, 9, 9]
+    assert plot.left_out == 14
+    assert [camera.order for camera in read_camera_plot(dataset, max_views=1).cameras] == [0]
 
 
 def test_groups_are_scenes_runs_of_scenes_or_views(make_dataset) -> None:
     dataset = open_dataset(make_dataset(30, 1))
-    groups = list(dict.fromkeys(camera.group for camera in read_rig(dataset).cameras))
+    groups = list(dict.fromkeys(camera.group for camera in read_camera_plot(dataset).cameras))
     assert groups[:2] == ["scenes 0 to 1", "scenes 2 to 3"]
     assert len(groups) == 15
-    assert [camera.group for camera in read_rig(dataset, scene=3).cameras] == ["00003_sc0003_img0"]
+    assert [camera.group for camera in read_camera_plot(dataset, scene=3).cameras] == ["00003_sc0003_img0"]
 
 
 @pytest.mark.parametrize("suffix", [".html", ".glb", ".ply", ".png"])
 def test_a_scene_of_one_view_can_be_drawn(make_dataset, tmp_path: Path, suffix: str) -> None:
-    rig = read_rig(open_dataset(make_dataset(1, 1)))
-    assert write_cameras(rig, tmp_path / f"one{suffix}").stat().st_size > 500
+    plot = read_camera_plot(open_dataset(make_dataset(1, 1)))
+    assert write_cameras(plot, tmp_path / f"one{suffix}").stat().st_size > 500
 
 
 @pytest.mark.parametrize("suffix", [".html", ".glb", ".ply", ".png"])
@@ -312,8 +312,10 @@ def test_a_scene_of_one_view_can_be_drawn(make_dataset, tmp_path: Path, suffix: 
 def test_odd_positions_can_be_drawn(tmp_path: Path, suffix: str, position: list[float]) -> None:
     pose = look_at(np.array([3.0, 2.0, 1.0]), np.zeros(3))
     pose[:3, 3] = position
-    rig = Rig("odd", (RigCamera("a_sc0000", 0, 0, pose, "a", (9, 9, 9)),), Intrinsics(4, 3, 4.0, 4.0), 4.5)
-    assert write_cameras(rig, tmp_path / f"odd{suffix}").stat().st_size > 500
+    plot = CameraPlot(
+        "odd", (PlottedCamera("a_sc0000", 0, 0, pose, "a", (9, 9, 9)),), Intrinsics(4, 3, 4.0, 4.0), 4.5
+    )
+    assert write_cameras(plot, tmp_path / f"odd{suffix}").stat().st_size > 500
 
 
 def test_broken_poses_are_skipped_by_name_or_refused(make_dataset) -> None:
@@ -321,24 +323,24 @@ def test_broken_poses_are_skipped_by_name_or_refused(make_dataset) -> None:
     (root / "00001_sc0000_img1_RT.txt").write_text("1 2 3\n")
     dataset = open_dataset(root)
     with pytest.raises(InputError, match="00001_sc0000_img1_RT"):
-        read_rig(dataset)
-    rig = read_rig(dataset, skip_broken=True)
-    assert [camera.order for camera in rig.cameras] == [0, 2]
-    assert [stem for stem, _ in rig.skipped] == ["00001_sc0000_img1"]
+        read_camera_plot(dataset)
+    plot = read_camera_plot(dataset, skip_broken=True)
+    assert [camera.order for camera in plot.cameras] == [0, 2]
+    assert [stem for stem, _ in plot.skipped] == ["00001_sc0000_img1"]
     write_matrix(root / "00000_sc0000_img0_RT.txt", np.full((4, 4), np.nan))
     (root / "00002_sc0000_img2_RT.txt").unlink()
     with pytest.raises(InputError, match="none of the 3 views has a usable camera"):
-        read_rig(open_dataset(root), skip_broken=True)
+        read_camera_plot(open_dataset(root), skip_broken=True)
 
 
 def test_what_cannot_be_drawn_is_said(make_dataset, tmp_path: Path) -> None:
     dataset = open_dataset(make_dataset(2, 1))
     with pytest.raises(InputError, match="no scene 5; its 2 scenes have the ids 0 to 1"):
-        read_rig(dataset, scene=5)
+        read_camera_plot(dataset, scene=5)
     with pytest.raises(InputError, match="max_views is 0"):
-        read_rig(dataset, max_views=0)
+        read_camera_plot(dataset, max_views=0)
     with pytest.raises(InputError, match="obj_scale"):
-        read_rig(dataset, obj_scale=float("nan"))
+        read_camera_plot(dataset, obj_scale=float("nan"))
     with pytest.raises(InputError, match=r"\.html, \.glb, \.ply, \.png, found \.obj"):
-        write_cameras(read_rig(dataset), tmp_path / "cameras.obj")
+        write_cameras(read_camera_plot(dataset), tmp_path / "cameras.obj")
     assert list(tmp_path.glob("cameras*")) == []

@@ -15,7 +15,7 @@ def make_dataset(tmp_path: Path) -> Callable[..., Path]:
     """A function that writes a dataset of `scenes` × `views` views on a circle of radius 8 at height 9."""
 
     def make(scenes: int = 2, views: int = 2, size: tuple[int, int] = (16, 12)) -> Path:
-        root = tmp_path / "rig"
+        root = tmp_path / "plot"
         index = 0
         for scene in range(scenes):
             for view in range(views):

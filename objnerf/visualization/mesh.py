@@ -17,18 +17,18 @@ from PIL import Image
 
 from objnerf.dataset.cameras import Intrinsics, frustum_corners
 from objnerf.dataset.files import atomic_path
-from objnerf.pictures.rig import (
-    Rig,
-    RigCamera,
-    Strokes,
-    box_strokes,
-    camera_strokes,
-    ground_strokes,
-    plumb_strokes,
-    rig_strokes,
-    world_axes_strokes,
+from objnerf.visualization.camera_plot import (
+    CameraPlot,
+    LineSet,
+    PlottedCamera,
+    box_lines,
+    camera_lines,
+    ground_lines,
+    plot_lines,
+    plumb_lines,
+    world_axes_lines,
 )
-from objnerf.pictures.sheets import Colour
+from objnerf.visualization.contact_sheets import Colour
 
 if TYPE_CHECKING:
     import trimesh
@@ -39,25 +39,25 @@ WORLD_NODE = "dataset_world_z_up"
 GLB_FROM_WORLD = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 
 
-def write_glb(rig: Rig, path: Path) -> Path:
-    """Write a rig as binary glTF. Atomic.
+def write_glb(plot: CameraPlot, path: Path) -> Path:
+    """Write a plot as binary glTF. Atomic.
 
     Node names: `WORLD_NODE` at the root; below it `ground`, `plumb_lines`, `locality_box`, `world_axes` and
     one node a camera, named as the view's stem, with `extras` `scene`, `position` and `world_from_camera`.
     """
-    content: bytes = _scene(rig).export(file_type="glb")
+    content: bytes = _scene(plot).export(file_type="glb")
     with atomic_path(path) as partial:
         partial.write_bytes(content)
     return path
 
 
-def write_ply(rig: Rig, path: Path) -> Path:
-    """Write a rig as a binary PLY mesh with coloured vertices, in the dataset's coordinates. Atomic."""
-    mesh = _tubes(rig_strokes(rig), _line_radius(rig))
+def write_ply(plot: CameraPlot, path: Path) -> Path:
+    """Write a plot as a binary PLY mesh with coloured vertices, in the dataset's coordinates. Atomic."""
+    mesh = _tubes(plot_lines(plot), _line_radius(plot))
     content = mesh.export(file_type="ply", encoding="binary")
     assert isinstance(content, bytes)
     comments = ["axes: right-handed, z up, ground at z = 0; units and origin of the dataset"]
-    for camera in rig.cameras:
+    for camera in plot.cameras:
         x, y, z = camera.world_from_camera[:3, 3]
         comments.append(f"camera {camera.stem} at {float(x)!r} {float(y)!r} {float(z)!r}")
     header, body = content.split(b"end_header\n", 1)
@@ -72,28 +72,28 @@ def write_ply(rig: Rig, path: Path) -> Path:
     return path
 
 
-def _scene(rig: Rig) -> "trimesh.Scene":
-    """A rig as trimesh's scene graph."""
+def _scene(plot: CameraPlot) -> "trimesh.Scene":
+    """A plot as trimesh's scene graph."""
     import trimesh
 
     scene = trimesh.Scene()
     scene.graph.update(frame_to=WORLD_NODE, matrix=GLB_FROM_WORLD, metadata={"axes": "below: z up"})
-    radius = _line_radius(rig)
-    for name, strokes in (
-        ("ground", [ground_strokes(rig.ground_half)]),
-        ("plumb_lines", [plumb_strokes(rig)]),
-        ("locality_box", [box_strokes(rig.obj_scale)]),
-        ("world_axes", world_axes_strokes(rig.obj_scale / 2)),
+    radius = _line_radius(plot)
+    for name, lines in (
+        ("ground", [ground_lines(plot.ground_half)]),
+        ("plumb_lines", [plumb_lines(plot)]),
+        ("locality_box", [box_lines(plot.obj_scale)]),
+        ("world_axes", world_axes_lines(plot.obj_scale / 2)),
     ):
         thickness = radius * (2 if name == "world_axes" else 1)
         scene.add_geometry(
-            _tubes(strokes, thickness), geom_name=name, node_name=name, parent_node_name=WORLD_NODE
+            _tubes(lines, thickness), geom_name=name, node_name=name, parent_node_name=WORLD_NODE
         )
     bodies: dict[tuple[Colour, Intrinsics], str] = {}
-    for camera in rig.cameras:
-        look = camera.colour, rig.intrinsics_of(camera)
+    for camera in plot.cameras:
+        look = camera.colour, plot.intrinsics_of(camera)
         if look not in bodies:
-            outline = camera_strokes(look[1], np.eye(4), rig.frustum_depth, camera.colour)
+            outline = camera_lines(look[1], np.eye(4), plot.frustum_depth, camera.colour)
             name = "camera_{:02x}{:02x}{:02x}".format(*camera.colour)
             # Cameras of one colour may have different lenses.
             bodies[look] = name if name not in scene.geometry else f"{name}_{len(bodies)}"
@@ -110,16 +110,16 @@ def _scene(rig: Rig) -> "trimesh.Scene":
             },
         )
         if camera.thumbnail is not None:
-            _add_picture(scene, rig, camera)
+            _add_picture(scene, plot, camera)
     return scene
 
 
-def _add_picture(scene: "trimesh.Scene", rig: Rig, camera: RigCamera) -> None:
+def _add_picture(scene: "trimesh.Scene", plot: CameraPlot, camera: PlottedCamera) -> None:
     """Hang a camera's thumbnail, as a textured rectangle, on its image plane."""
     import trimesh
 
     # Pulled a little towards the camera, so that it does not flicker against the frame around it.
-    corners = frustum_corners(rig.intrinsics_of(camera), np.eye(4), 0.995 * rig.frustum_depth)
+    corners = frustum_corners(plot.intrinsics_of(camera), np.eye(4), 0.995 * plot.frustum_depth)
     assert camera.thumbnail is not None
     material = trimesh.visual.material.PBRMaterial(
         baseColorTexture=Image.fromarray(camera.thumbnail),
@@ -134,16 +134,16 @@ def _add_picture(scene: "trimesh.Scene", rig: Rig, camera: RigCamera) -> None:
     scene.add_geometry(rectangle, geom_name=name, node_name=name, parent_node_name=camera.stem)
 
 
-def _line_radius(rig: Rig) -> float:
-    return 0.012 * rig.frustum_depth
+def _line_radius(plot: CameraPlot) -> float:
+    return 0.012 * plot.frustum_depth
 
 
-def _tubes(strokes: list[Strokes], radius: float) -> "trimesh.Trimesh":
+def _tubes(lines: list[LineSet], radius: float) -> "trimesh.Trimesh":
     """Line segments as thin four-sided rods, since many viewers draw bare lines a hair wide or not at all."""
     import trimesh
 
-    segments = np.concatenate([stroke.segments for stroke in strokes])
-    colours = np.concatenate([np.tile(stroke.colour, (len(stroke.segments), 1)) for stroke in strokes])
+    segments = np.concatenate([line_set.segments for line_set in lines])
+    colours = np.concatenate([np.tile(line_set.colour, (len(line_set.segments), 1)) for line_set in lines])
     vertices, faces = _rods(segments, radius)
     return trimesh.Trimesh(
         vertices, faces, vertex_colors=np.repeat(colours.astype(np.uint8), 8, axis=0), process=False

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from objnerf.errors import InputError
-from objnerf.pictures.html import write_html
-from objnerf.pictures.rig import Rig
-from objnerf.pictures.solids import write_glb, write_ply
-from objnerf.pictures.stills import write_png
+from objnerf.visualization.camera_plot import CameraPlot
+from objnerf.visualization.html import write_html
+from objnerf.visualization.image import write_png
+from objnerf.visualization.mesh import write_glb, write_ply
 
-_WRITERS: dict[str, Callable[[Rig, Path], Path]] = {
+_WRITERS: dict[str, Callable[[CameraPlot, Path], Path]] = {
     ".html": write_html,
     ".glb": write_glb,
     ".ply": write_ply,
@@ -23,15 +23,15 @@ CAMERA_SUFFIXES = tuple(_WRITERS)
 WITH_THUMBNAILS = (".html", ".glb")
 
 
-def write_cameras(rig: Rig, path: str | os.PathLike[str]) -> Path:
-    """Write a rig as the suffix of `path` says: `.html`, `.glb`, `.ply` or `.png`. Atomic.
+def write_cameras(plot: CameraPlot, path: str | os.PathLike[str]) -> Path:
+    """Write a plot as the suffix of `path` says: `.html`, `.glb`, `.ply` or `.png`. Atomic.
 
     Raises:
         InputError: another suffix.
     """
     path = Path(path)
     check_suffix(path)
-    return _WRITERS[path.suffix.lower()](rig, path)
+    return _WRITERS[path.suffix.lower()](plot, path)
 
 
 def check_suffix(path: Path) -> None:

@@ -10,17 +10,17 @@ import numpy as np
 
 from objnerf.dataset.cameras import distance_elevation, frustum_corners
 from objnerf.dataset.files import write_text
-from objnerf.pictures.rig import (
-    Rig,
-    RigCamera,
-    Strokes,
-    box_strokes,
-    camera_strokes,
-    ground_strokes,
-    plumb_strokes,
-    world_axes_strokes,
+from objnerf.visualization.camera_plot import (
+    CameraPlot,
+    LineSet,
+    PlottedCamera,
+    box_lines,
+    camera_lines,
+    ground_lines,
+    plumb_lines,
+    world_axes_lines,
 )
-from objnerf.pictures.sheets import Colour
+from objnerf.visualization.contact_sheets import Colour
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -36,8 +36,8 @@ OFFLINE_POLICY = (
 )
 
 
-def cameras_figure(rig: Rig, *, height: int | None = None) -> "go.Figure":
-    """A plotly figure of a rig's cameras, locality box, ground and axes; world z points up.
+def cameras_figure(plot: CameraPlot, *, height: int | None = None) -> "go.Figure":
+    """A plotly figure of a plot's cameras, locality box, ground and axes; world z points up.
 
     Args:
         height: pixels; default: as high as what the figure stands in.
@@ -45,30 +45,30 @@ def cameras_figure(rig: Rig, *, height: int | None = None) -> "go.Figure":
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    figure.add_trace(_line_trace([ground_strokes(rig.ground_half)], "ground, z = 0", 1))
-    figure.add_trace(_line_trace([box_strokes(rig.obj_scale)], f"locality box ±{rig.obj_scale:g}", 3))
-    figure.add_trace(_line_trace([plumb_strokes(rig)], "plumb lines", 1))
-    for strokes in world_axes_strokes(rig.obj_scale / 2):
-        figure.add_trace(_line_trace([strokes], strokes.part, 6, legend=False))
-    _add_axis_letters(figure, rig)
-    for name, cameras in _groups(rig).items():
-        outline: list[Strokes] = []
+    figure.add_trace(_line_trace([ground_lines(plot.ground_half)], "ground, z = 0", 1))
+    figure.add_trace(_line_trace([box_lines(plot.obj_scale)], f"locality box ±{plot.obj_scale:g}", 3))
+    figure.add_trace(_line_trace([plumb_lines(plot)], "plumb lines", 1))
+    for lines in world_axes_lines(plot.obj_scale / 2):
+        figure.add_trace(_line_trace([lines], lines.part, 6, legend=False))
+    _add_axis_letters(figure, plot)
+    for name, cameras in _groups(plot).items():
+        outline: list[LineSet] = []
         for camera in cameras:
-            outline += camera_strokes(
-                rig.intrinsics_of(camera), camera.world_from_camera, rig.frustum_depth, camera.colour
+            outline += camera_lines(
+                plot.intrinsics_of(camera), camera.world_from_camera, plot.frustum_depth, camera.colour
             )[:1]
         figure.add_trace(_line_trace(outline, name, 3, group=name))
         figure.add_trace(_position_trace(cameras, name))
-    shown_axes: dict[str, list[Strokes]] = {}
-    for camera in rig.cameras:
-        for strokes in camera_strokes(
-            rig.intrinsics_of(camera), camera.world_from_camera, rig.frustum_depth, camera.colour
+    shown_axes: dict[str, list[LineSet]] = {}
+    for camera in plot.cameras:
+        for lines in camera_lines(
+            plot.intrinsics_of(camera), camera.world_from_camera, plot.frustum_depth, camera.colour
         )[1:]:
-            shown_axes.setdefault(strokes.part, []).append(strokes)
+            shown_axes.setdefault(lines.part, []).append(lines)
     for number, (_, of_axis) in enumerate(shown_axes.items()):
         name = "camera axes x, y, z (red, green, blue)"
         figure.add_trace(_line_trace(of_axis, name, 3, group=name, legend=number == 0))
-    pictures = _pictures_trace(rig)
+    pictures = _pictures_trace(plot)
     if pictures is not None:
         figure.add_trace(pictures)
 
@@ -103,20 +103,20 @@ def plotly_script() -> str:
     They hold plotly.js's partial bundle for 3D, compressed: the traces scatter, scatter3d, mesh3d, surface,
     cone, isosurface, streamtube and volume.
     """
-    package = resources.files("objnerf.pictures")
+    package = resources.files("objnerf.visualization")
     library = base64.b64encode((package / "plotly" / "plotly-gl3d.min.js.gz").read_bytes()).decode("ascii")
     loader = (package / "figures.js").read_text(encoding="utf-8")
     return f'<script type="application/gzip" id="plotly-gzip">{library}</script>\n<script>\n{loader}</script>'
 
 
-def cameras_div(rig: Rig, *, height: int | None = 520, div_id: str = "cameras") -> str:
+def cameras_div(plot: CameraPlot, *, height: int | None = 520, div_id: str = "cameras") -> str:
     """The figure as an HTML fragment for a page that holds `plotly_script()` once.
 
     Args:
         height: pixels; None fills what the fragment stands in.
         div_id: its id in the page; two figures of one page need two.
     """
-    fragment: str = cameras_figure(rig, height=height).to_html(
+    fragment: str = cameras_figure(plot, height=height).to_html(
         full_html=False,
         include_plotlyjs=False,
         div_id=div_id,
@@ -132,20 +132,20 @@ def cameras_div(rig: Rig, *, height: int | None = 520, div_id: str = "cameras") 
     return fragment
 
 
-def write_html(rig: Rig, path: Path) -> Path:
+def write_html(plot: CameraPlot, path: Path) -> Path:
     """Write the cameras as one HTML file that needs no network. Atomic."""
-    summary = rig.summary
-    if rig.left_out:
-        summary += f", {rig.left_out} more not shown"
+    summary = plot.summary
+    if plot.left_out:
+        summary += f", {plot.left_out} more not shown"
     notes = [
         "World: right-handed, z up. Cameras: x right, y down, z forward; a roof marks the picture's top.",
         "Drag to turn, scroll to zoom, right-drag to shift, point at a camera for its name.",
     ]
-    skipped = "".join(f"<li>{html.escape(reason)}</li>" for _, reason in rig.skipped)
+    skipped = "".join(f"<li>{html.escape(reason)}</li>" for _, reason in plot.skipped)
     warning = (
-        f'<details class="warning" open><summary>{len(rig.skipped)} views could not be drawn</summary>'
+        f'<details class="warning" open><summary>{len(plot.skipped)} views could not be drawn</summary>'
         f"<ul>{skipped}</ul></details>"
-        if rig.skipped
+        if plot.skipped
         else ""
     )
     page = f"""<!doctype html>
@@ -154,7 +154,7 @@ def write_html(rig: Rig, path: Path) -> Path:
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{OFFLINE_POLICY}">
-<title>Cameras of {html.escape(rig.name)}</title>
+<title>Cameras of {html.escape(plot.name)}</title>
 <style>
   html, body {{ margin: 0; height: 100%; font-family: system-ui, sans-serif; color: #222831; }}
   body {{ display: flex; flex-direction: column; }}
@@ -168,11 +168,11 @@ def write_html(rig: Rig, path: Path) -> Path:
 </head>
 <body>
 <header>
-<h1>Cameras of {html.escape(rig.name)}</h1>
+<h1>Cameras of {html.escape(plot.name)}</h1>
 <p>{summary}. {" ".join(notes)}</p>
 {warning}
 </header>
-<main>{cameras_div(rig, height=None)}</main>
+<main>{cameras_div(plot, height=None)}</main>
 </body>
 </html>
 """
@@ -180,29 +180,29 @@ def write_html(rig: Rig, path: Path) -> Path:
     return path
 
 
-def _groups(rig: Rig) -> dict[str, list[RigCamera]]:
+def _groups(plot: CameraPlot) -> dict[str, list[PlottedCamera]]:
     """Cameras by what the legend switches on and off."""
-    groups: dict[str, list[RigCamera]] = {}
-    for camera in rig.cameras:
+    groups: dict[str, list[PlottedCamera]] = {}
+    for camera in plot.cameras:
         groups.setdefault(camera.group, []).append(camera)
     return groups
 
 
 def _line_trace(
-    strokes: list[Strokes], name: str, width: int, *, group: str | None = None, legend: bool = True
+    lines: list[LineSet], name: str, width: int, *, group: str | None = None, legend: bool = True
 ) -> "go.Scatter3d":
     """All segments as one trace; a nan after each pair lifts the pen."""
     import plotly.graph_objects as go
 
-    segments = np.concatenate([stroke.segments for stroke in strokes])
-    lifted = np.full((len(segments), 1, 3), np.nan)
-    points = np.concatenate([segments, lifted], axis=1).reshape(-1, 3).astype(np.float32)
+    segments = np.concatenate([line_set.segments for line_set in lines])
+    gaps = np.full((len(segments), 1, 3), np.nan)
+    points = np.concatenate([segments, gaps], axis=1).reshape(-1, 3).astype(np.float32)
     return go.Scatter3d(
         x=points[:, 0],
         y=points[:, 1],
         z=points[:, 2],
         mode="lines",
-        line={"color": _css(strokes[0].colour), "width": width},
+        line={"color": _css(lines[0].colour), "width": width},
         name=name,
         legendgroup=group,
         showlegend=legend,
@@ -211,7 +211,7 @@ def _line_trace(
     )
 
 
-def _position_trace(cameras: list[RigCamera], group: str) -> "go.Scatter3d":
+def _position_trace(cameras: list[PlottedCamera], group: str) -> "go.Scatter3d":
     """A dot at each camera's position, which carries the text that the mouse finds."""
     import plotly.graph_objects as go
 
@@ -242,7 +242,7 @@ def _position_trace(cameras: list[RigCamera], group: str) -> "go.Scatter3d":
     )
 
 
-def _pictures_trace(rig: Rig) -> "go.Mesh3d | None":
+def _pictures_trace(plot: CameraPlot) -> "go.Mesh3d | None":
     """The thumbnails as one mesh on the cameras' image planes, each pixel a coloured quad.
 
     The mesh itself is made in the page, by the loader in `plotly_script`: its hundreds of thousands of
@@ -251,14 +251,14 @@ def _pictures_trace(rig: Rig) -> "go.Mesh3d | None":
     import plotly.graph_objects as go
 
     pictures, vertices = [], 0
-    for camera in rig.cameras:
+    for camera in plot.cameras:
         if camera.thumbnail is None:
             continue
         height, width = camera.thumbnail.shape[:2]
         vertices += (height + 1) * (width + 1)
         if vertices > _MAX_PICTURE_VERTICES:
             break
-        corners = frustum_corners(rig.intrinsics_of(camera), camera.world_from_camera, rig.frustum_depth)
+        corners = frustum_corners(plot.intrinsics_of(camera), camera.world_from_camera, plot.frustum_depth)
         pictures.append(
             {
                 "width": width,
@@ -280,10 +280,10 @@ def _pictures_trace(rig: Rig) -> "go.Mesh3d | None":
     )
 
 
-def _add_axis_letters(figure: "go.Figure", rig: Rig) -> None:
+def _add_axis_letters(figure: "go.Figure", plot: CameraPlot) -> None:
     import plotly.graph_objects as go
 
-    tips = 0.55 * rig.obj_scale * np.eye(3)
+    tips = 0.55 * plot.obj_scale * np.eye(3)
     figure.add_trace(
         go.Scatter3d(
             x=tips[:, 0],

@@ -1,4 +1,4 @@
-"""What a picture of cameras shows, before any file format: cameras, locality box, ground, axes.
+"""What a plot of cameras shows, whatever the file format: cameras, locality box, ground, axes.
 
 All coordinates are the dataset's world (right-handed, z up, ground at z = 0, origin at the centre of the
 scene); poses are ``world_from_camera`` with OpenCV axes (x right, y down, z forward).
@@ -16,7 +16,7 @@ from objnerf.dataset.card import UORF_SCALE
 from objnerf.dataset.files import image_size
 from objnerf.dataset.index import Dataset, Scene, View
 from objnerf.errors import InputError
-from objnerf.pictures.sheets import Colour
+from objnerf.visualization.contact_sheets import Colour
 
 #: Colours that tell scenes (or, in one scene, views) apart; readable on white, distinct to the colour-blind.
 CAMERA_COLOURS: tuple[Colour, ...] = (
@@ -39,7 +39,7 @@ GROUND_COLOUR: Colour = (206, 211, 218)
 
 
 @dataclass(frozen=True)
-class RigCamera:
+class PlottedCamera:
     """One camera of the picture.
 
     Attributes:
@@ -50,7 +50,7 @@ class RigCamera:
         group: what it is listed and coloured with: its scene, a run of scenes, or itself.
         colour: RGB, one a group.
         thumbnail: what the camera saw, scaled down, or None.
-        intrinsics: its own, where the rig's are not its.
+        intrinsics: its own, where the plot's are not its.
     """
 
     stem: str
@@ -64,7 +64,7 @@ class RigCamera:
 
 
 @dataclass(frozen=True)
-class Rig:
+class CameraPlot:
     """The cameras of a dataset and what stands around them.
 
     Attributes:
@@ -77,13 +77,13 @@ class Rig:
     """
 
     name: str
-    cameras: tuple[RigCamera, ...]
+    cameras: tuple[PlottedCamera, ...]
     intrinsics: Intrinsics
     obj_scale: float
     skipped: tuple[tuple[str, str], ...] = ()
     left_out: int = 0
 
-    def intrinsics_of(self, camera: RigCamera) -> Intrinsics:
+    def intrinsics_of(self, camera: PlottedCamera) -> Intrinsics:
         """A camera's own intrinsics, else those of all."""
         return camera.intrinsics or self.intrinsics
 
@@ -117,7 +117,7 @@ class Rig:
 
 
 @dataclass(frozen=True)
-class Strokes:
+class LineSet:
     """Line segments of one kind and colour; segments are in world units."""
 
     part: str
@@ -125,7 +125,7 @@ class Strokes:
     segments: Float[np.ndarray, "segments 2 3"]
 
 
-def read_rig(
+def read_camera_plot(
     dataset: Dataset,
     *,
     scene: int | None = None,
@@ -133,7 +133,7 @@ def read_rig(
     obj_scale: float | None = None,
     thumbnails: int = 0,
     skip_broken: bool = False,
-) -> Rig:
+) -> CameraPlot:
     """Gather what a picture of a dataset's cameras shows.
 
     Args:
@@ -143,7 +143,7 @@ def read_rig(
         obj_scale: half side of the locality box, world units; default: what ``dataset.yaml`` says, or 4.5.
         thumbnails: width in pixels of the pictures at the cameras; 0 leaves them out. Over 64 cameras they
             are half as wide, over 256 they are left out: a browser could no longer turn them.
-        skip_broken: draw the other cameras when a pose cannot be used, and say so in ``Rig.skipped``.
+        skip_broken: draw the other cameras when a pose cannot be used, and say so in ``CameraPlot.skipped``.
     Raises:
         InputError: no such scene, no view with a usable pose, or a pose or picture that cannot be used.
     """
@@ -183,7 +183,7 @@ def read_rig(
     for (view, order, pose), group in zip(poses, groups, strict=True):
         number = number_of_group[group]
         cameras.append(
-            RigCamera(
+            PlottedCamera(
                 stem=view.stem,
                 scene=view.scene,
                 order=order,
@@ -194,7 +194,7 @@ def read_rig(
                 intrinsics=_own_intrinsics(view, size, skip_broken),
             )
         )
-    return Rig(
+    return CameraPlot(
         name=dataset.root.resolve().name,
         cameras=tuple(cameras),
         intrinsics=dataset.default_pinhole().at(*size),
@@ -204,9 +204,9 @@ def read_rig(
     )
 
 
-def camera_strokes(
+def camera_lines(
     intrinsics: Intrinsics, world_from_camera: Float[np.ndarray, "4 4"], depth: float, colour: Colour
-) -> list[Strokes]:
+) -> list[LineSet]:
     """Outline of one camera: pyramid, a roof over the image's upper edge, and short axes (x, y, z: RGB).
 
     Args:
@@ -221,55 +221,55 @@ def camera_strokes(
     upwards = (corners[0] - corners[3]) * 0.28
     ridge = (top_left + top_right) / 2 + upwards
     edges += [(top_left, ridge), (ridge, top_right)]
-    strokes = [Strokes("camera", colour, np.array(edges))]
+    lines = [LineSet("camera", colour, np.array(edges))]
     for axis, axis_colour in enumerate(AXIS_COLOURS):
         tip = apex + 0.55 * depth * world_from_camera[:3, axis]
-        strokes.append(Strokes("camera axis " + "xyz"[axis], axis_colour, np.array([(apex, tip)])))
-    return strokes
+        lines.append(LineSet("camera axis " + "xyz"[axis], axis_colour, np.array([(apex, tip)])))
+    return lines
 
 
-def box_strokes(half: float) -> Strokes:
+def box_lines(half: float) -> LineSet:
     """The twelve edges of the locality box of half side ``half`` (world units)."""
     corners = box_corners(half)
     # Bit i of a corner's index is the sign on axis i: an edge joins two corners that differ in one bit.
     pairs = [(a, a | bit) for bit in (1, 2, 4) for a in range(8) if not a & bit]
-    return Strokes("locality box", BOX_COLOUR, corners[np.array(pairs)])
+    return LineSet("locality box", BOX_COLOUR, corners[np.array(pairs)])
 
 
-def ground_strokes(half: float) -> Strokes:
+def ground_lines(half: float) -> LineSet:
     """A grid on the ground (z = 0) of half side ``half`` (world units)."""
     ticks = np.linspace(-half, half, 11)
     low, high, zero = np.full(11, -half), np.full(11, half), np.zeros(11)
     along_y = np.stack([np.stack([ticks, low, zero], -1), np.stack([ticks, high, zero], -1)], axis=1)
     along_x = along_y[:, :, [1, 0, 2]]
-    return Strokes("ground", GROUND_COLOUR, np.concatenate([along_x, along_y]))
+    return LineSet("ground", GROUND_COLOUR, np.concatenate([along_x, along_y]))
 
 
-def world_axes_strokes(length: float) -> list[Strokes]:
+def world_axes_lines(length: float) -> list[LineSet]:
     """The world's axes from the origin, x, y, z in red, green, blue; ``length`` in world units."""
     return [
-        Strokes(
+        LineSet(
             f"world {'xyz'[axis]}", AXIS_COLOURS[axis], np.array([[np.zeros(3), length * np.eye(3)[axis]]])
         )
         for axis in range(3)
     ]
 
 
-def plumb_strokes(rig: Rig) -> Strokes:
+def plumb_lines(plot: CameraPlot) -> LineSet:
     """A line from each camera straight down (or up) to the ground, which tells where it stands."""
-    positions = np.array([camera.world_from_camera[:3, 3] for camera in rig.cameras])
-    return Strokes("plumb line", GROUND_COLOUR, np.stack([positions, positions * [1.0, 1.0, 0.0]], axis=1))
+    positions = np.array([camera.world_from_camera[:3, 3] for camera in plot.cameras])
+    return LineSet("plumb line", GROUND_COLOUR, np.stack([positions, positions * [1.0, 1.0, 0.0]], axis=1))
 
 
-def rig_strokes(rig: Rig) -> list[Strokes]:
-    """Everything of a rig as line segments: ground, plumb lines, box, world axes, then camera by camera."""
-    strokes = [ground_strokes(rig.ground_half), plumb_strokes(rig), box_strokes(rig.obj_scale)]
-    strokes += world_axes_strokes(rig.obj_scale / 2)
-    for camera in rig.cameras:
-        strokes += camera_strokes(
-            rig.intrinsics_of(camera), camera.world_from_camera, rig.frustum_depth, camera.colour
+def plot_lines(plot: CameraPlot) -> list[LineSet]:
+    """Everything of a plot as line segments: ground, plumb lines, box, world axes, then camera by camera."""
+    lines = [ground_lines(plot.ground_half), plumb_lines(plot), box_lines(plot.obj_scale)]
+    lines += world_axes_lines(plot.obj_scale / 2)
+    for camera in plot.cameras:
+        lines += camera_lines(
+            plot.intrinsics_of(camera), camera.world_from_camera, plot.frustum_depth, camera.colour
         )
-    return strokes
+    return lines
 
 
 def _chosen_scenes(dataset: Dataset, scene: int | None) -> list[Scene]:

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from objnerf.errors import InputError
-from objnerf.pictures.sheets import as_picture, contact_sheet
+from objnerf.visualization.contact_sheets import as_picture, contact_sheet
 
 
 def _flat(colour: tuple[int, int, int], width: int = 100, height: int = 50) -> np.ndarray:

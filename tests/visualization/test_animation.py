@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from objnerf.errors import InputError
-from objnerf.pictures.turntables import write_animation
+from objnerf.visualization.animation import write_animation
 
 
 @pytest.fixture
