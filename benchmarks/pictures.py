@@ -23,7 +23,7 @@ from objnerf.dataset.files import read_matrix, write_matrix
 from objnerf.evaluation.edits import delete_object, move_object
 from objnerf.evaluation.scenes import encode_scene, orbit_poses
 from objnerf.models.scene import SceneCode
-from objnerf.pictures.sheets import contact_sheet
+from objnerf.visualization.contact_sheets import contact_sheet
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 SIZE = (192, 144)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from generation.jobs import AssetFolders
-from generation.plan.plan import PlacementError, Stock, plan_scene
+from generation.plan.plan import AssetPool, PlacementError, plan_scene
 from generation.plan.request import build_request
 from objnerf.dataset import names, open_dataset
 
@@ -56,12 +56,12 @@ def planning(scenes: int) -> dict[str, float]:
 
     def seconds(count: int) -> float:
         request = build_request("room-diverse", scenes=count, shapes=60, backgrounds=6)
-        stock = Stock.draw(catalogue, request)
+        pool = AssetPool.draw(catalogue, request)
 
         def plan_some() -> None:
             for scene in range(10):
                 try:
-                    plan_scene(request, stock, scene)
+                    plan_scene(request, pool, scene)
                 except PlacementError:
                     continue
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from generation.assets.catalogue import Catalogue
 from generation.plan.placement import Placed, PlacementError, place_one, placed_footprint
-from generation.plan.plan import EditPlan, ObjectPlan, ScenePlan, Stock, plan_objects
+from generation.plan.plan import AssetPool, EditPlan, ObjectPlan, ScenePlan, plan_objects
 from generation.plan.request import GenerationRequest
 from generation.plan.room import RoomPlan, plan_room, unclipped_exposure
 from generation.plan.seeds import Stream, stream_rng
@@ -20,12 +20,12 @@ MIN_MOVE = 1.0
 EDIT_TRIES = 20
 
 
-def plan_edits(request: GenerationRequest, stock: Stock, plan: ScenePlan, number: int) -> EditPlan:
+def plan_edits(request: GenerationRequest, pool: AssetPool, plan: ScenePlan, number: int) -> EditPlan:
     """Choose the object that moves, where to, and the scene that provides the other background.
 
     Args:
         request: the dataset.
-        stock: what it draws from.
+        pool: what it draws from.
         plan: the scene to edit.
         number: 0, or how many earlier edits of this plan were given up.
     Raises:
@@ -35,30 +35,30 @@ def plan_edits(request: GenerationRequest, stock: Stock, plan: ScenePlan, number
     label = int(rng.integers(1, len(plan.objects) + 1))
     preset = request.preset
     moving = plan.objects[label - 1]
-    others = [_footprint(stock.catalogue, item) for item in plan.objects if item is not moving]
-    extent = stock.catalogue.extent(moving.shape)
+    others = [_footprint(pool.catalogue, item) for item in plan.objects if item is not moving]
+    extent = pool.catalogue.extent(moving.shape)
     spot = place_one(preset.placement, preset.obj_scale, extent, moving.scale, others, rng, yaw=moving.yaw)
     movement = round(spot.x - moving.position[0], 6), round(spot.y - moving.position[1], 6)
     if np.hypot(*movement) < MIN_MOVE:
         raise PlacementError("a move that is none")
     cameras = np.stack([view.matrix()[:2, 3] for view in plan.views])
-    other_floors = [floor for floor in stock.floors if floor != plan.room.floor] or stock.floors
-    room = plan_room(preset.room, preset.obj_scale, cameras, other_floors, stock.walls, rng)
+    other_floors = [floor for floor in pool.floors if floor != plan.room.floor] or pool.floors
+    room = plan_room(preset.room, preset.obj_scale, cameras, other_floors, pool.walls, rng)
     if room.floor == plan.room.floor:
         room = _other_plain_floor(room, rng)
     return EditPlan(
         moved_label=label,
         movement=movement,
         providing_room=room,
-        providing_objects=plan_objects(request, stock, rng, rng),
+        providing_objects=plan_objects(request, pool, rng, rng),
     )
 
 
-def edited_plan(request: GenerationRequest, stock: Stock, plan: ScenePlan, number: int) -> ScenePlan:
+def edited_plan(request: GenerationRequest, pool: AssetPool, plan: ScenePlan, number: int) -> ScenePlan:
     """The plan with its edits, exposed for both backgrounds alike; otherwise as `plan_edits`."""
-    edits = plan_edits(request, stock, plan, number)
+    edits = plan_edits(request, pool, plan, number)
     unclipped = unclipped_exposure(
-        edits.providing_room, plan.lights, request.preset.obj_scale, stock.catalogue.light_albedo
+        edits.providing_room, plan.lights, request.preset.obj_scale, pool.catalogue.light_albedo
     )
     exposure = min(plan.render.exposure, round(request.preset.lights.exposure * unclipped, 4))
     render = plan.render.model_copy(update={"exposure": exposure})

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from generation.jobs.local import LocalWorker, WorkerDied
-from generation.jobs.orders import Answer, Order, WorkerSetup
+from generation.jobs.tasks import Result, Task, WorkerSetup
 from objnerf.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -28,14 +28,14 @@ class RayWorker:
         self._actor = ray.remote(_Host).options(num_cpus=1, max_restarts=0).remote(setup.model_dump_json())
         self._wait(self._actor.ready.remote(), START_TIMEOUT_S)
 
-    def carry_out(self, order: Order, limit_s: float) -> Answer:
-        """Send an order and wait for the answer.
+    def run(self, task: Task, limit_s: float) -> Result:
+        """Send a task and wait for the result.
 
         Raises:
             WorkerDied: the worker process hangs, or it, its actor or its machine is gone.
         """
-        answer = self._actor.carry_out.remote(order.model_dump_json(), limit_s)
-        return Answer.model_validate_json(self._wait(answer))
+        result = self._actor.run.remote(task.model_dump_json(), limit_s)
+        return Result.model_validate_json(self._wait(result))
 
     def close(self) -> None:
         _ray().kill(self._actor)
@@ -67,8 +67,8 @@ class _Host:
     def ready(self) -> str:
         return self._worker.version
 
-    def carry_out(self, order_json: str, limit_s: float) -> str:
-        return self._worker.carry_out(Order.model_validate_json(order_json), limit_s).model_dump_json()
+    def run(self, task_json: str, limit_s: float) -> str:
+        return self._worker.run(Task.model_validate_json(task_json), limit_s).model_dump_json()
 
 
 @contextmanager

@@ -17,10 +17,10 @@ import numpy as np
 from pydantic import ValidationError
 
 from generation.assets.catalogue import Catalogue, ShapeAsset, SurfaceAsset
-from generation.jobs.local import LocalWorker, TimeLimit, Worker, work
-from generation.jobs.orders import Answer, AssetFolders, Order, WorkerSetup
+from generation.jobs.local import LocalWorker, TimeLimit, Worker, run_tasks
+from generation.jobs.tasks import AssetFolders, Result, Task, WorkerSetup
 from generation.plan.cameras import check_views
-from generation.plan.plan import PlacementError, ScenePlan, Stock, fit_request, plan_scene
+from generation.plan.plan import AssetPool, PlacementError, ScenePlan, fit_request, plan_scene
 from generation.plan.request import GENERATOR_VERSION, GenerationRequest
 from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO
 from objnerf.dataset.card import (
@@ -69,8 +69,8 @@ class Report:
         made: scenes made in this run.
         planned: scenes planned and not made (`plan_only`).
         kept: scenes that were there already.
-        failed: scenes that cannot be made: the last answer to each.
-        deaths: workers that died, by their last words' first line.
+        failed: scenes that cannot be made: the last result of each.
+        deaths: workers that died: the first line of each one's report.
         replans: reasons for which plans were given up.
         objects: number of objects, by scene made.
         seen: least visible share and mean visible share, by scene made.
@@ -82,7 +82,7 @@ class Report:
     made: int = 0
     planned: int = 0
     kept: int = 0
-    failed: list[Answer] = field(default_factory=list)
+    failed: list[Result] = field(default_factory=list)
     deaths: list[str] = field(default_factory=list)
     replans: Counter[str] = field(default_factory=Counter)
     objects: list[int] = field(default_factory=list)
@@ -118,23 +118,23 @@ class Report:
         if self.failed:
             raise WorkError(
                 f"{len(self.failed)} scenes failed:"
-                + "".join(_failure(answer, self.seed) for answer in self.failed)
+                + "".join(_failure(result, self.seed) for result in self.failed)
             )
 
-    def add(self, answer: Answer) -> None:
-        """Count an answer."""
-        if answer.kind == "done":
+    def add(self, result: Result) -> None:
+        """Count a result."""
+        if result.kind == "done":
             self.made += 1
-            self.objects.append(answer.objects)
-            self.seen.append((answer.seen[0], answer.seen[1]))
-            self.replans.update(answer.replans)
-            for name, seconds in {**answer.timing, "scene": answer.seconds}.items():
+            self.objects.append(result.objects)
+            self.seen.append((result.seen[0], result.seen[1]))
+            self.replans.update(result.replans)
+            for name, seconds in {**result.timing, "scene": result.seconds}.items():
                 self.seconds[name] = self.seconds.get(name, 0.0) + seconds
-            self.memory.append(answer.memory)
-        elif answer.kind == "failed":
-            self.failed.append(answer)
-        elif answer.kind == "died":
-            self.deaths.append(f"scene {answer.scene}: {answer.error.splitlines()[0]}")
+            self.memory.append(result.memory)
+        elif result.kind == "failed":
+            self.failed.append(result)
+        elif result.kind == "died":
+            self.deaths.append(f"scene {result.scene}: {result.error.splitlines()[0]}")
 
 
 def generate_dataset(
@@ -179,9 +179,9 @@ def generate_dataset(
     request, notes = fit_request(request, catalogue)
     for note in notes:
         logger.warning("%s", note)
-    stock = Stock.draw(catalogue, request)
+    pool = AssetPool.draw(catalogue, request)
     if plan_only:
-        return plan_dataset(request, stock, out, shard, progress)
+        return plan_dataset(request, pool, out, shard, progress)
     check_blender()
     mine = range(shard[0] - 1, request.scenes, shard[1])
     report = Report(seed=request.seed)
@@ -190,15 +190,15 @@ def generate_dataset(
         with only_writer(out):
             remove_dataset(out)
     with _own_shard(out, shard):
-        prepare_folder(out, request, stock)
+        prepare_folder(out, request, pool)
         left = pending_scenes(out, request, mine)
         report.kept = len(mine) - len(left)
         progress(report.kept, len(mine), "")
         if left:
             setup = WorkerSetup(request=request, assets=assets, out=out.resolve(), device=device)
-            orders = [Order(scene=scene) for scene in left]
+            tasks = [Task(scene=scene) for scene in left]
             with _employer(engine, address, setup) as (start, cores):
-                _carry_out(orders, workers or cores, start, report, len(mine), progress, TimeLimit(request))
+                _run_tasks(tasks, workers or cores, start, report, len(mine), progress, TimeLimit(request))
     if not pending_scenes(out, request, range(request.scenes)):
         # Of shards that end together one does it, alone.
         with suppress(FolderInUse), only_writer(out):
@@ -287,8 +287,8 @@ def render_plan(
     _join_dataset(plan, out)
     setup = WorkerSetup(assets=assets or AssetFolders(), out=out.resolve(), device=device)
     report = Report(seed=plan.seed)
-    order = Order(scene=plan.scene, plan=plan)
-    _carry_out([order], 1, lambda: LocalWorker(setup), report, 1, lambda done, total, note: None)
+    task = Task(scene=plan.scene, plan=plan)
+    _run_tasks([task], 1, lambda: LocalWorker(setup), report, 1, lambda done, total, note: None)
     report.raise_failures()
 
 
@@ -322,7 +322,7 @@ def _join_dataset(plan: ScenePlan, out: Path) -> None:
 
 
 def plan_dataset(
-    request: GenerationRequest, stock: Stock, out: Path, shard: tuple[int, int], progress: Progress
+    request: GenerationRequest, pool: AssetPool, out: Path, shard: tuple[int, int], progress: Progress
 ) -> Report:
     """Write `plans/*.json`: the first plan of each scene whose objects find a place.
 
@@ -334,7 +334,7 @@ def plan_dataset(
     for scene in mine:
         for attempt in range(request.preset.placement.attempts):
             try:
-                plan = plan_scene(request, stock, scene, attempt)
+                plan = plan_scene(request, pool, scene, attempt)
             except PlacementError as reason:
                 report.replans[str(reason)] += 1
                 continue
@@ -344,18 +344,18 @@ def plan_dataset(
             break
         else:
             message = f"none of {request.preset.placement.attempts} plans found place for all objects"
-            report.failed.append(Answer(kind="failed", scene=scene, error=message))
+            report.failed.append(Result(kind="failed", scene=scene, error=message))
         progress(report.planned + len(report.failed), len(mine), "")
     return report
 
 
-def _failure(answer: Answer, seed: int) -> str:
-    log = "".join(f"\n      {line}" for line in answer.log.strip().splitlines()[-12:])
-    return f"\n  scene {answer.scene} (seed {seed}): {answer.error}{log}"
+def _failure(result: Result, seed: int) -> str:
+    log = "".join(f"\n      {line}" for line in result.log.strip().splitlines()[-12:])
+    return f"\n  scene {result.scene} (seed {seed}): {result.error}{log}"
 
 
-def _carry_out(
-    orders: Sequence[Order],
+def _run_tasks(
+    tasks: Sequence[Task],
     workers: int,
     start: Callable[[], Worker],
     report: Report,
@@ -364,16 +364,16 @@ def _carry_out(
     limit: TimeLimit | None = None,
 ) -> None:
     # Closed at once, whatever happens: no worker goes on behind an error message.
-    with closing(work(orders, workers, start, limit)) as answers:
-        for answer in answers:
-            report.add(answer)
-            if answer.kind == "disk":
+    with closing(run_tasks(tasks, workers, start, limit)) as results:
+        for result in results:
+            report.add(result)
+            if result.kind == "disk":
                 raise WorkError(
-                    f"a file cannot be written: {answer.error}. Make room and run the same command again: it "
+                    f"a file cannot be written: {result.error}. Make room and run the same command again: it "
                     f"goes on after the {report.kept + report.made} scenes that are complete"
                 )
-            if answer.kind == "died":
-                logger.warning("scene %d: %s; the scene is tried once more", answer.scene, answer.error)
+            if result.kind == "died":
+                logger.warning("scene %d: %s; the scene is tried once more", result.scene, result.error)
             progress(report.kept + report.made + len(report.failed), total, _note(report))
 
 
@@ -387,7 +387,7 @@ def _note(report: Report) -> str:
     return ", ".join(parts)
 
 
-def prepare_folder(out: Path, request: GenerationRequest, stock: Stock) -> None:
+def prepare_folder(out: Path, request: GenerationRequest, pool: AssetPool) -> None:
     """Write `dataset.yaml`, or see that the one that is there says the same.
 
     A dataset may grow: the same request with more scenes goes on, as long as file names keep their width.
@@ -395,13 +395,13 @@ def prepare_folder(out: Path, request: GenerationRequest, stock: Stock) -> None:
     Raises:
         InputError: the folder holds another dataset, or something that is none.
     """
-    card = make_card(request, stock)
+    card = make_card(request, pool)
     before = read_card(out)
     if before is None:
         names = [path.name for path in out.iterdir() if not path.name.startswith(TEMPORARY_PREFIX)]
         if CARD_NAME in names:
             # Another shard was here in this very moment.
-            return prepare_folder(out, request, stock)
+            return prepare_folder(out, request, pool)
         strangers = sorted(name for name in names if name != PLAN_FOLDER)[:3]
         if strangers:
             raise InputError(
@@ -495,7 +495,7 @@ def _is_generated(path: Path) -> bool:
     )
 
 
-def make_card(request: GenerationRequest, stock: Stock) -> DatasetCard:
+def make_card(request: GenerationRequest, pool: AssetPool) -> DatasetCard:
     """`dataset.yaml` of a request: the same on every machine and shard."""
     preset = request.preset
     shared = preset.split_shapes == "shared"
@@ -515,9 +515,9 @@ def make_card(request: GenerationRequest, stock: Stock) -> DatasetCard:
         "preset": preset.name,
         "seed": request.seed,
         "versions": _versions(),
-        "assets": list(_asset_uses(stock)),
-        "stock": _stock_sha256(stock),
-        "command": command_line(request, stock.catalogue),
+        "assets": list(_asset_uses(pool)),
+        "stock": _pool_sha256(pool),
+        "command": command_line(request, pool.catalogue),
         "request": request.model_dump(mode="json"),
     }
     return DatasetCard.model_validate(content)
@@ -540,9 +540,9 @@ def command_line(request: GenerationRequest, catalogue: Catalogue) -> str:
     return " ".join((*words, *catalogue.options))
 
 
-def _stock_sha256(stock: Stock) -> str:
+def _pool_sha256(pool: AssetPool) -> str:
     """Of the records of all shapes and textures, in their order: a scene draws from them by number."""
-    assets: tuple[ShapeAsset | SurfaceAsset, ...] = (*stock.shapes, *stock.floors, *stock.walls)
+    assets: tuple[ShapeAsset | SurfaceAsset, ...] = (*pool.shapes, *pool.floors, *pool.walls)
     return hashlib.sha256("\n".join(asset.model_dump_json() for asset in assets).encode()).hexdigest()
 
 
@@ -556,10 +556,10 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _asset_uses(stock: Stock) -> Iterator[AssetUse]:
+def _asset_uses(pool: AssetPool) -> Iterator[AssetUse]:
     """Assets with their licences: files one by one, procedural ones by family, since they have no author."""
     procedural: Counter[tuple[str, str, str]] = Counter()
-    assets: tuple[ShapeAsset | SurfaceAsset, ...] = (*stock.shapes, *stock.floors, *stock.walls)
+    assets: tuple[ShapeAsset | SurfaceAsset, ...] = (*pool.shapes, *pool.floors, *pool.walls)
     for asset in assets:
         if asset.kind == "procedural":
             procedural[asset.source, asset.family, asset.licence] += 1

@@ -13,7 +13,7 @@ from typing import Protocol
 from pydantic import ValidationError
 
 import generation
-from generation.jobs.orders import Answer, Order, WorkerSetup
+from generation.jobs.tasks import Result, Task, WorkerSetup
 from generation.plan.request import GenerationRequest
 from objnerf.errors import InputError, WorkError
 
@@ -42,7 +42,7 @@ _LOG_TAIL_BYTES = 4000
 
 
 class WorkerDied(Exception):
-    """The worker ended in the middle of an order; the message says how, with its last words."""
+    """The worker ended in the middle of a task; the message says how, with its last output."""
 
 
 class TimeLimit:
@@ -69,20 +69,20 @@ class TimeLimit:
                 return self._seconds
             return max(LEAST_LIMIT_S, _LIMIT_FACTOR * self._slowest)
 
-    def note(self, answer: Answer) -> None:
+    def note(self, result: Result) -> None:
         """Learn from a scene that was made."""
         with self._lock:
-            self._slowest = max(self._slowest, answer.seconds)
+            self._slowest = max(self._slowest, result.seconds)
 
 
 class Worker(Protocol):
-    """Takes one order at a time."""
+    """Takes one task at a time."""
 
-    def carry_out(self, order: Order, limit_s: float) -> Answer:
-        """Raises `WorkerDied` when no answer comes; a worker that gives none within `limit_s` is killed."""
+    def run(self, task: Task, limit_s: float) -> Result:
+        """Raises `WorkerDied` when no result comes; a worker that gives none within `limit_s` is killed."""
 
     def close(self) -> None:
-        """End it, without waiting for an order at work."""
+        """End it, without waiting for a running task."""
 
 
 class LocalWorker:
@@ -110,10 +110,10 @@ class LocalWorker:
         )
         try:
             self._send(setup.model_dump_json())
-            answer = self._receive(START_LIMIT_S)
-            if answer.kind == "refused":
-                raise InputError(answer.error)
-            self.version = answer.version
+            result = self._receive(START_LIMIT_S)
+            if result.kind == "refused":
+                raise InputError(result.error)
+            self.version = result.version
         except (WorkerDied, InputError):
             self.close()
             raise
@@ -122,13 +122,13 @@ class LocalWorker:
     def pid(self) -> int:
         return self._process.pid
 
-    def carry_out(self, order: Order, limit_s: float) -> Answer:
-        """Send an order and wait for the answer.
+    def run(self, task: Task, limit_s: float) -> Result:
+        """Send a task and wait for the result.
 
         Raises:
-            WorkerDied: the process ended instead, or gave no answer within `limit_s` seconds and was killed.
+            WorkerDied: the process ended, or gave no result within `limit_s` seconds and was killed.
         """
-        self._send(order.model_dump_json())
+        self._send(task.model_dump_json())
         return self._receive(limit_s)
 
     def close(self) -> None:
@@ -147,9 +147,9 @@ class LocalWorker:
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
         except (BrokenPipeError, ValueError) as error:
-            raise WorkerDied(self._last_words()) from error
+            raise WorkerDied(self._exit_report()) from error
 
-    def _receive(self, limit_s: float) -> Answer:
+    def _receive(self, limit_s: float) -> Result:
         assert self._process.stdout is not None
         expired = threading.Event()
 
@@ -166,12 +166,12 @@ class LocalWorker:
         finally:
             timer.cancel()
         try:
-            return Answer.model_validate_json(line)
+            return Result.model_validate_json(line)
         except ValidationError as error:
-            hung = f"the worker gave no answer for {limit_s:.0f} s and was killed" if expired.is_set() else ""
-            raise WorkerDied(self._last_words(hung)) from error
+            hung = f"the worker gave no result for {limit_s:.0f} s and was killed" if expired.is_set() else ""
+            raise WorkerDied(self._exit_report(hung)) from error
 
-    def _last_words(self, hung: str = "") -> str:
+    def _exit_report(self, hung: str = "") -> str:
         """How the process ended (`hung`, where that is why), with the end of what it printed."""
         try:
             status = self._process.wait(timeout=10)
@@ -183,7 +183,7 @@ class LocalWorker:
         end = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, end - _LOG_TAIL_BYTES))
         tail = self._log.read().decode(errors="replace").strip()
-        return (hung or f"the worker {how}{hint}") + (f"; its last words:\n{tail}" if tail else "")
+        return (hung or f"the worker {how}{hint}") + (f"; its last output:\n{tail}" if tail else "")
 
 
 class _ignored_pipe:
@@ -194,69 +194,69 @@ class _ignored_pipe:
         return kind is not None and issubclass(kind, OSError | ValueError)
 
 
-def work(
-    orders: Iterable[Order],
+def run_tasks(
+    tasks: Iterable[Task],
     workers: int,
     start: Callable[[], Worker],
     limit: TimeLimit | None = None,
-) -> Generator[Answer, None, None]:
-    """Carry out all orders; answers come as they are ready, in no fixed order.
+) -> Generator[Result, None, None]:
+    """Run all tasks; results come as they are ready, in no fixed order.
 
-    Each order ends in one 'done' or 'failed' answer. A worker's death is told by a 'died' answer in between;
-    its order goes to another worker `RETRIES` times. A 'disk' answer ends everything.
+    Each task ends in one 'done' or 'failed' result. A worker that dies gives a 'died' result first;
+    its task goes to another worker `RETRIES` times. A 'disk' result ends everything.
 
     Args:
-        orders: what to make.
+        tasks: what to make.
         workers: how many work at a time.
         start: makes one worker; raises `WorkerDied` when it does not come up, `InputError` when none can.
         limit: how long a scene may take.
     """
     limit = limit or TimeLimit()
-    waiting: queue.SimpleQueue[tuple[Order, int]] = queue.SimpleQueue()
+    waiting: queue.SimpleQueue[tuple[Task, int]] = queue.SimpleQueue()
     count = 0
-    for order in orders:
-        waiting.put((order, 0))
+    for task in tasks:
+        waiting.put((task, 0))
         count += 1
-    answers: queue.SimpleQueue[Answer | BaseException] = queue.SimpleQueue()
-    team = [_Seat(waiting, answers, start, limit) for _ in range(min(workers, count))]
+    results: queue.SimpleQueue[Result | BaseException] = queue.SimpleQueue()
+    slots = [_WorkerSlot(waiting, results, start, limit) for _ in range(min(workers, count))]
     try:
-        for seat in team:
-            seat.thread.start()
+        for slot in slots:
+            slot.thread.start()
         while count:
-            answer = answers.get()
-            if isinstance(answer, BaseException):
-                raise answer
-            count -= answer.kind in ("done", "failed")
-            yield answer
-            if answer.kind == "disk":
+            result = results.get()
+            if isinstance(result, BaseException):
+                raise result
+            count -= result.kind in ("done", "failed")
+            yield result
+            if result.kind == "disk":
                 return
     finally:
-        for seat in team:
-            seat.dismiss()
-        for seat in team:
-            if seat.thread.ident is not None:
-                seat.thread.join()
+        for slot in slots:
+            slot.stop()
+        for slot in slots:
+            if slot.thread.ident is not None:
+                slot.thread.join()
 
 
-class _Seat:
-    """A thread that keeps one worker alive and busy until no order is left."""
+class _WorkerSlot:
+    """A thread that keeps one worker alive and busy until no task is left."""
 
     def __init__(
         self,
-        waiting: "queue.SimpleQueue[tuple[Order, int]]",
-        answers: "queue.SimpleQueue[Answer | BaseException]",
+        waiting: "queue.SimpleQueue[tuple[Task, int]]",
+        results: "queue.SimpleQueue[Result | BaseException]",
         start: Callable[[], Worker],
         limit: TimeLimit,
     ) -> None:
-        self._waiting, self._answers, self._start, self._limit = waiting, answers, start, limit
+        self._waiting, self._results, self._start, self._limit = waiting, results, start, limit
         self._worker: Worker | None = None
-        self._dismissed = threading.Event()
+        self._stopped = threading.Event()
         self._lock = threading.Lock()
         self.thread = threading.Thread(target=self._run, daemon=True)
 
-    def dismiss(self) -> None:
+    def stop(self) -> None:
         """Stop at once: the worker is killed; whatever it had not finished stays undone."""
-        self._dismissed.set()
+        self._stopped.set()
         with self._lock:
             if self._worker is not None:
                 self._worker.close()
@@ -264,68 +264,68 @@ class _Seat:
     def _run(self) -> None:
         done_by_worker = 0
         try:
-            while not self._dismissed.is_set():
+            while not self._stopped.is_set():
                 # Look before a worker is started for nothing: starting one takes seconds.
                 try:
-                    order, tries = self._waiting.get_nowait()
+                    task, tries = self._waiting.get_nowait()
                 except queue.Empty:
                     break
                 if done_by_worker >= SCENES_PER_WORKER:
-                    self._let_go()
+                    self._close_worker()
                     done_by_worker = 0
-                worker = self._hire()
+                worker = self._ready_worker()
                 if worker is None:
                     break
                 try:
-                    answer = worker.carry_out(order, self._limit.seconds)
-                    self._limit.note(answer)
+                    result = worker.run(task, self._limit.seconds)
+                    self._limit.note(result)
                     done_by_worker += 1
                 except WorkerDied as death:
-                    if self._dismissed.is_set():
+                    if self._stopped.is_set():
                         break
-                    self._let_go()
+                    self._close_worker()
                     done_by_worker = 0
-                    answer = self._after_death(order, tries, str(death))
-                self._answers.put(answer)
-                if answer.kind == "died":
-                    # Only now: another worker may be done with it at once, and its answer be the last.
-                    self._waiting.put((order, tries + 1))
-        except BaseException as error:  # must reach the master's thread, whatever it is
-            if not self._dismissed.is_set():
-                self._answers.put(error)
+                    result = self._after_death(task, tries, str(death))
+                self._results.put(result)
+                if result.kind == "died":
+                    # Only now: another worker may be done with it at once, and its result be the last.
+                    self._waiting.put((task, tries + 1))
+        except BaseException as error:  # must reach the main thread, whatever it is
+            if not self._stopped.is_set():
+                self._results.put(error)
         finally:
-            self._let_go()
+            self._close_worker()
 
-    def _after_death(self, order: Order, tries: int, words: str) -> Answer:
+    def _after_death(self, task: Task, tries: int, words: str) -> Result:
         if tries < RETRIES:
-            return Answer(kind="died", scene=order.scene, error=words)
-        return Answer(kind="failed", scene=order.scene, error=words.splitlines()[0], log=words)
+            return Result(kind="died", scene=task.scene, error=words)
+        return Result(kind="failed", scene=task.scene, error=words.splitlines()[0], log=words)
 
-    def _hire(self) -> Worker | None:
-        """The seat's worker, started when there is none; None when the seat was dismissed meanwhile.
+    def _ready_worker(self) -> Worker | None:
+        """The slot's worker, started when there is none; None when the slot was stopped meanwhile.
 
         Raises:
             WorkError: workers do not start. No scene is to blame, and the next would fare no better.
         """
         for attempt in range(_STARTS):
-            if self._dismissed.is_set():
+            if self._stopped.is_set():
                 return None
             if self._worker is not None:
                 return self._worker
             try:
                 worker = self._start()
             except WorkerDied as death:
-                if attempt + 1 == _STARTS and not self._dismissed.is_set():
+                if attempt + 1 == _STARTS and not self._stopped.is_set():
                     raise WorkError(f"rendering processes do not start: {death}") from death
                 continue
             with self._lock:
                 self._worker = worker
-            if self._dismissed.is_set():
-                self._let_go()
+            if self._stopped.is_set():
+                self._close_worker()
                 return None
         return self._worker
 
-    def _let_go(self) -> None:
+    def _close_worker(self) -> None:
         with self._lock:
             if self._worker is not None:
                 self._worker.close()

@@ -1,4 +1,4 @@
-"""A scene as data, and how one is planned from a request, a stock of assets and the scene's number."""
+"""A scene as data, and how one is planned from a request, a pool of assets and the scene's number."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ from objnerf.dataset.card import FORMAT_VERSION
 from objnerf.dataset.names import make_view_stem
 from objnerf.errors import InputError
 
-__all__ = ["ObjectPlan", "PlacementError", "ScenePlan", "Stock", "ViewPlan", "fit_request", "plan_scene"]
+__all__ = ["AssetPool", "ObjectPlan", "PlacementError", "ScenePlan", "ViewPlan", "fit_request", "plan_scene"]
 
 #: Wall coverings to draw from; walls are no option of their own.
 N_WALLS = 12
@@ -159,7 +159,7 @@ class ScenePlan(BaseModel):
 
 
 @dataclass(frozen=True)
-class Stock:
+class AssetPool:
     """The assets that a dataset draws from. Made once a process; extents are remembered in the catalogue.
 
     Attributes:
@@ -172,7 +172,7 @@ class Stock:
     walls: tuple[WallAsset, ...]
 
     @classmethod
-    def draw(cls, catalogue: Catalogue, request: GenerationRequest) -> "Stock":
+    def draw(cls, catalogue: Catalogue, request: GenerationRequest) -> "AssetPool":
         """The shapes, floors and walls of a request.
 
         Raises:
@@ -249,12 +249,12 @@ def fit_request(
     return request.model_copy(update=changes), tuple(notes)
 
 
-def plan_scene(request: GenerationRequest, stock: Stock, scene: int, attempt: int = 0) -> ScenePlan:
+def plan_scene(request: GenerationRequest, pool: AssetPool, scene: int, attempt: int = 0) -> ScenePlan:
     """Plan one scene: a pure function of its arguments.
 
     Args:
         request: the dataset.
-        stock: what `Stock.draw` gave for the same request.
+        pool: what `AssetPool.draw` gave for the same request.
         scene: id, from 0.
         attempt: 0, or how many earlier plans of this scene were given up.
     Raises:
@@ -266,12 +266,12 @@ def plan_scene(request: GenerationRequest, stock: Stock, scene: int, attempt: in
         return stream_rng(request.seed, scene, stream, request.split, attempt)
 
     poses = plan_cameras(preset.cameras, request.views, rng(Stream.CAMERAS))
-    objects = plan_objects(request, stock, rng(Stream.OBJECTS), rng(Stream.PLACEMENT))
+    objects = plan_objects(request, pool, rng(Stream.OBJECTS), rng(Stream.PLACEMENT))
     room = plan_room(
-        preset.room, preset.obj_scale, poses[:, :2, 3], stock.floors, stock.walls, rng(Stream.ROOM)
+        preset.room, preset.obj_scale, poses[:, :2, 3], pool.floors, pool.walls, rng(Stream.ROOM)
     )
     lights = plan_lights(preset.lights, rng(Stream.LIGHTS))
-    unclipped = unclipped_exposure(room, lights, preset.obj_scale, stock.catalogue.light_albedo)
+    unclipped = unclipped_exposure(room, lights, preset.obj_scale, pool.catalogue.light_albedo)
     views = tuple(
         ViewPlan(
             stem=make_view_stem(scene * request.views + view, scene, view, request.scenes),
@@ -298,7 +298,7 @@ def plan_scene(request: GenerationRequest, stock: Stock, scene: int, attempt: in
 
 
 def plan_objects(
-    request: GenerationRequest, stock: Stock, rng: np.random.Generator, placement_rng: np.random.Generator
+    request: GenerationRequest, pool: AssetPool, rng: np.random.Generator, placement_rng: np.random.Generator
 ) -> tuple[ObjectPlan, ...]:
     """Draw shapes, sizes, finishes and places.
 
@@ -307,12 +307,12 @@ def plan_objects(
     """
     preset, rules = request.preset, request.preset.objects
     count = int(rng.integers(rules.count[0], rules.count[1] + 1))
-    shapes = [stock.shapes[int(i)] for i in rng.integers(len(stock.shapes), size=count)]
+    shapes = [pool.shapes[int(i)] for i in rng.integers(len(pool.shapes), size=count)]
     if rules.one_shape:
         shapes = [shapes[0]] * count
-    extents = [stock.catalogue.extent(shape) for shape in shapes]
+    extents = [pool.catalogue.extent(shape) for shape in shapes]
     scales = [
-        draw_scale(request, stock.catalogue, shape, extent, rng)
+        draw_scale(request, pool.catalogue, shape, extent, rng)
         for shape, extent in zip(shapes, extents, strict=True)
     ]
     finishes = draw_finishes(rules.finish, count, rng)

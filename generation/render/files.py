@@ -6,30 +6,30 @@ import numpy as np
 from PIL import Image
 
 from generation.plan.plan import ScenePlan
-from generation.render.shoot import EditPictures, Shot, ViewPictures
+from generation.render.renderer import EditPictures, RenderedScene, ViewPictures
 from objnerf.dataset import files, names
 from objnerf.dataset.cameras import world_from_azimuth
 from objnerf.dataset.card import scene_card_path
 
 
-def write_scene(root: Path, shot: Shot) -> None:
+def write_scene(root: Path, rendered: RenderedScene) -> None:
     """Write the files of a scene below `root`.
 
     Args:
         root: folder of the dataset.
-        shot: the scene.
+        rendered: the scene.
     Raises:
         OSError: the disk is full or cannot be written; the scene's JSON is then not there.
     """
-    for view, pictures in zip(shot.plan.views, shot.views, strict=True):
-        _write_view(root, shot.plan, view.stem, view.matrix(), pictures)
-    if shot.plan.edits is not None:
-        for view, edit in zip(shot.plan.views, shot.edits, strict=True):
+    for view, pictures in zip(rendered.plan.views, rendered.views, strict=True):
+        _write_view(root, rendered.plan, view.stem, view.matrix(), pictures)
+    if rendered.plan.edits is not None:
+        for view, edit in zip(rendered.plan.views, rendered.edits, strict=True):
             _write_edit(root, view.stem, edit)
-        dx, dy = shot.plan.edits.movement
-        files.write_text(root / names.movement_name(shot.plan.scene), f"{dx!r}\n{dy!r}\n")
-    path = scene_card_path(root, shot.plan.scene, _digits(shot.plan))
-    files.write_text(path, shot.plan.model_dump_json(indent=1) + "\n")
+        dx, dy = rendered.plan.edits.movement
+        files.write_text(root / names.movement_name(rendered.plan.scene), f"{dx!r}\n{dy!r}\n")
+    path = scene_card_path(root, rendered.plan.scene, _digits(rendered.plan))
+    files.write_text(path, rendered.plan.model_dump_json(indent=1) + "\n")
 
 
 def _digits(plan: ScenePlan) -> int:

@@ -1,8 +1,8 @@
 """A process that holds Blender and makes scenes on request: ``python -m generation.render.worker``.
 
-It speaks JSON, one message a line: orders on standard input, answers on the file descriptor that standard
-output was at the start (Blender's own talk goes to standard error instead). It ends when its input does, so
-that no worker outlives its master.
+The protocol is JSON, one message a line: tasks on standard input, results on the file descriptor that was
+standard output at the start (Blender's own output goes to standard error). The process ends when its input
+does, so that no worker outlives its parent process.
 """
 
 import contextlib
@@ -19,78 +19,78 @@ from typing import IO, Any
 
 import psutil
 
-from generation.jobs.orders import Answer, Order, WorkerSetup
+from generation.jobs.tasks import Result, Task, WorkerSetup
 from objnerf.errors import ObjnerfError
 
 
 def main() -> int:
-    """Serve orders until standard input ends."""
-    answers = _own_stdout()
-    # Ctrl-C reaches the whole process group; the master decides what becomes of it.
+    """Serve tasks until standard input ends."""
+    results = _own_stdout()
+    # Ctrl-C reaches the whole process group; the parent process decides what becomes of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()
     setup = WorkerSetup.model_validate_json(sys.stdin.readline())
     with tempfile.TemporaryDirectory(prefix="objnerf-render-") as folder:
         try:
-            serve = _Server(setup, Path(folder))
+            server = _Server(setup, Path(folder))
         except (ObjnerfError, ImportError) as error:
-            _say(answers, Answer(kind="refused", error=_refusal(error)))
+            _send(results, Result(kind="refused", error=_refusal(error)))
             return 0
-        _say(answers, Answer(kind="ready", version=serve.version))
+        _send(results, Result(kind="ready", version=server.version))
         for line in sys.stdin:
-            _say(answers, serve.answer(Order.model_validate_json(line)))
+            _send(results, server.run(Task.model_validate_json(line)))
     return 0
 
 
 class _Server:
     def __init__(self, setup: WorkerSetup, folder: Path) -> None:
-        # Here, not above: a missing bpy is then an answer, not a broken pipe.
-        from generation.plan.plan import Stock
+        # Here, not above: a missing bpy is then reported, not a broken pipe.
+        from generation.plan.plan import AssetPool
 
         with _one_core():
             from generation.render.devices import use_device
-            from generation.render.shoot import Studio, blender_version
+            from generation.render.renderer import SceneRenderer, blender_version
 
         # Said once, before a scene is begun: no scene would fare better.
         use_device(setup.device)
         catalogue = setup.assets.load()
         self._setup = setup
-        self._stock = None if setup.request is None else Stock.draw(catalogue, setup.request)
-        self._studio = Studio(catalogue.roots, folder, setup.device)
+        self._pool = None if setup.request is None else AssetPool.draw(catalogue, setup.request)
+        self._renderer = SceneRenderer(catalogue.roots, folder, setup.device)
         self.version = blender_version()
 
-    def answer(self, order: Order) -> Answer:
+    def run(self, task: Task) -> Result:
         from generation.render.files import write_scene
 
         start = time.perf_counter()
         try:
-            if order.plan is not None:
-                shot = self._studio.remake(order.plan)
+            if task.plan is not None:
+                rendered = self._renderer.remake(task.plan)
             else:
                 assert self._setup.request is not None
-                assert self._stock is not None
-                shot = self._studio.make(self._setup.request, self._stock, order.scene)
-            write_scene(self._setup.out, shot)
+                assert self._pool is not None
+                rendered = self._renderer.make(self._setup.request, self._pool, task.scene)
+            write_scene(self._setup.out, rendered)
         except OSError as error:
-            return Answer(
-                kind="disk", scene=order.scene, error=f"{error.filename or ''}: {error.strerror or error}"
+            return Result(
+                kind="disk", scene=task.scene, error=f"{error.filename or ''}: {error.strerror or error}"
             )
         except ObjnerfError as error:
-            return Answer(kind="failed", scene=order.scene, error=str(error))
+            return Result(kind="failed", scene=task.scene, error=str(error))
         except Exception as error:
             # The boundary of the process: whatever went wrong belongs to this scene, not to the run.
             text = f"{type(error).__name__}: {error}"
-            return Answer(kind="failed", scene=order.scene, error=text, log=traceback.format_exc())
-        seen = [share for view in shot.plan.seen or () for share in view]
-        return Answer(
+            return Result(kind="failed", scene=task.scene, error=text, log=traceback.format_exc())
+        seen = [share for view in rendered.plan.seen or () for share in view]
+        return Result(
             kind="done",
-            scene=order.scene,
+            scene=task.scene,
             seconds=time.perf_counter() - start,
-            replans=list(shot.replans),
-            objects=len(shot.plan.objects),
-            assets=sorted({item.asset for item in shot.plan.objects}),
+            replans=list(rendered.replans),
+            objects=len(rendered.plan.objects),
+            assets=sorted({item.asset for item in rendered.plan.objects}),
             seen=[min(seen), sum(seen) / len(seen)],
-            timing=vars(shot.timing),
+            timing=vars(rendered.timing),
             memory=psutil.Process().memory_info().rss,
         )
 
@@ -124,15 +124,15 @@ def _one_core() -> Iterator[None]:
 
 
 def _own_stdout() -> IO[str]:
-    """Keep standard output for answers; everything else that is printed goes to standard error."""
+    """Keep standard output for results; everything else that is printed goes to standard error."""
     sys.stdout.flush()
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    results = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    return answers
+    return results
 
 
 def _die_with_parent() -> None:
-    """On Linux, be killed when the master is, even in the middle of a picture."""
+    """On Linux, be killed when the parent process is, even in the middle of a picture."""
     if sys.platform == "linux":
         import ctypes
 
@@ -140,10 +140,10 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
-def _say(answers: IO[str], answer: Answer) -> None:
-    message: dict[str, Any] = answer.model_dump(mode="json")
-    answers.write(json.dumps(message) + "\n")
-    answers.flush()
+def _send(results: IO[str], result: Result) -> None:
+    message: dict[str, Any] = result.model_dump(mode="json")
+    results.write(json.dumps(message) + "\n")
+    results.flush()
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ import pytest
 
 from generation.assets.catalogue import Catalogue
 from generation.jobs import AssetFolders, generate_dataset
-from generation.plan.plan import Stock
+from generation.plan.plan import AssetPool
 from generation.plan.request import GenerationRequest, build_request
 
-PlanSetting = tuple[GenerationRequest, Stock]
+PlanSetting = tuple[GenerationRequest, AssetPool]
 
 
 @pytest.fixture(scope="session")
@@ -41,13 +41,13 @@ def clevr_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def setting() -> Callable[..., PlanSetting]:
-    """Makes a request and its stock: ``setting("room-diverse", scenes=3)``."""
+    """Makes a request and its pool: ``setting("room-diverse", scenes=3)``."""
     catalogue = AssetFolders().load()
     assert isinstance(catalogue, Catalogue)
 
     def make(preset: str = "room-diverse", **values: object) -> PlanSetting:
         values = {"shapes": 20, "backgrounds": 3, "scenes": 10, **values}
         request = build_request(preset, **values)  # type: ignore[arg-type]
-        return request, Stock.draw(catalogue, request)
+        return request, AssetPool.draw(catalogue, request)
 
     return make

@@ -17,11 +17,11 @@ from objnerf.dataset.names import EDIT_SUFFIXES
 
 
 def edits_of(setting, preset="room-diverse", **values):
-    request, stock = setting(preset, **values)
+    request, pool = setting(preset, **values)
     for scene in range(10):
         try:
-            plan = plan_scene(request, stock, scene)
-            yield request, edited_plan(request, stock, plan, 0)
+            plan = plan_scene(request, pool, scene)
+            yield request, edited_plan(request, pool, plan, 0)
         except PlacementError:
             continue
 
@@ -51,12 +51,12 @@ def test_edits_change_what_they_say_and_nothing_else(setting):
 
 def test_all_pictures_of_an_edited_scene_are_exposed_alike(setting):
     """For the lighter of the two rooms: what is compared between pictures must not change its brightness."""
-    request, stock = setting(backgrounds=20)
-    white = next(floor for floor in stock.floors if floor.family == "hexagons")
-    dark = next(floor for floor in stock.floors if floor.family == "bricks")
+    request, pool = setting(backgrounds=20)
+    white = next(floor for floor in pool.floors if floor.family == "hexagons")
+    dark = next(floor for floor in pool.floors if floor.family == "bricks")
     for own, other in ((dark, white), (white, dark)):
-        plan = plan_scene(request, dataclasses.replace(stock, floors=(own,)), 0)
-        both = dataclasses.replace(stock, floors=(own, other))
+        plan = plan_scene(request, dataclasses.replace(pool, floors=(own,)), 0)
+        both = dataclasses.replace(pool, floors=(own, other))
         edited = next(_edited(request, both, plan))
         derived = [moved_plan(edited), changed_plan(edited), providing_plan(edited)]
         assert {each.render.exposure for each in (edited, *derived)} == {edited.render.exposure}
@@ -64,10 +64,10 @@ def test_all_pictures_of_an_edited_scene_are_exposed_alike(setting):
         assert edited.render.exposure < 0.8
 
 
-def _edited(request, stock, plan):
+def _edited(request, pool, plan):
     for number in range(EDIT_TRIES):
         with contextlib.suppress(PlacementError):
-            yield edited_plan(request, stock, plan, number)
+            yield edited_plan(request, pool, plan, number)
 
 
 def test_a_single_plain_floor_gets_another_colour(setting):
@@ -81,9 +81,9 @@ def test_plans_survive_json_with_their_edits(setting):
 
 
 def test_a_plan_without_edits_has_none_to_derive(setting):
-    request, stock = setting()
+    request, pool = setting()
     with pytest.raises(ValueError, match="without manipulations"):
-        moved_plan(plan_scene(request, stock, 0))
+        moved_plan(plan_scene(request, pool, 0))
 
 
 @pytest.fixture(scope="module")

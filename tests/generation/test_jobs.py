@@ -15,9 +15,9 @@ import trimesh
 
 from generation.jobs import AssetFolders, generate_dataset, read_plan, render_plan
 from generation.jobs.dataset import command_line, make_card, prepare_folder, remove_dataset
-from generation.jobs.local import LEAST_LIMIT_S, LocalWorker, TimeLimit, WorkerDied, work
-from generation.jobs.orders import Answer, Order
-from generation.plan.plan import Stock
+from generation.jobs.local import LEAST_LIMIT_S, LocalWorker, TimeLimit, WorkerDied, run_tasks
+from generation.jobs.tasks import Result, Task
+from generation.plan.plan import AssetPool
 from generation.plan.request import build_request
 from objnerf.dataset.card import read_card, write_card
 from objnerf.dataset.folders import only_writer
@@ -81,7 +81,7 @@ def test_killed_and_started_again_it_makes_the_same_bytes(tmp_path, whole):
         process.kill()
         process.wait()
         _, alive = psutil.wait_procs(children, timeout=20)
-        assert not alive, "a worker outlived its master"
+        assert not alive, "a worker outlived its parent process"
         # The first kill surely came before the end; a later one may come too late on a busy machine.
         assert kill_at > 1 or not (out / "scenes" / "0002.json").exists()
     finished = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
@@ -96,11 +96,11 @@ def test_a_killed_worker_costs_one_retry_and_is_reported(tmp_path, request_, who
     class Doomed(LocalWorker):
         """The first of its kind is killed in the middle of its first scene."""
 
-        def carry_out(self, order: Order, limit_s: float) -> Answer:
+        def run(self, task: Task, limit_s: float) -> Result:
             if not killed:
                 killed.append(self.pid)
                 threading.Timer(0.2, os.kill, (self.pid, signal.SIGKILL)).start()
-            return super().carry_out(order, limit_s)
+            return super().run(task, limit_s)
 
     monkeypatch.setattr("generation.jobs.dataset.LocalWorker", Doomed)
     # And a fresh process a scene: what a worker did before changes nothing.
@@ -119,11 +119,11 @@ class Mortal:
     def __init__(self, deadly: dict[int, int]) -> None:
         self.deadly = deadly
 
-    def carry_out(self, order: Order, limit_s: float) -> Answer:
-        if self.deadly.get(order.scene, 0) > 0:
-            self.deadly[order.scene] -= 1
-            raise WorkerDied("the worker was killed by signal 9; its last words:\noh")
-        return Answer(kind="done", scene=order.scene, seen=[1.0, 1.0])
+    def run(self, task: Task, limit_s: float) -> Result:
+        if self.deadly.get(task.scene, 0) > 0:
+            self.deadly[task.scene] -= 1
+            raise WorkerDied("the worker was killed by signal 9; its last output:\noh")
+        return Result(kind="done", scene=task.scene, seen=[1.0, 1.0])
 
     def close(self) -> None:
         pass
@@ -131,11 +131,11 @@ class Mortal:
 
 def test_a_scene_that_kills_every_worker_is_given_up_and_the_rest_goes_on():
     deadly = {1: 1, 3: 5}
-    answers = list(work([Order(scene=i) for i in range(6)], 2, lambda: Mortal(deadly)))
-    kinds = sorted((answer.scene, answer.kind) for answer in answers)
+    results = list(run_tasks([Task(scene=i) for i in range(6)], 2, lambda: Mortal(deadly)))
+    kinds = sorted((result.scene, result.kind) for result in results)
     done = [(i, "done") for i in (0, 1, 2, 4, 5)]
     assert kinds == sorted([*done, (1, "died"), (3, "died"), (3, "failed")])
-    failed = next(answer for answer in answers if answer.kind == "failed")
+    failed = next(result for result in results if result.kind == "failed")
     assert "oh" in failed.log
 
 
@@ -145,16 +145,16 @@ def test_a_worker_that_hangs_is_killed_and_its_scene_made_by_another(tmp_path, r
     class Hanging(LocalWorker):
         """The first of its kind stands still in its first scene."""
 
-        def carry_out(self, order: Order, limit_s: float) -> Answer:
+        def run(self, task: Task, limit_s: float) -> Result:
             if not stopped:
                 stopped.append(self.pid)
                 os.kill(self.pid, signal.SIGSTOP)
-                return super().carry_out(order, 0.1)
-            return super().carry_out(order, limit_s)
+                return super().run(task, 0.1)
+            return super().run(task, limit_s)
 
     monkeypatch.setattr("generation.jobs.dataset.LocalWorker", Hanging)
     report = generate_dataset(request_.model_copy(update={"scenes": 1}), tmp_path / "d", workers=1)
-    assert report.deaths == ["scene 0: the worker gave no answer for 0 s and was killed"]
+    assert report.deaths == ["scene 0: the worker gave no result for 0 s and was killed"]
     assert report.made == 1
     assert not psutil.pid_exists(stopped[0])
     again, first = digests(tmp_path / "d"), digests(whole)
@@ -165,10 +165,10 @@ def test_a_scene_hangs_when_it_takes_a_multiple_of_the_slowest(request_):
     limit = TimeLimit(request_)
     # 32 × 24 pixels, 4 views, 1 sample of light and 6 of surfaces: 21504 samples of 2e-5 s
     assert limit.seconds == pytest.approx(LEAST_LIMIT_S + 0.43008)
-    limit.note(Answer(kind="done", seconds=1.0))
+    limit.note(Result(kind="done", seconds=1.0))
     assert limit.seconds == LEAST_LIMIT_S
     for seconds in (100.0, 2.0):
-        limit.note(Answer(kind="done", seconds=seconds))
+        limit.note(Result(kind="done", seconds=seconds))
         assert limit.seconds == 3000.0
 
 
@@ -185,7 +185,7 @@ def test_workers_that_never_start_end_the_run():
         raise WorkerDied("no bpy")
 
     with pytest.raises(WorkError, match="do not start: no bpy"):
-        list(work([Order(scene=0)], 2, start))
+        list(run_tasks([Task(scene=0)], 2, start))
 
 
 def test_a_file_that_cannot_be_written_stops_with_a_clear_message(tmp_path, request_):
@@ -209,7 +209,7 @@ def test_scenes_that_cannot_be_made_are_listed_with_the_reason(tmp_path, request
     rules = request_.preset.placement.model_copy(update={"min_pixels": 0.9, "attempts": 2})
     preset = request_.preset.model_copy(update={"placement": rules})
     report = generate_dataset(request_.model_copy(update={"preset": preset}), tmp_path / "d", workers=1)
-    assert [answer.scene for answer in sorted(report.failed, key=lambda a: a.scene)] == [0, 1, 2]
+    assert [result.scene for result in sorted(report.failed, key=lambda a: a.scene)] == [0, 1, 2]
     with pytest.raises(WorkError, match=r"3 scenes failed:\n  scene . \(seed 0\).*none of 2 plans"):
         report.raise_failures()
 
@@ -233,7 +233,7 @@ def test_overwriting_touches_nothing_before_it_knows_that_all_is_ours(tmp_path, 
     out = tmp_path / "d"
     plan = generate_dataset(request_, out, plan_only=True)
     assert plan.planned == 3
-    write_card(out, make_card(request_, Stock.draw(AssetFolders().load(), request_)))
+    write_card(out, make_card(request_, AssetPool.draw(AssetFolders().load(), request_)))
     (out / "00000_sc0000_img0.png").touch()
     (out / "notes.txt").touch()
     before = sorted(path.name for path in out.rglob("*"))
@@ -272,8 +272,8 @@ def test_a_dataset_of_other_files_is_refused(tmp_path, request_):
     out.mkdir()
 
     def prepare(**options: object) -> None:
-        stock = Stock.draw(AssetFolders(meshes=folder, **options).load(), request)  # type: ignore[arg-type]
-        prepare_folder(out, request, stock)
+        pool = AssetPool.draw(AssetFolders(meshes=folder, **options).load(), request)  # type: ignore[arg-type]
+        prepare_folder(out, request, pool)
 
     prepare()
     prepare()
@@ -330,7 +330,7 @@ def test_an_unknown_asset_folder_is_refused(tmp_path, request_):
 
 
 def test_a_worker_that_is_closed_is_gone(tmp_path, request_):
-    from generation.jobs.orders import WorkerSetup
+    from generation.jobs.tasks import WorkerSetup
 
     worker = LocalWorker(WorkerSetup(request=request_, assets=AssetFolders(), out=tmp_path))
     assert worker.version.startswith("4.5")

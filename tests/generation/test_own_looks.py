@@ -9,8 +9,8 @@ from PIL import Image
 
 from generation.assets.catalogue import Catalogue
 from generation.jobs.local import LocalWorker
-from generation.jobs.orders import AssetFolders, Order, WorkerSetup
-from generation.plan.plan import PlacementError, ScenePlan, Stock, plan_scene
+from generation.jobs.tasks import AssetFolders, Task, WorkerSetup
+from generation.plan.plan import AssetPool, PlacementError, ScenePlan, plan_scene
 from generation.plan.request import DEFAULT_PASSES, build_request
 from objnerf.dataset import open_dataset
 
@@ -44,10 +44,10 @@ def empty_room() -> ScenePlan:
         backgrounds=1,
         passes=(*DEFAULT_PASSES, "normal", "albedo", "amodal"),
     )
-    stock = Stock.draw(Catalogue.load(), request)
+    pool = AssetPool.draw(Catalogue.load(), request)
     for attempt in range(20):
         try:
-            return plan_scene(request, stock, 0, attempt)
+            return plan_scene(request, pool, 0, attempt)
         except PlacementError:
             continue
     raise AssertionError("no plan in twenty attempts")
@@ -75,8 +75,8 @@ def views(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Vie
             )
             view = room.views[0].model_copy(update={"stem": f"sc{number:04d}_az000"})
             plan = room.model_copy(update={"scene": number, "objects": (item,), "views": (view,)})
-            answer = worker.carry_out(Order(scene=number, plan=plan), limit_s=300)
-            assert answer.kind == "done", answer.error
+            result = worker.run(Task(scene=number, plan=plan), limit_s=300)
+            assert result.kind == "done", result.error
     finally:
         worker.close()
     return {

@@ -19,7 +19,7 @@ from generation.plan.cameras import max_views, plan_cameras
 from generation.plan.finishes import MUTED_COLOURS, ROLES, draw_finishes
 from generation.plan.lights import Lamp, LightPlan, white_radiance
 from generation.plan.placement import Placed, PlacementError, place, placed_footprint
-from generation.plan.plan import ScenePlan, Stock, fit_request, plan_scene
+from generation.plan.plan import AssetPool, ScenePlan, fit_request, plan_scene
 from generation.plan.preset import load_preset, preset_names
 from generation.plan.request import build_request
 from generation.plan.seeds import Stream, stream_rng
@@ -30,12 +30,12 @@ from objnerf.errors import InputError
 
 
 def plans(setting: Callable, preset: str, count: int = 12, **values: object) -> list[ScenePlan]:
-    request, stock = setting(preset, scenes=count, **values)
+    request, pool = setting(preset, scenes=count, **values)
     found = []
     for scene in range(count):
         for attempt in range(request.preset.placement.attempts):
             try:
-                found.append(plan_scene(request, stock, scene, attempt))
+                found.append(plan_scene(request, pool, scene, attempt))
                 break
             except PlacementError:
                 continue
@@ -55,8 +55,8 @@ def test_a_plan_is_a_pure_function_of_its_arguments(setting):
 
 
 def test_a_plan_survives_json_and_is_a_scene_card(setting):
-    request, stock = setting()
-    plan = plan_scene(request, stock, 0)
+    request, pool = setting()
+    plan = plan_scene(request, pool, 0)
     text = plan.model_dump_json()
     assert ScenePlan.model_validate_json(text) == plan
     card = SceneCard.model_validate_json(text)
@@ -68,9 +68,9 @@ def test_a_plan_survives_json_and_is_a_scene_card(setting):
 def test_another_seed_scene_attempt_or_split_is_another_plan(setting):
     texts = set()
     for values in ({"seed": 0}, {"seed": 1}, {"seed": 0, "split": "test"}):
-        request, stock = setting("clevr-567", shapes=3, **values)
+        request, pool = setting("clevr-567", shapes=3, **values)
         for scene, attempt in ((0, 0), (0, 1), (1, 0)):
-            poses = [view.world_from_camera for view in plan_scene(request, stock, scene, attempt).views]
+            poses = [view.world_from_camera for view in plan_scene(request, pool, scene, attempt).views]
             texts.add(str(poses))
     assert len(texts) == 9
 
@@ -87,17 +87,17 @@ def test_streams_are_independent_of_each_other():
 @pytest.mark.parametrize("preset", ["room-diverse", "room-chair", "clevr-567"])
 def test_objects_keep_their_distance_and_stay_in_the_box(setting, preset):
     values = {"room-diverse": {}, "room-chair": {"shapes": 1}, "clevr-567": {"shapes": 3}}[preset]
-    request, stock = setting(preset, **values)
+    request, pool = setting(preset, **values)
     rules = request.preset
     for plan in plans(setting, preset, **values):
         assert rules.objects.count[0] <= len(plan.objects) <= rules.objects.count[1]
         assert [item.label for item in plan.objects] == list(range(1, len(plan.objects) + 1))
-        corners = [footprint(stock, item) for item in plan.objects]
+        corners = [footprint(pool, item) for item in plan.objects]
         for a, b in itertools.combinations(corners, 2):
             assert shapely.Polygon(a).distance(shapely.Polygon(b)) >= rules.placement.gap - 1e-9
         assert max(np.abs(c).max() for c in corners) <= rules.obj_scale
         for item in plan.objects:
-            assert stock.catalogue.extent(item.shape).size[2] * item.scale <= rules.obj_scale
+            assert pool.catalogue.extent(item.shape).size[2] * item.scale <= rules.obj_scale
             assert item.position[2] == 0.0
 
 
@@ -166,11 +166,11 @@ def test_a_room_of_one_shape_has_one_shape_and_different_colours(setting):
 
 def test_the_metal_variant_is_planned_as_clevr_567_once_was(setting, data):
     """The plan that version 1 made of clevr-567 at seed 5, but for its names and for what came out."""
-    request, stock = setting(
+    request, pool = setting(
         *("clevr-567-metal",), shapes=3, scenes=1, views=2, seed=5, size=(48, 36), samples=4, passes=["mask"]
     )
     before = ScenePlan.model_validate_json((data / "plans" / "clevr-567.json").read_bytes())
-    after = plan_scene(request, stock, 0)
+    after = plan_scene(request, pool, 0)
     # What later versions say besides is left out.
     later = {"preset": True, "generator": True, "seen": True, "objects": {"__all__": {"size"}}}
     assert after.model_dump(exclude=later) == before.model_dump(exclude=later)
@@ -207,9 +207,9 @@ def test_kinds_have_sizes_of_their_own(setting):
 
 
 def test_a_kind_without_a_size_of_its_own_has_the_usual_one(setting):
-    request, stock = setting("room-diverse", shapes=1)
-    odd = stock.shapes[0].model_copy(update={"family": "throne"})
-    plan = plan_scene(request, dataclasses.replace(stock, shapes=(odd,)), 0)
+    request, pool = setting("room-diverse", shapes=1)
+    odd = pool.shapes[0].model_copy(update={"family": "throne"})
+    plan = plan_scene(request, dataclasses.replace(pool, shapes=(odd,)), 0)
     low, high = request.preset.objects.diagonal
     assert all(low <= item.scale <= high for item in plan.objects)
 
@@ -242,9 +242,9 @@ def test_textures_keep_below_white_and_dark_rooms_are_left_alone(setting):
 
 
 def test_primitives_come_in_two_heights(setting):
-    request, stock = setting("clevr-567", shapes=3)
+    request, pool = setting("clevr-567", shapes=3)
     heights = {
-        round(float(stock.catalogue.extent(item.shape).size[2] * item.scale), 5)
+        round(float(pool.catalogue.extent(item.shape).size[2] * item.scale), 5)
         for plan in plans(setting, "clevr-567", shapes=3)
         for item in plan.objects
     }
@@ -285,11 +285,11 @@ def test_pictures_that_show_the_horizon_are_refused():
 def test_planning_a_scene_takes_no_more_work_in_a_large_dataset(setting):
     def work(scenes: int) -> int:
         """Calls of functions that planning ten scenes takes."""
-        request, stock = setting("room-diverse", scenes=scenes, shapes=60)
+        request, pool = setting("room-diverse", scenes=scenes, shapes=60)
         profile = cProfile.Profile()
         for scene in range(10):
             with contextlib.suppress(PlacementError):
-                profile.runcall(plan_scene, request, stock, scene)
+                profile.runcall(plan_scene, request, pool, scene)
         return sum(entry.callcount for entry in profile.getstats())
 
     work(10)  # shapes are measured once and remembered
@@ -297,15 +297,15 @@ def test_planning_a_scene_takes_no_more_work_in_a_large_dataset(setting):
 
 
 def test_place_gives_up_when_there_is_no_room(setting):
-    request, stock = setting("room-diverse")
-    extent = stock.catalogue.extent(stock.shapes[0])
+    request, pool = setting("room-diverse")
+    extent = pool.catalogue.extent(pool.shapes[0])
     with pytest.raises(PlacementError, match="no place for object"):
         place(request.preset.placement, 4.5, [extent] * 40, [4.0] * 40, np.random.default_rng(0))
 
 
 def test_an_object_higher_than_the_box_is_no_place(setting):
-    request, stock = setting("room-diverse")
-    extent = stock.catalogue.extent(stock.shapes[0])
+    request, pool = setting("room-diverse")
+    extent = pool.catalogue.extent(pool.shapes[0])
     with pytest.raises(PlacementError, match="higher"):
         place(request.preset.placement, 4.5, [extent], [100.0], np.random.default_rng(0))
 
@@ -358,24 +358,24 @@ def test_values_out_of_range_are_input_errors():
 
 
 def disjoint(setting, preset, split, shapes):
-    """Request and stock of a split of a copy of the preset that keeps shapes apart."""
-    request, stock = setting(preset, split=split, shapes=shapes)
+    """Request and pool of a split of a copy of the preset that keeps shapes apart."""
+    request, pool = setting(preset, split=split, shapes=shapes)
     rules = request.preset.model_copy(update={"split_shapes": "disjoint"})
     request = request.model_copy(update={"preset": rules})
-    return request, Stock.draw(stock.catalogue, request)
+    return request, AssetPool.draw(pool.catalogue, request)
 
 
 @pytest.mark.parametrize(("preset", "shapes"), [("room-diverse", 20), ("room-chair", 3), ("clevr-567", 1)])
 def test_disjoint_splits_share_no_shape(setting, preset, shapes):
     used = {}
     for split in ("train", "test"):
-        request, stock = disjoint(setting, preset, split, shapes)
-        used[split] = {shape.id for shape in stock.shapes}
+        request, pool = disjoint(setting, preset, split, shapes)
+        used[split] = {shape.id for shape in pool.shapes}
         assert len(used[split]) == shapes
         placed = set()
         for scene in range(4):
             with contextlib.suppress(PlacementError):
-                placed |= {item.asset for item in plan_scene(request, stock, scene).objects}
+                placed |= {item.asset for item in plan_scene(request, pool, scene).objects}
         assert placed
         assert placed <= used[split]
     assert not used["train"] & used["test"]
@@ -420,17 +420,17 @@ def test_counts_fit_what_the_users_folders_offer(tmp_path: Path, count: int, use
         [True, False] if used < 30 else [False]
     )
     assert f"--textures {tmp_path / 'tiles'}: 3, of the 50 backgrounds wanted" in notes[-1]
-    stock = Stock.draw(catalogue, fitted)
-    assert (len(stock.shapes), len(stock.floors)) == (used, 3)
-    assert {item.asset for item in plan_scene(fitted, stock, 0).objects} <= {s.id for s in stock.shapes}
+    pool = AssetPool.draw(catalogue, fitted)
+    assert (len(pool.shapes), len(pool.floors)) == (used, 3)
+    assert {item.asset for item in plan_scene(fitted, pool, 0).objects} <= {s.id for s in pool.shapes}
     # what fits stays as it is: a dataset is resumed with the counts it was made with
     assert fit_request(fitted, catalogue) == (fitted, ())
 
 
 def test_counts_are_left_alone_where_there_is_enough(setting: Callable) -> None:
-    request, stock = setting("room-diverse")
-    assert fit_request(request, stock.catalogue) == (request, ())
-    more, notes = fit_request(build_request("clevr-567", scenes=1, shapes=9), stock.catalogue)
+    request, pool = setting("room-diverse")
+    assert fit_request(request, pool.catalogue) == (request, ())
+    more, notes = fit_request(build_request("clevr-567", scenes=1, shapes=9), pool.catalogue)
     assert more.shapes == 3
     assert notes == ("usable shapes in 'primitives': 3, of the 9 wanted. All are used",)
 

@@ -8,7 +8,7 @@ import pytest
 import trimesh
 
 from generation.assets.catalogue import Catalogue
-from generation.plan.plan import PlacementError, ScenePlan, Stock, fit_request, plan_scene
+from generation.plan.plan import AssetPool, PlacementError, ScenePlan, fit_request, plan_scene
 from generation.plan.request import build_request
 from objnerf.errors import InputError
 
@@ -31,10 +31,10 @@ def load(tmp_path: Path) -> Load:
 
 def some_plan(catalogue: Catalogue, preset: str = "room-diverse", **values: object) -> ScenePlan:
     request, _ = fit_request(build_request(preset, scenes=40, backgrounds=3, **values), catalogue)  # type: ignore[arg-type]
-    stock = Stock.draw(catalogue, request)
+    pool = AssetPool.draw(catalogue, request)
     for scene in range(40):
         try:
-            return plan_scene(request, stock, scene)
+            return plan_scene(request, pool, scene)
         except PlacementError:
             continue
     raise AssertionError("no scene of forty could be planned")
@@ -71,7 +71,7 @@ def test_what_does_not_fit_in_its_real_size_is_named(load: Load, caplog: pytest.
     )
     assert reasons["meshes/box2.obj"].startswith("too small to be seen: its diagonal of 0.0866 m is 0.242")
     assert "left out meshes/box1.obj" in caplog.text
-    assert [shape.id for shape in Stock.draw(catalogue, request).shapes] == ["meshes/box0.obj"]
+    assert [shape.id for shape in AssetPool.draw(catalogue, request).shapes] == ["meshes/box0.obj"]
 
 
 def test_a_wrong_unit_is_told(load: Load) -> None:
@@ -117,7 +117,7 @@ def test_files_and_shapes_made_by_code_come_in_turn(load: Load) -> None:
 def test_mixtures_stay_even_where_some_do_not_fit(load: Load) -> None:
     catalogue = load((0.5, 1, 0.5), (9, 9, 9), mixed=True)
     request, _ = fit_request(build_request("room-diverse", scenes=1, real_scale=True), catalogue)
-    assert [shape.kind for shape in Stock.draw(catalogue, request).shapes] == ["folder", "procedural"]
+    assert [shape.kind for shape in AssetPool.draw(catalogue, request).shapes] == ["folder", "procedural"]
 
 
 def test_a_mixture_without_files_is_refused() -> None:

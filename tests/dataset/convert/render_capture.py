@@ -14,9 +14,9 @@ import numpy as np
 from generation.assets.catalogue import Roots
 from generation.jobs import AssetFolders
 from generation.plan.placement import PlacementError
-from generation.plan.plan import ScenePlan, Stock, plan_scene
+from generation.plan.plan import AssetPool, ScenePlan, plan_scene
 from generation.plan.request import build_request
-from generation.render.shoot import Studio
+from generation.render.renderer import SceneRenderer
 from objnerf.dataset.cameras import look_at
 from objnerf.dataset.files import write_image
 from objnerf.errors import WorkError
@@ -45,28 +45,28 @@ def main(out: Path, views: int, width: int, height: int, focal: float, seed: int
     request = build_request(
         "room-diverse", scenes=1, size=(width, height), samples=4, shapes=20, backgrounds=6, seed=seed
     )
-    stock = Stock.draw(catalogue, request)
+    pool = AssetPool.draw(catalogue, request)
     poses = handheld(views, np.random.default_rng(seed))
     seen = [
         {"stem": f"{number:03d}", "world_from_camera": pose.tolist()} for number, pose in enumerate(poses)
     ]
     with tempfile.TemporaryDirectory() as folder:
-        studio = Studio(Roots(), Path(folder))
+        renderer = SceneRenderer(Roots(), Path(folder))
         for number in range(_PLANS):
             try:
-                content = plan_scene(request, stock, 0, number).model_dump()
+                content = plan_scene(request, pool, 0, number).model_dump()
                 # Of more objects, one is nearly always hidden in one of so many views.
                 content["objects"] = content["objects"][:2]
                 content["views"] = seen
                 content["render"] |= {"fx": focal, "fy": focal}
                 content["acceptance"] = {"min_pixels": 0.0, "min_visible": 0.0}
-                shot = studio.remake(ScenePlan.model_validate(content))
+                rendered = renderer.remake(ScenePlan.model_validate(content))
                 break
             except (PlacementError, WorkError):
                 continue
         else:
             raise SystemExit(f"none of {_PLANS} plans shows all its objects in every view")
-    for number, view in enumerate(shot.views):
+    for number, view in enumerate(rendered.views):
         write_image(out / f"{number:03d}.png", view.image)
     np.save(out / "poses.npy", poses)
 

@@ -1,4 +1,4 @@
-"""What master and workers say to each other: one JSON object a line."""
+"""The messages between the parent process and its workers: one JSON object a line."""
 
 from pathlib import Path
 from typing import Literal
@@ -41,7 +41,7 @@ class AssetFolders(_Message):
 
 
 class WorkerSetup(_Message):
-    """The first line to a worker: what every scene has in common. Orders of plans need no request."""
+    """The first line to a worker: what every scene has in common. Tasks with a plan need no request."""
 
     request: GenerationRequest | None = None
     assets: AssetFolders
@@ -49,20 +49,20 @@ class WorkerSetup(_Message):
     device: str = "cpu"
 
 
-class Order(_Message):
+class Task(_Message):
     """Make this scene; from its plan where one is given, else from the request."""
 
     scene: int
     plan: ScenePlan | None = None
 
 
-class Answer(_Message):
-    """What became of an order.
+class Result(_Message):
+    """The outcome of a task.
 
     Attributes:
         kind: 'ready' once after the start, or 'refused': no worker of this setup can start, so that another
             try is no use; 'done'; 'failed': this scene cannot be made; 'disk': a file could not be written,
-            so that going on is no use; 'died': the worker is gone (said by the master).
+            so that going on is no use; 'died': the worker is gone (said by the parent process).
         seconds: the scene's, planning to files.
         seen: least and mean share of an object's silhouette that is visible.
         timing: seconds by what was done.

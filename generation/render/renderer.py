@@ -13,7 +13,7 @@ from jaxtyping import Bool, UInt8
 from generation.assets.catalogue import Roots
 from generation.assets.sampling import is_solid
 from generation.edits import EDIT_TRIES, changed_plan, edited_plan, moved_plan, providing_plan
-from generation.plan.plan import PlacementError, ScenePlan, Stock, plan_scene
+from generation.plan.plan import AssetPool, PlacementError, ScenePlan, plan_scene
 from generation.plan.request import GenerationRequest
 from generation.plan.visibility import Sightings, count_pixels, judge, silhouette
 from generation.render.denoise import Denoiser
@@ -78,7 +78,7 @@ class EditPictures:
 
 
 @dataclass(frozen=True)
-class Shot:
+class RenderedScene:
     """A finished scene.
 
     Attributes:
@@ -109,7 +109,7 @@ class _Look:
     sightings: Sightings
 
 
-class Studio:
+class SceneRenderer:
     """Makes scenes one after the other in this process; keeps what scenes share, never what they show."""
 
     def __init__(self, roots: Roots, folder: Path, device: str = "cpu") -> None:
@@ -121,7 +121,7 @@ class Studio:
         self._built: tuple[ScenePlan, bpy.types.Scene] | None = None
         self._clock = _Clock()
 
-    def make(self, request: GenerationRequest, stock: Stock, scene: int) -> Shot:
+    def make(self, request: GenerationRequest, pool: AssetPool, scene: int) -> RenderedScene:
         """Plan a scene until every object is well seen in every view, then take its pictures.
 
         Raises:
@@ -131,12 +131,12 @@ class Studio:
         self._clock = _Clock()
         for attempt in range(request.preset.placement.attempts):
             try:
-                plan = plan_scene(request, stock, scene, attempt)
+                plan = plan_scene(request, pool, scene, attempt)
                 self._clock.lap("plan")
                 look = self._look(plan)
                 edited = None
                 if request.manipulations:
-                    plan, edited = self._draw_edits(request, stock, plan)
+                    plan, edited = self._draw_edits(request, pool, plan)
             except (PlacementError, Unfit) as reason:
                 replans.append(str(reason))
                 continue
@@ -148,7 +148,7 @@ class Studio:
             "loosen the preset's placement rules"
         )
 
-    def remake(self, plan: ScenePlan) -> Shot:
+    def remake(self, plan: ScenePlan) -> RenderedScene:
         """Take the pictures of a plan again.
 
         Raises:
@@ -167,12 +167,12 @@ class Studio:
         return self._take_all(plan, look, edited, ())
 
     def _draw_edits(
-        self, request: GenerationRequest, stock: Stock, plan: ScenePlan
+        self, request: GenerationRequest, pool: AssetPool, plan: ScenePlan
     ) -> tuple[ScenePlan, tuple[_Look, _Look]]:
         """The plan with edits that show all objects well."""
         for number in range(EDIT_TRIES):
             try:
-                with_edits = edited_plan(request, stock, plan, number)
+                with_edits = edited_plan(request, pool, plan, number)
                 return with_edits, (
                     self._look(moved_plan(with_edits)),
                     self._look(providing_plan(with_edits)),
@@ -204,7 +204,7 @@ class Studio:
 
     def _take_all(
         self, plan: ScenePlan, look: _Look, edited: tuple[_Look, _Look] | None, replans: tuple[str, ...]
-    ) -> Shot:
+    ) -> RenderedScene:
         """Colour, now that it is sure to be wanted."""
         surfaces, light = self._take(look.plan, 0)
         # By the plan, not the look's: edits may have changed the exposure.
@@ -218,7 +218,7 @@ class Studio:
         edits = () if edited is None else self._take_edits(plan, look, *edited)
         seen = tuple(tuple(round(float(share), 4) for share in view) for view in look.sightings.shares)
         timing = self._clock.timing()
-        return Shot(plan.model_copy(update={"seen": seen}), views, edits, replans, timing)
+        return RenderedScene(plan.model_copy(update={"seen": seen}), views, edits, replans, timing)
 
     def _take_edits(
         self, plan: ScenePlan, look: _Look, moved: _Look, providing: _Look
