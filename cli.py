@@ -829,23 +829,23 @@ def render(
     from objnerf.console import progress_bar
     from objnerf.evaluation import renders
 
-    stage = renders.set_stage(run, dataset, scene, size=size, orbit=orbit, device=device, recipe=recipe)
-    out = out or run / "renders" / f"scene_{stage.scene.id:04d}"
+    opened = renders.load_scene(run, dataset, scene, size=size, orbit=orbit, device=device, recipe=recipe)
+    out = out or run / "renders" / f"scene_{opened.scene.id:04d}"
     renders.check_out(out, moving=orbit is not None)
-    shown = [0, *stage.visible_slots()] if slots else []
+    shown = [0, *opened.visible_slots()] if slots else []
     with progress_bar("rendering", "views") as progress:
         written = renders.write_renders(
-            stage.model,
-            stage.code,
-            stage.poses,
-            stage.settings,
+            opened.model,
+            opened.code,
+            opened.poses,
+            opened.settings,
             out,
-            pinholes=stage.pinholes,
-            name=stage.name,
+            pinholes=opened.pinholes,
+            name=opened.name,
             slots=shown,
             progress=progress,
         )
-    click.echo(renders.tell(written))
+    click.echo(renders.summary_of(written))
 
 
 @main.command()
@@ -893,12 +893,12 @@ def edit(
     from objnerf.console import progress_bar
     from objnerf.evaluation import edits, renders
 
-    stage = renders.set_stage(run, dataset, scene, size=size, orbit=orbit, device=device, recipe=recipe)
-    out = out or run / "edits" / f"scene_{stage.scene.id:04d}.png"
+    opened = renders.load_scene(run, dataset, scene, size=size, orbit=orbit, device=device, recipe=recipe)
+    out = out or run / "edits" / f"scene_{opened.scene.id:04d}.png"
     renders.check_out(out, moving=orbit is not None)
     if not (move or copy or delete or background_from is not None):
-        raise click.UsageError(f"nothing to do; name an edit. {stage.tell_slots()}")
-    changed = stage.code
+        raise click.UsageError(f"nothing to do; name an edit. {opened.describe_slots()}")
+    changed = opened.code
     for slot, dx, dy in move:
         changed = edits.move_object(changed, slot, dx, dy)
     for slot, dx, dy in copy:
@@ -906,19 +906,19 @@ def edit(
     for slot in delete:
         changed = edits.delete_object(changed, slot)
     if background_from is not None:
-        changed = changed.with_background(stage.encode(background_from))
+        changed = changed.with_background(opened.encode(background_from))
     with progress_bar("rendering", "views") as progress:
         written = renders.write_edit(
-            stage.model,
-            stage.code,
+            opened.model,
+            opened.code,
             changed,
-            stage.poses,
-            stage.settings,
+            opened.poses,
+            opened.settings,
             out,
-            pinholes=stage.pinholes,
+            pinholes=opened.pinholes,
             progress=progress,
         )
-    click.echo(renders.tell(written))
+    click.echo(renders.summary_of(written))
 
 
 @main.command()
@@ -965,20 +965,20 @@ def export(
 
     if out is not None and out.suffix.lower() != ".glb":
         raise click.UsageError(f"--out {out}: expected a file that ends in .glb")
-    stage = renders.set_stage(run, dataset, scene, device=device, recipe=recipe)
-    out = out or run / "meshes" / f"scene_{stage.scene.id:04d}.glb"
-    chosen = [edits.check_slot(stage.code, number) for number in slot] or list(stage.visible_slots())
+    opened = renders.load_scene(run, dataset, scene, device=device, recipe=recipe)
+    out = out or run / "meshes" / f"scene_{opened.scene.id:04d}.glb"
+    chosen = [edits.check_slot(opened.code, number) for number in slot] or list(opened.visible_slots())
     with progress_bar("asking the fields", "layers") as progress:
         found = meshes.slot_meshes(
-            stage.model, stage.code, slots=chosen, resolution=resolution, progress=progress
+            opened.model, opened.code, slots=chosen, resolution=resolution, progress=progress
         )
     if not found:
         raise WorkError(
-            f"no object of scene {stage.scene.id} has a surface: {stage.tell_slots()}, but none of them is "
-            "opaque. Train longer, or name another scene with --scene"
+            f"no object of scene {opened.scene.id} is opaque enough to have a surface. "
+            f"{opened.describe_slots()}. Train longer, or choose another scene with --scene"
         )
     if ground:
-        found.append(meshes.ground_mesh(stage.model, stage.code, resolution=resolution))
+        found.append(meshes.ground_mesh(opened.model, opened.code, resolution=resolution))
     meshes.write_meshes(found, out)
     for mesh in found:
         what = f"object {mesh.slot}" if mesh.slot else "ground"

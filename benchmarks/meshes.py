@@ -21,7 +21,7 @@ from PIL import Image
 from objnerf.dataset.index import open_dataset
 from objnerf.evaluation.evaluate import open_run, scenes_to_evaluate
 from objnerf.evaluation.meshes import slot_meshes, write_meshes
-from objnerf.evaluation.renders import set_stage
+from objnerf.evaluation.renders import load_scene
 from objnerf.evaluation.scenes import render_view, slot_alone
 
 BLENDER = """
@@ -76,15 +76,15 @@ def main() -> None:
     chosen, _ = scenes_to_evaluate(open_run(args.run, "cpu", dataset=dataset).facts, dataset)
     found: list[float] = []
     for scene in chosen[: args.scenes]:
-        stage = set_stage(args.run, args.dataset, scene, device="cpu")
-        slots = list(stage.visible_slots())
-        meshes = slot_meshes(stage.model, stage.code, slots=slots)
+        opened = load_scene(args.run, args.dataset, scene, device="cpu")
+        slots = list(opened.visible_slots())
+        meshes = slot_meshes(opened.model, opened.code, slots=slots)
         with tempfile.TemporaryDirectory() as folder:
             path = write_meshes(meshes, Path(folder) / "scene.glb")
-            size, focal = stage.settings.size, stage.model.geometry.focal_ratio
-            seen = silhouettes(path, stage.poses[0], focal, size)
+            size, focal = opened.settings.size, opened.model.geometry.focal_ratio
+            seen = silhouettes(path, opened.poses[0], focal, size)
         for slot in slots:
-            alone = render_view(stage.model, slot_alone(stage.code, slot), stage.poses[0], stage.settings)
+            alone = render_view(opened.model, slot_alone(opened.code, slot), opened.poses[0], opened.settings)
             mask = alone.opacity > 0.5
             if mask.sum() < 8:
                 continue

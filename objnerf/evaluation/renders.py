@@ -1,4 +1,4 @@
-"""What the verbs ``render`` and ``edit`` write: views, orbits, slots alone, scenes before and after an edit.
+"""Output of the verbs ``render`` and ``edit``: views, orbits, single slots, scenes before and after an edit.
 
 A path with a suffix is one file (``.png`` a sheet, ``.gif`` or ``.mp4`` an animation); without one it is a
 folder of PNG files.
@@ -40,10 +40,10 @@ MOVING = (".gif", ".mp4")
 
 
 def check_out(out: Path, *, moving: bool) -> None:
-    """Refuse a path that cannot hold what was asked for, before any work is done.
+    """Check the output path before any work is done.
 
     Args:
-        moving: whether there are frames to make an animation of.
+        moving: whether the cameras form an orbit, which an animation needs.
     Raises:
         InputError: another suffix, a file where a folder must be, or an animation without frames.
     """
@@ -54,7 +54,7 @@ def check_out(out: Path, *, moving: bool) -> None:
             f"found {suffix}"
         )
     if suffix in MOVING and not moving:
-        raise InputError(f"--out {out}: an animation needs --orbit N; {STILL} or a folder can do without")
+        raise InputError(f"--out {out}: an animation needs --orbit N; {STILL} and folders do not")
     if suffix == "" and out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: expected a folder, found a file")
     if suffix and out.is_dir():
@@ -62,8 +62,8 @@ def check_out(out: Path, *, moving: bool) -> None:
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A scene as a model sees it, and the cameras that are to draw it."""
+class EncodedScene:
+    """A scene encoded by a model, and the cameras to render it from."""
 
     model: SceneModel
     dataset: Dataset
@@ -73,12 +73,12 @@ class Stage:
     poses: Float[np.ndarray, "count 4 4"]
     """``world_from_camera``, OpenCV axes."""
     name: str
-    """What the cameras are: the scene's own views, or an orbit."""
+    """File name prefix: "view" for the scene's own cameras, "orbit" for a circle of cameras."""
     pinholes: tuple[Pinhole | None, ...]
-    """Lens of each camera; None where the model's serves."""
+    """Intrinsics of each camera; None for the model's."""
 
     def encode(self, scene: int) -> SceneCode:
-        """What the model makes of another scene's first view.
+        """Encode the first view of another scene.
 
         Raises:
             InputError: there is no such scene.
@@ -86,7 +86,7 @@ class Stage:
         return encode_scene(self.model, choose_scene(self.dataset, scene), self.settings)
 
     def visible_slots(self) -> dict[int, float]:
-        """Foreground slots that show anything alone, and the share of the input view that each one owns."""
+        """Foreground slots that are visible when rendered alone, with their share of the input view."""
         pose = finite_pose(self.scene.views[0])
         pinhole = own_pinhole(self.scene.views[0], self.settings)
         labels = render_view(self.model, self.code, pose, self.settings, pinhole=pinhole).labels
@@ -99,14 +99,14 @@ class Stage:
                 found[slot] = float((labels == slot).mean())
         return found
 
-    def tell_slots(self) -> str:
-        """The objects that can be edited, in a sentence."""
+    def describe_slots(self) -> str:
+        """One sentence that lists the objects that can be edited."""
         slots = self.visible_slots()
         shares = ", ".join(f"{slot} ({share:.1%} of the input view)" for slot, share in slots.items())
         return f"Scene {self.scene.id} has the objects {shares}" if slots else "The model found no object"
 
 
-def set_stage(
+def load_scene(
     run: Path,
     dataset_root: Path,
     scene: int | None,
@@ -115,17 +115,17 @@ def set_stage(
     orbit: int | None = None,
     device: str = "auto",
     recipe: str | None = None,
-) -> Stage:
-    """Load a run and look at one scene's first view.
+) -> EncodedScene:
+    """Load a run and encode the first view of a scene.
 
     Args:
         run: a run folder.
-        dataset_root: of any dataset with the same kind of cameras.
-        scene: its id; None for the first one that the run has not seen.
-        size: (width, height) of the pictures; None for the recipe's.
-        orbit: number of cameras all round; None for the scene's own views.
-        device: where to compute.
-        recipe: for a folder of the reference's checkpoints, see ``open_run``.
+        dataset_root: of any dataset whose cameras are like those of the training set.
+        scene: its id; None for the first held-out one.
+        size: (width, height) of the images, pixels; None for the recipe's.
+        orbit: number of cameras on a circle about the scene; None for the scene's own views.
+        device: "auto", or a torch device.
+        recipe: for a folder of uORF checkpoints, see ``open_run``.
     Raises:
         InputError: run, dataset, scene, size or device cannot be used.
     """
@@ -140,7 +140,7 @@ def set_stage(
     settings = opened.gallery_settings(dataset.root)
     settings = settings if size is None else replace(settings, size=size)
     start = finite_pose(found.views[0])
-    return Stage(
+    return EncodedScene(
         model=opened.model,
         dataset=dataset,
         scene=found,
@@ -170,11 +170,11 @@ def choose_scene(dataset: Dataset, scene: int) -> Scene:
     return dataset.scenes[scene]
 
 
-def tell(written: Sequence[Path]) -> str:
-    """What was written, in a line."""
+def summary_of(written: Sequence[Path]) -> str:
+    """One line that names the written files."""
     if len(written) == 1:
         return str(written[0])
-    return f"{written[0].parent}: {len(written)} pictures, from {written[0].name} to {written[-1].name}"
+    return f"{written[0].parent}: {len(written)} images, from {written[0].name} to {written[-1].name}"
 
 
 def write_renders(
@@ -190,14 +190,14 @@ def write_renders(
     fps: float = 15.0,
     progress: Progress = no_progress,
 ) -> list[Path]:
-    """Render a scene from some cameras and write what is seen.
+    """Render a scene from the given cameras and write the images.
 
     Args:
         poses: ``world_from_camera`` of each picture, OpenCV axes.
         out: see the module.
-        pinholes: lens of each camera; None for the model's.
+        pinholes: intrinsics of each camera; None for the model's.
         name: of the files in a folder: ``view_000.png``, with segments beside in ``view_000_slots.png``.
-        slots: also show these by themselves: ``view_000_slot_1.png``, or beside the whole.
+        slots: also render these one at a time: ``view_000_slot_1.png``, or beside the whole.
         fps: frames a second of an animation.
     Returns:
         The files written.
@@ -247,7 +247,7 @@ def write_edit(
     Args:
         poses: ``world_from_camera`` of each picture, OpenCV axes.
         out: see the module; a folder gets ``before_000.png`` and ``after_000.png``, ….
-        pinholes: lens of each camera; None for the model's.
+        pinholes: intrinsics of each camera; None for the model's.
     Returns:
         The files written.
     """

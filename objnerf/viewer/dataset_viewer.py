@@ -12,7 +12,14 @@ from objnerf.dataset.convert.masks import object_numbers
 from objnerf.dataset.files import BACKGROUND_COLOUR, OBJECT_COLOURS
 from objnerf.dataset.index import Dataset, Scene
 from objnerf.errors import InputError
-from objnerf.viewer.stage import Doors, add_camera, add_surroundings, look_from, overview, url_of
+from objnerf.viewer.viser_scene import (
+    ViewpointSwitcher,
+    add_camera,
+    add_surroundings,
+    look_from,
+    overview,
+    url_of,
+)
 from objnerf.visualization.camera_plot import CAMERA_COLOURS, CameraPlot, read_camera_plot
 
 if TYPE_CHECKING:
@@ -85,7 +92,7 @@ class DatasetViewer:
         self.dataset = dataset
         self.scene = scene
         self._lock = threading.Lock()
-        self._doors = Doors()
+        self._doors = ViewpointSwitcher()
         self._of_scene: list[Any] = []
         self._point_handles: dict[int, Any] = {}
         self._points: ScenePoints | None = None

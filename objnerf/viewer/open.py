@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from objnerf.dataset.index import Dataset, open_dataset
 from objnerf.errors import InputError
 from objnerf.viewer.dataset_viewer import DatasetViewer
-from objnerf.viewer.stage import start_server
+from objnerf.viewer.viser_scene import start_server
 
 if TYPE_CHECKING:
     from objnerf.evaluation.evaluate import OpenedRun

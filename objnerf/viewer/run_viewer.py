@@ -32,8 +32,8 @@ from objnerf.evaluation.scenes import (
 from objnerf.models.scene import SceneCode, SceneModel
 from objnerf.rendering.rays import uniform_depths, world_rays
 from objnerf.viewer.dataset_viewer import object_colour
-from objnerf.viewer.stage import (
-    Doors,
+from objnerf.viewer.viser_scene import (
+    ViewpointSwitcher,
     add_camera,
     add_surroundings,
     pose_of,
@@ -241,7 +241,7 @@ class RunViewer:
         )
         self._code: SceneCode | None = None
         self._lock = threading.RLock()
-        self._doors = Doors()
+        self._doors = ViewpointSwitcher()
         self._cameras: list[Any] = []
         self._handles: list[Any] = []
         self._controls: dict[int, Any] = {}

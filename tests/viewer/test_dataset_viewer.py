@@ -14,7 +14,7 @@ from objnerf.dataset.cameras import project
 from objnerf.errors import InputError
 from objnerf.viewer import open_viewer
 from objnerf.viewer.dataset_viewer import object_colour, scene_points
-from objnerf.viewer.stage import overview, pose_of, rotation_quaternion
+from objnerf.viewer.viser_scene import overview, pose_of, rotation_quaternion
 
 
 def test_points_project_back_to_their_pixels(data: Path) -> None:
@@ -91,7 +91,7 @@ def test_what_cannot_be_shown_is_said(data: Path, tmp_path: Path) -> None:
         open_viewer(data / "blocks", scene=7)
     with pytest.raises(InputError, match="--dataset goes with a run"):
         open_viewer(data / "blocks", dataset=data / "blocks")
-    with pytest.raises(InputError, match="nothing can listen there"):
+    with pytest.raises(InputError, match="cannot listen on this address"):
         open_viewer(data / "blocks", host="203.0.113.1")
     result = CliRunner().invoke(main, ["view", str(data / "blocks"), "--scene", "7"])
     assert result.exit_code == 2

@@ -14,14 +14,14 @@ from objnerf.errors import InputError
 from objnerf.evaluation.scenes import encode_scene
 from objnerf.viewer import open_viewer
 from objnerf.viewer.run_viewer import Edits, Painter, RunViewer, draw, slot_clouds
-from objnerf.viewer.stage import start_server
+from objnerf.viewer.viser_scene import start_server
 
 CENTRES = {1: (-2.0, 0.0, 1.0), 2: (2.0, 1.0, 1.0)}
 COLOURS = {0: (128, 128, 128), 1: (255, 0, 0), 2: (0, 255, 0)}
 
 
 @pytest.fixture
-def stage(run, make_ring):
+def encoded(run, make_ring):
     """Model, code of the first scene, its poses and how to draw."""
     dataset = open_dataset(make_ring())
     scene = dataset.scenes[0]
@@ -29,8 +29,8 @@ def stage(run, make_ring):
     return run.model, encode_scene(run.model, scene, settings), scene.poses(), settings
 
 
-def test_slots_are_found_where_they_are(stage) -> None:
-    model, code, poses, settings = stage
+def test_slots_are_found_where_they_are(encoded) -> None:
+    model, code, poses, settings = encoded
     clouds = slot_clouds(model, code, poses, settings)
     assert sorted(clouds) == [0, 1, 2]  # slot 3 is empty
     for slot, centre in CENTRES.items():
@@ -47,8 +47,8 @@ def _centre_of(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray 
     return np.argwhere(members).mean(axis=0)[::-1] if members.any() else None
 
 
-def test_a_moved_object_is_drawn_where_it_was_moved_to(stage) -> None:
-    model, code, poses, settings = stage
+def test_a_moved_object_is_drawn_where_it_was_moved_to(encoded) -> None:
+    model, code, poses, settings = encoded
     offset = (1.5, -1.0, 0.5)
     moved = Edits(offsets={1: offset}).applied_to(code)
     picture = draw(model, moved, poses[0], settings, float(np.linalg.norm(poses[0][:3, 3])))
@@ -60,8 +60,8 @@ def test_a_moved_object_is_drawn_where_it_was_moved_to(stage) -> None:
     np.testing.assert_allclose(found, expected, atol=1.5)
 
 
-def test_a_hidden_object_is_gone_and_nothing_else(stage) -> None:
-    model, code, poses, settings = stage
+def test_a_hidden_object_is_gone_and_nothing_else(encoded) -> None:
+    model, code, poses, settings = encoded
     distance = float(np.linalg.norm(poses[0][:3, 3]))
     hidden = draw(model, Edits(hidden=frozenset({1})).applied_to(code), poses[0], settings, distance)
     assert _centre_of(hidden, COLOURS[1]) is None
@@ -70,9 +70,9 @@ def test_a_hidden_object_is_gone_and_nothing_else(stage) -> None:
     assert nothing.max() < 5
 
 
-def test_the_scene_stays_between_near_and_far_when_the_user_steps_back(stage) -> None:
+def test_the_scene_stays_between_near_and_far_when_the_user_steps_back(encoded) -> None:
     """From twice as far, where the dataset's far = 20 would end before the scene does."""
-    model, code, poses, settings = stage
+    model, code, poses, settings = encoded
     usual = float(np.linalg.norm(poses[0][:3, 3]))
     far_off = poses[0].copy()
     far_off[:3, 3] *= 2.2

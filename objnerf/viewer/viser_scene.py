@@ -1,6 +1,6 @@
-"""What every view of the viewer stands on: the server, the ground, the locality box, cameras.
+"""Shared parts of the viewers: the viser server, the ground, the locality box, camera frusta.
 
-viser's cameras have OpenCV axes like ours (x right, y down, z forward), and its world is told that z is up,
+viser's cameras have OpenCV axes like ours (x right, y down, z forward), and its up direction is set to z,
 so poses pass through unchanged.
 """
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def start_server(host: str, port: int) -> "viser.ViserServer":
-    """A server that listens; its scene has z up and is empty.
+    """Start a server with an empty scene, z up.
 
     Raises:
-        InputError: the extra ``viewer`` is not installed, or nothing can listen at this address.
+        InputError: the extra ``viewer`` is not installed, or the address cannot be bound.
     """
     try:
         import viser
@@ -41,19 +41,19 @@ def start_server(host: str, port: int) -> "viser.ViserServer":
 
 
 def _check_address(host: str) -> None:
-    """Refuse an address at which nothing can listen: viser's own thread would die, and the caller wait on."""
+    """Check the address first: viser's own thread would die on a bad one, and the caller would hang."""
     try:
         with socket.socket() as probe:
             probe.bind((host, 0))
     except OSError as error:
         raise InputError(
-            f"--host {host}: nothing can listen there ({error.strerror or error}); 127.0.0.1 is this machine "
-            "alone, 0.0.0.0 is everybody who can reach it"
+            f"--host {host}: cannot listen on this address ({error.strerror or error}); use 127.0.0.1 for "
+            "this machine only, 0.0.0.0 for all network interfaces"
         ) from error
 
 
 def add_surroundings(server: "viser.ViserServer", obj_scale: float, reach: float) -> dict[str, list[Any]]:
-    """Ground, world axes and locality box; returns their handles by what the user calls them.
+    """Ground, world axes and locality box; returns their viser handles by display name.
 
     Args:
         obj_scale: half side of the locality box, world units.
@@ -81,17 +81,17 @@ def add_surroundings(server: "viser.ViserServer", obj_scale: float, reach: float
     return {"locality box": [box], "ground": [grid], "world axes": axes}
 
 
-class Doors:
-    """Cameras that the user can step into by a click; the one that is entered hides its own picture."""
+class ViewpointSwitcher:
+    """Moves the user's view to a camera that is clicked; the frustum of that camera is hidden meanwhile."""
 
     def __init__(self) -> None:
         self._entered: Any = None
 
     def add(self, handle: Any, world_from_camera: Float[np.ndarray, "4 4"]) -> None:
-        """Let a click on a camera's pyramid lead to where that camera stands.
+        """Make a click on a camera frustum move the user's view to that camera.
 
         Args:
-            handle: viser's handle of the pyramid.
+            handle: viser's handle of the frustum.
             world_from_camera: its pose, OpenCV axes.
         """
 
@@ -100,24 +100,24 @@ class Doors:
             self.enter(event.client.camera, handle, world_from_camera)
 
     def enter(self, camera: Any, handle: Any, world_from_camera: Float[np.ndarray, "4 4"]) -> None:
-        """Put the user's camera where one of the dataset's stands."""
+        """Move the user's view to a camera of the dataset."""
         self.leave()
         distance = float(np.linalg.norm(world_from_camera[:3, 3]))
         target = world_from_camera[:3, 3] + max(distance, 0.1) * world_from_camera[:3, 2]
         look_from(camera, world_from_camera, target)
-        # From inside, the camera's picture would hide what it shows.
+        # From inside, the image of the frustum would hide the scene.
         self._entered = handle
         handle.visible = False
 
     def leave(self, *, gone: bool = False) -> None:
-        """Show the camera that was entered again, unless it is gone."""
+        """Show the hidden frustum again, unless it was removed."""
         if self._entered is not None and not gone:
             self._entered.visible = True
         self._entered = None
 
 
 def overview(reach: int | float) -> Float[np.ndarray, "4 4"]:
-    """``world_from_camera`` of a place that sees everything: from the front, to the right and above.
+    """``world_from_camera`` of a camera that sees everything, from the front right and above.
 
     Args:
         reach: half side of the ground that is drawn, world units.
@@ -128,7 +128,7 @@ def overview(reach: int | float) -> Float[np.ndarray, "4 4"]:
 def look_from(
     camera: Any, world_from_camera: Float[np.ndarray, "4 4"], target: Float[np.ndarray, "3"]
 ) -> None:
-    """Put a viser camera where a dataset's camera is, turning about ``target`` from then on."""
+    """Move a viser camera to a pose; it orbits about ``target`` from then on."""
     camera.position = world_from_camera[:3, 3]
     camera.look_at = target
     camera.up_direction = (0.0, 0.0, 1.0)
@@ -160,7 +160,7 @@ def add_camera(
     colour: tuple[int, int, int],
     image: UInt8[np.ndarray, "height width 3"] | None,
 ) -> Any:
-    """A camera's pyramid with its picture; returns viser's handle."""
+    """Add a camera frustum with its image; returns viser's handle."""
     return server.scene.add_camera_frustum(
         name,
         fov=float(2 * np.arctan(intrinsics.height / (2 * intrinsics.fy))),
@@ -176,6 +176,6 @@ def add_camera(
 
 
 def url_of(server: "viser.ViserServer") -> str:
-    """Where a browser finds the server."""
+    """The URL of the server."""
     host = server.get_host()
     return f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else host}:{server.get_port()}"
