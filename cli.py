@@ -30,13 +30,13 @@ class _Command(click.Group):
             click.secho(f"error: {error}", fg="red", err=True)
             ctx.exit(error.exit_code)
         except BrokenPipeError:
-            # The reader of our output has gone (`objnerf … | head`): nobody is left to tell.
+            # The reader of our output is gone (`objnerf … | head`).
             sys.stderr.close()
             ctx.exit(0)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
-            click.secho("interrupted; run the same command again to go on", fg="yellow", err=True)
+            click.secho("interrupted; run the same command again to continue", fg="yellow", err=True)
             ctx.exit(130)
         except ModuleNotFoundError as error:
             from objnerf.extras import missing_extra
@@ -66,24 +66,24 @@ _CONTEXT = {
 
 _DATASET = click.argument("dataset", type=click.Path(path_type=Path))
 
-#: Scenes and seconds after which the time of all of them is estimated.
+#: The total time is estimated after this many scenes, and not before this many seconds.
 FORECAST_SCENES = 4
 FORECAST_SECONDS = 10.0
 
-#: Where `generate` writes, and what `validate` and `train` take, where nothing is said.
+#: Default folder of `generate` (output), `validate` and `train` (input).
 DEFAULT_DATASET = Path("dataset")
 
 
 def _or_default(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
-    """The folder that was named, or ``dataset``, which is then said."""
+    """The folder that was given, or ``dataset`` with a note."""
     if value is not None or ctx.params.get("explain") is not None:
         return value
     if not DEFAULT_DATASET.exists():
         raise click.UsageError(
-            f"no dataset was named, and there is no folder {DEFAULT_DATASET} here. `objnerf generate` makes "
-            f"one there; for one of your own call `objnerf {ctx.info_name} FOLDER`"
+            f"no dataset given, and the folder {DEFAULT_DATASET} does not exist. Create it with "
+            f"`objnerf generate`, or give yours: `objnerf {ctx.info_name} FOLDER`"
         )
-    click.echo(f"no dataset was named: taking ./{DEFAULT_DATASET}", err=True)
+    click.echo(f"no dataset given: using ./{DEFAULT_DATASET}", err=True)
     return DEFAULT_DATASET
 
 
@@ -93,12 +93,12 @@ _DATASET_OR_DEFAULT = click.argument(
 
 
 def _scale_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The five numbers of ``objnerf.dataset.SceneScale``, None where the user does not state them."""
+    """The five numbers of ``objnerf.dataset.SceneScale``; None where not given."""
     for option in (
         click.option("--focal-ratio", type=float, nargs=2, metavar="X Y", help="fx / width and fy / height."),
-        click.option("--obj-scale", type=float, help="Half side of the locality box, world units."),
+        click.option("--obj-scale", type=float, help="Half the side of the locality box, world units."),
         click.option(
-            "--nss-scale", type=float, help="World units are divided by this before they reach a network."
+            "--nss-scale", type=float, help="World units are divided by this before they enter a network."
         ),
         click.option("--far", type=float, help="Planar depth of the last sample, world units."),
         click.option("--near", type=float, help="Planar depth of the first sample, world units."),
@@ -111,7 +111,7 @@ def _parse_size(ctx: click.Context, parameter: click.Parameter, value: str) -> t
     """``192x144``: width and height in pixels."""
     width, _, height = value.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal()):
-        raise click.BadParameter(f"expected width x height, such as 192x144, found {value!r}")
+        raise click.BadParameter(f"expected WIDTHxHEIGHT, such as 192x144, found {value!r}")
     return int(width), int(height)
 
 
@@ -122,7 +122,7 @@ def _parse_size_or_none(
 
 
 def _parse_list(ctx: click.Context, parameter: click.Parameter, value: str) -> list[str]:
-    """Words between commas."""
+    """Comma-separated words."""
     return [word.strip() for word in value.split(",") if word.strip()]
 
 
@@ -138,10 +138,10 @@ def _parse_shard(ctx: click.Context, parameter: click.Parameter, value: str) -> 
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, prog_name="objnerf")
 def main(debug: bool) -> None:
-    """Object radiance fields: generate scenes, validate them, train, evaluate and look.
+    """Object radiance fields: generate datasets, validate them, train models, evaluate and view them.
 
-    Every verb has its own --help. Exit status: 0 done; 1 something was found wrong or failed, with a
-    message; 2 the call or its input cannot be used.
+    Every verb has its own --help. Exit status: 0 success; 1 the validator found errors, or the work failed;
+    2 the command line or its input is invalid.
     """
 
 
@@ -152,18 +152,18 @@ def main(debug: bool) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("cameras.html"),
     show_default=True,
-    help="The suffix chooses: .html (turns with the mouse, works offline), .glb, .ply or .png.",
+    help="The suffix chooses the format: .html (interactive, works offline), .glb, .ply or .png.",
 )
-@click.option("--scene", type=click.IntRange(min=0), help="Only this scene's cameras.")
+@click.option("--scene", type=click.IntRange(min=0), help="Draw only this scene's cameras.")
 @click.option(
     "--max-views",
     type=click.IntRange(min=1),
     default=1000,
     show_default=True,
-    help="At most so many cameras: whole scenes, spread evenly over the dataset.",
+    help="Maximum number of cameras: whole scenes, spread evenly over the dataset.",
 )
 def poses(dataset: Path, out: Path, scene: int | None, max_views: int) -> None:
-    """Draw the cameras of DATASET: frusta, axes, locality box and ground, right side up."""
+    """Plot the cameras of DATASET: frusta, axes, locality box and ground, with z up."""
     from objnerf.dataset import open_dataset
     from objnerf.errors import WorkError
     from objnerf.visualization.camera_plot import read_camera_plot
@@ -175,14 +175,14 @@ def poses(dataset: Path, out: Path, scene: int | None, max_views: int) -> None:
         open_dataset(dataset), scene=scene, max_views=max_views, thumbnails=thumbnails, skip_broken=True
     )
     write_cameras(plot, out)
-    left_out = f"; {plot.left_out} more left out, see --max-views" if plot.left_out else ""
+    left_out = f"; {plot.left_out} more not drawn, see --max-views" if plot.left_out else ""
     click.echo(f"{out}: {plot.summary}{left_out}")
     if plot.skipped:
         reasons = "".join(f"\n  {reason}" for _, reason in plot.skipped[:10])
         more = f"\n  and {len(plot.skipped) - 10} more" if len(plot.skipped) > 10 else ""
         raise WorkError(
             f"{len(plot.skipped)} of {len(plot.skipped) + len(plot.cameras)} views could not be drawn:"
-            f"{reasons}{more}\nrun `objnerf validate {dataset}` to learn more"
+            f"{reasons}{more}\nrun `objnerf validate {dataset}` for details"
         )
 
 
@@ -190,7 +190,7 @@ _RUN = click.argument("run", type=click.Path(path_type=Path))
 _REFERENCE = click.option(
     "--recipe",
     metavar="NAME|FILE",
-    help="RUN is a folder of the reference's checkpoints, trained by this recipe.",
+    help="RUN is a folder of uORF's own checkpoints, trained with this recipe.",
 )
 _DEVICE = click.option(
     "--device",
@@ -204,17 +204,24 @@ _DEVICE = click.option(
 @_RUN
 @_DATASET
 @click.option(
-    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the result here."
+    "--json",
+    "json_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the scores to this file.",
 )
 @click.option(
     "--html",
     "html_path",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write a page with figures and pictures here: one file, works offline.",
+    help="Write a report with scores and images to this file; works offline.",
 )
-@click.option("--manipulations", is_flag=True, help="Also score moved objects and changed backgrounds.")
-@click.option("--scenes", type=click.IntRange(min=1), help="At most so many scenes.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the slots' start.")
+@click.option(
+    "--manipulations", is_flag=True, help="Also score scenes with a moved object and a changed background."
+)
+@click.option("--scenes", type=click.IntRange(min=1), help="Maximum number of scenes.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the initial slots."
+)
 @_REFERENCE
 @_DEVICE
 def evaluate(
@@ -228,10 +235,10 @@ def evaluate(
     seed: int,
     device: str,
 ) -> None:
-    """Score RUN on scenes of DATASET that it has not seen: ARI, FG-ARI, NV-ARI, PSNR, SSIM, LPIPS.
+    """Score RUN on held-out scenes of DATASET: ARI, FG-ARI, NV-ARI, PSNR, SSIM, LPIPS.
 
-    The dataset that the run was trained on gives the scenes that were held out, any other one all of its
-    scenes. Run again, it goes on where it stopped.
+    If RUN was trained on DATASET, its held-out scenes are scored, otherwise all scenes. An interrupted
+    evaluation continues when the command is run again.
     """
     from objnerf.console import progress_bar
     from objnerf.dataset import open_dataset
@@ -261,109 +268,113 @@ def evaluate(
     "--preset",
     default="room-diverse",
     show_default=True,
-    help="room-diverse, room-chair, clevr-567, clevr-567-metal, or a YAML file: a changed copy of one.",
+    help="room-diverse, room-chair, clevr-567, clevr-567-metal, or a YAML file (an edited copy of one).",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     default=DEFAULT_DATASET,
     show_default=True,
-    help="Folder of the dataset.",
+    help="Output folder.",
 )
-@click.option("--scenes", type=int, help="How many; default: the preset's published number.")
+@click.option("--scenes", type=int, help="Number of scenes; default: the preset's published number.")
 @click.option("--split", type=click.Choice(["train", "test"]), default="train", show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True, help="0 is a seed.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @click.option(
-    "--shapes", type=int, help="Distinct shapes to draw from; default: the preset's, or what --meshes offers."
+    "--shapes", type=int, help="Number of distinct shapes; default: the preset's, or all of --meshes."
 )
 @click.option(
-    "--bgs", type=int, help="Distinct floors to draw from; default: the preset's, or what --textures offers."
+    "--bgs", type=int, help="Number of distinct floors; default: the preset's, or all of --textures."
 )
-@click.option("--views", type=int, help="Pictures of a scene; default: the preset's.")
+@click.option("--views", type=int, help="Views per scene; default: the preset's.")
 @click.option(
     "--size",
     callback=_parse_size,
     default="192x144",
     show_default=True,
     metavar="WxH",
-    help="In pixels. The lens is always the preset's; 4:3 keeps the reference's focal ratio.",
+    help="Image size in pixels. The field of view is the preset's; 4:3 keeps uORF's focal ratio.",
 )
-@click.option("--samples", type=int, help="Samples a pixel, before denoising; default: the preset's.")
+@click.option("--samples", type=int, help="Samples per pixel, before denoising; default: the preset's.")
 @click.option(
     "--passes",
     callback=_parse_list,
     default="depth,mask",
     show_default=True,
     metavar="LIST",
-    help="Of depth, mask, normal, albedo, amodal.",
+    help="Any of depth, mask, normal, albedo, amodal.",
 )
-@click.option("--assets", type=click.Path(path_type=Path), help="Another asset manifest.")
-@click.option("--shapenet-root", type=click.Path(path_type=Path), help="ShapeNetCore v1 or v2.")
+@click.option(
+    "--assets", type=click.Path(path_type=Path), help="Asset manifest to use instead of the built-in one."
+)
+@click.option("--shapenet-root", type=click.Path(path_type=Path), help="Folder of ShapeNetCore v1 or v2.")
 @click.option("--meshes", type=click.Path(path_type=Path), help="Folder of mesh files: GLB, OBJ, FBX, ….")
-@click.option("--textures", type=click.Path(path_type=Path), help="Folder of pictures for the floors.")
+@click.option("--textures", type=click.Path(path_type=Path), help="Folder of floor textures.")
 @click.option(
     "--up",
     type=click.Choice(["auto", "y", "z"]),
-    help="The upward axis of mesh files; default: the manifest's, auto (z of PLY, y of the others).",
+    help="Up axis of mesh files; default: the manifest's. auto: z for PLY, y for other formats.",
 )
-@click.option("--mix", is_flag=True, help="Put as many shapes made by code beside those of files.")
+@click.option("--mix", is_flag=True, help="Use procedural shapes too, as many as from files.")
 @click.option(
     "--recolour/--no-recolour",
     default=None,
-    help="Mesh files take the colours that are drawn for objects; default: the preset's (room-chair does).",
+    help="Replace the colours of mesh files by sampled ones; default: the preset's (room-chair: yes).",
 )
 @click.option(
     "--real-scale",
     is_flag=True,
-    help="Objects keep their real sizes; default: a range of sizes for each kind.",
+    help="Keep the objects' real sizes; default: a range of sizes for each category.",
 )
 @click.option(
     "--unit",
     type=click.Choice(["m", "cm", "mm", "in", "ft"]),
-    help="Of mesh files' coordinates, for --real-scale; default: the manifest's, m.",
+    help="Unit of mesh files, for --real-scale; default: the manifest's, m.",
 )
-@click.option("--workers", type=click.IntRange(min=1), help="Blender processes; default: one a core.")
+@click.option("--workers", type=click.IntRange(min=1), help="Blender processes; default: one per core.")
 @click.option(
     "--shard",
     callback=_parse_shard,
     default="1/1",
     metavar="I/N",
-    help="Make every Nth scene from the Ith on (1 to N), for job arrays.",
+    help="Generate every Nth scene, starting with the Ith (1 to N); for job arrays.",
 )
 @click.option(
     "--manipulations",
     is_flag=True,
-    help="Also the scene-manipulation test: an object moved, the background changed.",
+    help="Also render the manipulation test: one object moved; the background changed.",
 )
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="ray: a Ray cluster, or one on this machine without --address.",
+    help="ray: the cluster at --address, or a new one on this machine.",
 )
-@click.option("--address", help="Of the Ray cluster: host:port, or auto.")
+@click.option("--address", help="Address of the Ray cluster: host:port, or auto.")
 @click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda", "optix", "hip", "metal"]),
     default="cpu",
     show_default=True,
-    help="What Cycles computes on. Files are equal to the byte on CPUs alone.",
+    help="Device that Cycles renders on. Only cpu gives bit-identical files.",
 )
 @click.option(
     "--remake",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Make one scene again from its scenes/*.json alone; most other options are then in that file.",
+    help="Render one scene again from its scenes/*.json, which replaces most other options.",
 )
 @click.option(
     "--poses",
     type=click.Path(path_type=Path),
     metavar="POSES.json",
-    help="With --remake: see the scene from these cameras, a list of 4x4 camera-to-world matrices.",
+    help="With --remake: render from these cameras, a JSON list of 4x4 camera-to-world matrices.",
 )
-@click.option("--plan-only", is_flag=True, help="Write the plans, to plans/ in --out, and no picture.")
-@click.option("--overwrite", is_flag=True, help="Replace another generated dataset in --out.")
+@click.option(
+    "--plan-only", is_flag=True, help="Write only the scene plans, to plans/ in --out; render nothing."
+)
+@click.option("--overwrite", is_flag=True, help="Replace a different generated dataset in --out.")
 def generate(
     preset: str,
     out: Path,
@@ -396,14 +407,17 @@ def generate(
     plan_only: bool,
     overwrite: bool,
 ) -> None:
-    """Make a dataset with Blender: posed views, masks, depth. Run again, it goes on where it stopped."""
+    """Generate a dataset with Blender: posed images, masks, depth.
+
+    An interrupted run continues when the command is run again.
+    """
     from generation.jobs import AssetFolders, generate_dataset, read_plan, render_plan
     from generation.plan.request import build_request
     from objnerf.console import progress_bar
     from objnerf.dataset.index import scan_dataset
 
     if unit is not None and not real_scale:
-        raise click.UsageError("--unit says how large mesh files are, which only --real-scale asks for")
+        raise click.UsageError("--unit has no effect without --real-scale")
     folders = AssetFolders(
         manifest=assets,
         shapenet_root=shapenet_root,
@@ -420,10 +434,10 @@ def generate(
         if poses is not None:
             plan = with_cameras(plan, read_poses(poses))
         render_plan(plan, out, folders, device=device)
-        click.echo(f"{out}: scene {plan.scene} made again from {remake}, {len(plan.views)} views")
+        click.echo(f"{out}: scene {plan.scene} rendered from {remake}, {len(plan.views)} views")
         return
     if poses is not None:
-        raise click.UsageError("--poses needs --remake FILE: the scene that is to be seen from there")
+        raise click.UsageError("--poses needs --remake FILE, the scene to render from these poses")
     request = build_request(
         preset,
         split=split,
@@ -441,8 +455,8 @@ def generate(
     )
     if not plan_only:
         click.echo(
-            f"{request.scenes} scenes go to {out}. Stop at any time (Ctrl-C): the same call goes on where it "
-            "stopped, and what is there can be used. --scenes N makes fewer",
+            f"writing {request.scenes} scenes to {out} (--scenes N for fewer). Ctrl-C stops; finished scenes "
+            "are usable, and the same command continues",
             err=True,
         )
     try:
@@ -463,7 +477,7 @@ def generate(
             )
     except KeyboardInterrupt:
         if not plan_only and out.is_dir() and (made := len(scan_dataset(out).scenes)):
-            click.echo(f"{out}: {made} of {request.scenes} scenes are there")
+            click.echo(f"{out}: {made} of {request.scenes} scenes are complete")
             click.echo(f"next: objnerf validate {out}")
         raise
     click.echo(f"{out}: {report.statistics()}")
@@ -473,7 +487,7 @@ def generate(
 
 
 def _forecast(progress: "Progress") -> "Progress":
-    """Say once how long the whole will take, as soon as some scenes tell."""
+    """Print one estimate of the remaining time, once some scenes are finished."""
     from time import monotonic
 
     from objnerf.console import format_seconds
@@ -490,8 +504,8 @@ def _forecast(progress: "Progress") -> "Progress":
             said = True
             left = passed / made * (total - done)
             click.echo(
-                f"{made} scenes took {format_seconds(passed)}, so this machine needs about "
-                f"{format_seconds(left)} more for the other {total - done}",
+                f"{made} scenes took {format_seconds(passed)}; the other {total - done} will take about "
+                f"{format_seconds(left)} on this machine",
                 err=True,
             )
         progress(done, total, note)
@@ -501,20 +515,24 @@ def _forecast(progress: "Progress") -> "Progress":
 
 @main.group("assets")
 def assets_group() -> None:
-    """What scenes can be made of: list, check, sheet, fetch."""
+    """Shapes and textures for `generate`: list, check, draw and download them."""
 
 
 def _asset_sources(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say which manifest and folders are meant."""
+    """The options for the manifest and the asset folders."""
     for option in (
-        click.option(
-            "--textures", type=click.Path(path_type=Path), help="Folder of pictures for the floors."
-        ),
+        click.option("--textures", type=click.Path(path_type=Path), help="Folder of floor textures."),
         click.option(
             "--meshes", type=click.Path(path_type=Path), help="Folder of mesh files: GLB, OBJ, FBX, …."
         ),
-        click.option("--shapenet-root", type=click.Path(path_type=Path), help="ShapeNetCore v1 or v2."),
-        click.option("--assets", type=click.Path(path_type=Path), help="Another asset manifest."),
+        click.option(
+            "--shapenet-root", type=click.Path(path_type=Path), help="Folder of ShapeNetCore v1 or v2."
+        ),
+        click.option(
+            "--assets",
+            type=click.Path(path_type=Path),
+            help="Asset manifest to use instead of the built-in one.",
+        ),
     ):
         command = option(command)
     return command
@@ -525,7 +543,7 @@ def _asset_sources(command: Callable[..., Any]) -> Callable[..., Any]:
 def assets_list(
     assets: Path | None, shapenet_root: Path | None, meshes: Path | None, textures: Path | None
 ) -> None:
-    """What the manifest offers."""
+    """List the shapes, meshes and textures of the manifest."""
     from generation.assets.catalogue import Catalogue
     from generation.assets.inventory import describe
 
@@ -537,7 +555,7 @@ def assets_list(
 def assets_check(
     assets: Path | None, shapenet_root: Path | None, meshes: Path | None, textures: Path | None
 ) -> None:
-    """Look at every asset once; name those that can't be used, and why, and what of others is not shown."""
+    """Load every asset; report those that cannot be used, and properties that are not rendered."""
     from generation.assets.catalogue import Catalogue
     from objnerf.console import progress_bar
     from objnerf.errors import WorkError
@@ -554,9 +572,9 @@ def assets_check(
     for source in dict.fromkeys(result.source for result in results):
         of_source = [result for result in results if result.source == source]
         sound = sum(result.reason is None for result in of_source)
-        click.echo(f"{source}: {sound} of {len(of_source)} looked at are sound")
+        click.echo(f"{source}: {sound} of {len(of_source)} assets are usable")
     if bad:
-        raise WorkError(f"{len(bad)} of {len(results)} assets can't be used; `generate` leaves them out.")
+        raise WorkError(f"{len(bad)} of {len(results)} assets cannot be used; `generate` skips them")
 
 
 @assets_group.command("sheet")
@@ -566,9 +584,11 @@ def assets_check(
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("assets.png"),
     show_default=True,
-    help="The picture: .png or .jpg.",
+    help="Output image: .png or .jpg.",
 )
-@click.option("--source", default="furniture", show_default=True, help="Entry or family of the manifest.")
+@click.option(
+    "--source", default="furniture", show_default=True, help="Source or shape family of the manifest."
+)
 @click.option("--shapes", type=click.IntRange(min=0), default=60, show_default=True)
 @click.option("--bgs", type=click.IntRange(min=0), default=50, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
@@ -583,7 +603,7 @@ def assets_sheet(
     bgs: int,
     seed: int,
 ) -> None:
-    """Draw shapes, floors and walls on one picture."""
+    """Draw shapes, floors and walls on a contact sheet."""
     from generation.assets.catalogue import Catalogue
     from generation.assets.sheet import draw_sheet
     from objnerf.console import progress_bar
@@ -593,7 +613,7 @@ def assets_sheet(
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise InputError(f"--out {out}: expected a name that ends in .png or .jpg")
     catalogue = Catalogue.load(assets, shapenet_root, meshes, textures)
-    with progress_bar("drawing", "pictures") as progress:
+    with progress_bar("drawing", "images") as progress:
         sheet = draw_sheet(catalogue, source, shapes, bgs, seed, progress=lambda d, n: progress(d, n, ""))
     with atomic_path(out) as path:
         sheet.save(path, format="PNG" if out.suffix.lower() == ".png" else "JPEG")
@@ -602,17 +622,19 @@ def assets_sheet(
 
 @assets_group.command("fetch")
 @click.argument("names", nargs=-1)
-@click.option("--assets", type=click.Path(path_type=Path), help="Another asset manifest.")
+@click.option(
+    "--assets", type=click.Path(path_type=Path), help="Asset manifest to use instead of the built-in one."
+)
 @click.option(
     "--to",
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("assets"),
     show_default=True,
-    help="Files go to textures/ and meshes/ in it.",
+    help="Output folder; files go to its textures/ and meshes/.",
 )
 def assets_fetch(names: tuple[str, ...], assets: Path | None, folder: Path) -> None:
-    """Download what the manifest allows: NAMES, or all of it."""
+    """Download the assets NAMES of the manifest, or all of them."""
     from generation.assets.catalogue import default_manifest_path
     from generation.assets.fetch import choose_downloads, fetch
     from generation.assets.manifest import read_manifest
@@ -631,38 +653,40 @@ def assets_fetch(names: tuple[str, ...], assets: Path | None, folder: Path) -> N
 @main.command()
 @_DATASET_OR_DEFAULT
 @click.option(
-    "--recipe", "source", metavar="NAME|FILE", help="A recipe of the package, or a YAML file. [default: tiny]"
+    "--recipe", "source", metavar="NAME|FILE", help="A built-in recipe, or a YAML file. [default: tiny]"
 )
-@click.option("--out", type=click.Path(path_type=Path), help="The run folder. [default: runs/DATASET-RECIPE]")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/DATASET-RECIPE]")
 @_scale_options
 @click.option(
     "--fixed-locality/--azimuth-locality",
     default=None,
-    help="Box and foreground fields in fixed axes, not in the input view's azimuth frame.",
+    help="Locality box and object fields in world axes, not in the input view's azimuth frame.",
 )
-@click.option("--num-slots", type=int, help="Slots, the background included.")
-@click.option("--lr", type=float, help="Learning rate at the end of the warm-up.")
-@click.option("--attn-decay-steps", type=int, help="Steps in which the learning rate halves.")
-@click.option("--warmup-steps", type=int, help="Steps until the full learning rate.")
-@click.option("--seed", type=int, help="0 is a seed like any other.")
+@click.option("--num-slots", type=int, help="Number of slots, including the background.")
+@click.option("--lr", type=float, help="Peak learning rate, reached after warm-up.")
+@click.option("--attn-decay-steps", type=int, help="Half-life of the learning rate, in steps.")
+@click.option("--warmup-steps", type=int, help="Length of the learning rate warm-up, in steps.")
+@click.option("--seed", type=int, help="Random seed.")
 @click.option(
     "--set",
     "assignments",
     multiple=True,
     metavar="KEY.SUB=VALUE",
-    help="Any other key of the recipe, such as batch.scenes=4; may be given several times.",
+    help="Set any key of the recipe, e.g. batch.scenes=4; repeatable.",
 )
-@click.option("--max-steps", type=click.IntRange(min=1), help="Stop after this many steps of the run.")
-@click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Stop after this time.")
+@click.option("--max-steps", type=click.IntRange(min=1), help="Stop when the run has this many steps.")
+@click.option(
+    "--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Stop after this many minutes."
+)
 @_DEVICE
-@click.option("--resume", is_flag=True, help="Go on with the run in --out, from its last checkpoint.")
+@click.option("--resume", is_flag=True, help="Continue the run in --out from its last checkpoint.")
 @click.option(
     "--validate/--no-validate",
     "checks",
     default=True,
-    help="Run the validator's quick checks first. [default: on]",
+    help="Run the quick checks of `objnerf validate` first. [default: on]",
 )
-@click.option("--print-config", is_flag=True, help="Show the resolved recipe as YAML, and do nothing else.")
+@click.option("--print-config", is_flag=True, help="Print the resolved recipe as YAML and exit.")
 @click.pass_context
 def train(
     ctx: click.Context,
@@ -678,10 +702,10 @@ def train(
     print_config: bool,
     **options: Any,
 ) -> None:
-    """Train a model on DATASET, into a run folder that holds everything about it.
+    """Train a model on DATASET; everything goes to a run folder.
 
-    Values come from the options first, then from the recipe, then from the dataset's own dataset.yaml, then
-    from the reference. Under torchrun several processes share the work.
+    Order of precedence: command-line options, the recipe, the dataset's dataset.yaml, uORF's values. torchrun
+    trains on several GPUs.
     """
     from objnerf.console import format_seconds, progress_bar
     from objnerf.dataset import open_dataset
@@ -694,7 +718,7 @@ def train(
     if checks and os.environ.get("RANK", "0") == "0":
         scale = recipe.scale.model_dump(exclude={"own_intrinsics"})
         if recipe.scale.own_intrinsics and open_dataset(dataset).has_own_intrinsics:
-            del scale["focal_ratio"]  # said as an option, it would hold for views with their own as well
+            del scale["focal_ratio"]  # as an option it would override the views' own intrinsics
         _refuse_unsound(dataset, num_slots=recipe.model.num_slots, **scale)
 
     from objnerf.training.loop import train as train_model
@@ -720,8 +744,7 @@ def train(
         )
         if outcome.nothing_held_out is not None:
             click.echo(
-                f"note: nothing is held out, so that no PSNR on novel views is measured: "
-                f"{outcome.nothing_held_out}"
+                f"note: no PSNR on novel views, since no scene is held out: {outcome.nothing_held_out}"
             )
         click.echo(
             f"next: objnerf evaluate {out} {dataset} · objnerf render {out} {dataset} --slots · "
@@ -729,31 +752,51 @@ def train(
         )
     if outcome.reason == "stopped":
         click.secho(
-            f"interrupted; `objnerf train {dataset} --out {out} --resume` goes on", fg="yellow", err=True
+            f"interrupted; `objnerf train {dataset} --out {out} --resume` continues", fg="yellow", err=True
         )
         ctx.exit(130)
 
 
 @main.command("validate")
-@click.option("--explain", metavar="ID", is_eager=True, help="Print a check's documentation and leave.")
+@click.option("--explain", metavar="ID", is_eager=True, help="Print the documentation of a check and exit.")
 @_DATASET_OR_DEFAULT
-@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write JSON here.")
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the findings as JSON to this file.",
+)
 @click.option(
     "--html",
     "html_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write one page with pictures, cameras and histograms here; it opens offline.",
+    help="Write a report with images, cameras and histograms to this file; works offline.",
 )
-@click.option("--strict", is_flag=True, help="Exit with 1 on warnings too.")
-@click.option("--only", default="", callback=_parse_list, help="Ids of checks, or POSE for all POSE-… ones.")
-@click.option("--skip", default="", callback=_parse_list, help="Ids of checks to leave out.")
+@click.option("--strict", is_flag=True, help="Exit with status 1 on warnings, too.")
+@click.option(
+    "--only",
+    default="",
+    callback=_parse_list,
+    help="Run only these checks (comma-separated IDs; POSE stands for all POSE-… checks).",
+)
+@click.option("--skip", default="", callback=_parse_list, help="Skip these checks.")
 @_scale_options
-@click.option("--num-slots", type=click.IntRange(min=1), help="Slots of the model, background included.")
-@click.option("--sample", type=click.IntRange(min=1), help="Open the pictures of this many scenes only.")
-@click.option("--photo", is_flag=True, help="Compare feature matches with the poses (extra: photo).")
-@click.option("--fix", type=click.Path(path_type=Path, file_okay=False), help="Write a mended copy here.")
-@click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Change a threshold.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes that read pictures (default: cores).")
+@click.option(
+    "--num-slots", type=click.IntRange(min=1), help="Number of slots of the model, including the background."
+)
+@click.option("--sample", type=click.IntRange(min=1), help="Read the images of only this many scenes.")
+@click.option("--photo", is_flag=True, help="Check poses against image feature matches (extra: photo).")
+@click.option(
+    "--fix",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write a corrected copy of the dataset to this folder.",
+)
+@click.option(
+    "--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Change a threshold; repeatable."
+)
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Processes that read images; default: one per core."
+)
 @click.pass_context
 def validate_(
     ctx: click.Context,
@@ -764,9 +807,9 @@ def validate_(
     explain: str | None,
     **options: Any,
 ) -> None:
-    """Check DATASET and say what is wrong with it, why, and how to mend it.
+    """Check DATASET; report what is wrong, the likely cause, and the fix.
 
-    Settings that are not given come from the dataset's own dataset.yaml, else from the reference. Exit
+    Settings that are not given are read from the dataset's dataset.yaml, else uORF's values hold. Exit
     status: 0 no errors, 1 errors found, 2 the dataset cannot be validated.
     """
     import validate
@@ -782,14 +825,14 @@ def validate_(
 
 
 def _refuse_unsound(dataset: Path, **settings: Any) -> None:
-    """Run the validator's quick checks; their errors end the command in the validator's own words."""
+    """Run the validator's quick checks; raise its report if there are errors."""
     import validate
     from objnerf.errors import InputError
 
     report = validate.run(dataset, quick=True, **settings)
     if not report.ok:
         raise InputError(
-            f"{dataset} is not sound, so nothing was trained; --no-validate trains all the same\n"
+            f"{dataset} has errors, so no training was started; --no-validate skips this check\n"
             f"{report.text()}"
         )
     for finding in report.warnings:
@@ -799,18 +842,24 @@ def _refuse_unsound(dataset: Path, **settings: Any) -> None:
 @main.command()
 @_RUN
 @_DATASET
-@click.option("--scene", type=click.IntRange(min=0), help="Its id. [default: the first that was held out]")
+@click.option("--scene", type=click.IntRange(min=0), help="Scene ID. [default: the first held-out scene]")
 @click.option(
-    "--orbit", type=click.IntRange(min=2), metavar="N", help="N cameras all round, not the scene's own."
+    "--orbit",
+    type=click.IntRange(min=2),
+    metavar="N",
+    help="Render from N cameras on a circle instead of the scene's views.",
 )
-@click.option("--slots", is_flag=True, help="Also each slot alone.")
+@click.option("--slots", is_flag=True, help="Also render each slot separately.")
 @click.option(
-    "--size", callback=_parse_size_or_none, metavar="WxH", help="In pixels. [default: the recipe's]"
+    "--size",
+    callback=_parse_size_or_none,
+    metavar="WxH",
+    help="Image size in pixels. [default: the recipe's]",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="A folder for PNGs, or a file: .png (a sheet), .gif or .mp4. [default: RUN/renders/scene_ID]",
+    help="A folder for PNGs, or a file: .png (contact sheet), .gif, .mp4. [default: RUN/renders/scene_ID]",
 )
 @_REFERENCE
 @_DEVICE
@@ -825,7 +874,7 @@ def render(
     out: Path | None,
     device: str,
 ) -> None:
-    """Draw a scene of DATASET as RUN understands it from its first view: novel views, orbits, slots alone."""
+    """Reconstruct a scene of DATASET from its first view and render it: novel views, orbits, single slots."""
     from objnerf.console import progress_bar
     from objnerf.evaluation import renders
 
@@ -851,23 +900,41 @@ def render(
 @main.command()
 @_RUN
 @_DATASET
-@click.option("--scene", type=click.IntRange(min=0), help="Its id. [default: the first that was held out]")
-@click.option("--move", type=(int, float, float), multiple=True, metavar="SLOT DX DY", help="In world units.")
+@click.option("--scene", type=click.IntRange(min=0), help="Scene ID. [default: the first held-out scene]")
 @click.option(
-    "--copy", type=(int, float, float), multiple=True, metavar="SLOT DX DY", help="Put a copy there."
-)
-@click.option("--delete", type=int, multiple=True, metavar="SLOT", help="Take an object out.")
-@click.option("--background-from", type=click.IntRange(min=0), metavar="SCENE", help="Take its background.")
-@click.option(
-    "--orbit", type=click.IntRange(min=2), metavar="N", help="N cameras all round, not the scene's own."
+    "--move",
+    type=(int, float, float),
+    multiple=True,
+    metavar="SLOT DX DY",
+    help="Move an object; world units.",
 )
 @click.option(
-    "--size", callback=_parse_size_or_none, metavar="WxH", help="In pixels. [default: the recipe's]"
+    "--copy",
+    type=(int, float, float),
+    multiple=True,
+    metavar="SLOT DX DY",
+    help="Add a copy of an object, moved by DX DY.",
+)
+@click.option("--delete", type=int, multiple=True, metavar="SLOT", help="Remove an object.")
+@click.option(
+    "--background-from", type=click.IntRange(min=0), metavar="SCENE", help="Use the background of this scene."
+)
+@click.option(
+    "--orbit",
+    type=click.IntRange(min=2),
+    metavar="N",
+    help="Render from N cameras on a circle instead of the scene's views.",
+)
+@click.option(
+    "--size",
+    callback=_parse_size_or_none,
+    metavar="WxH",
+    help="Image size in pixels. [default: the recipe's]",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="A folder for PNGs, or a file: .png (a sheet), .gif or .mp4. [default: RUN/edits/scene_ID.png]",
+    help="A folder for PNGs, or a file: .png (contact sheet), .gif, .mp4. [default: RUN/edits/scene_ID.png]",
 )
 @_REFERENCE
 @_DEVICE
@@ -885,10 +952,10 @@ def edit(
     out: Path | None,
     device: str,
 ) -> None:
-    """Change a scene and draw it before and after: move, copy, delete objects, take another background.
+    """Edit a scene and render it before and after: move, copy or delete objects, replace the background.
 
-    Objects are named by their slots; `objnerf render RUN DATASET --slots` shows them. Edits are made in the
-    order moves, copies, deletions.
+    Objects are identified by their slots; `objnerf render RUN DATASET --slots` shows them. Edits are applied
+    in the order moves, copies, deletions.
     """
     from objnerf.console import progress_bar
     from objnerf.evaluation import edits, renders
@@ -897,7 +964,9 @@ def edit(
     out = out or run / "edits" / f"scene_{opened.scene.id:04d}.png"
     renders.check_out(out, moving=orbit is not None)
     if not (move or copy or delete or background_from is not None):
-        raise click.UsageError(f"nothing to do; name an edit. {opened.describe_slots()}")
+        raise click.UsageError(
+            f"no edit given; use --move, --copy, --delete or --background-from. {opened.describe_slots()}"
+        )
     changed = opened.code
     for slot, dx, dy in move:
         changed = edits.move_object(changed, slot, dx, dy)
@@ -924,17 +993,21 @@ def edit(
 @main.command()
 @_RUN
 @_DATASET
-@click.option("--scene", type=click.IntRange(min=0), help="Its id. [default: the first that was held out]")
+@click.option("--scene", type=click.IntRange(min=0), help="Scene ID. [default: the first held-out scene]")
 @click.option(
-    "--slot", type=int, multiple=True, metavar="SLOT", help="Only this object. [default: all that show]"
+    "--slot",
+    type=int,
+    multiple=True,
+    metavar="SLOT",
+    help="Export only this object; repeatable. [default: all visible]",
 )
-@click.option("--ground", is_flag=True, help="The ground too, as a coloured slab.")
+@click.option("--ground", is_flag=True, help="Export the ground, too, as a coloured slab.")
 @click.option(
     "--resolution",
     type=click.IntRange(min=16, max=512),
     default=96,
     show_default=True,
-    help="Points that are asked along each side of the box.",
+    help="Grid points along each side of the locality box.",
 )
 @click.option(
     "--out",
@@ -954,10 +1027,9 @@ def export(
     out: Path | None,
     device: str,
 ) -> None:
-    """Take the objects of a scene home as meshes: closed, coloured, each at its place in the world.
+    """Export the objects of a scene as closed, coloured meshes, in world coordinates.
 
-    The file is binary glTF with a node for each object, object_1, object_2, …; Blender opens it where the
-    objects stood.
+    The file is binary glTF with one node per object: object_1, object_2, ….
     """
     from objnerf.console import progress_bar
     from objnerf.errors import WorkError
@@ -968,7 +1040,7 @@ def export(
     opened = renders.load_scene(run, dataset, scene, device=device, recipe=recipe)
     out = out or run / "meshes" / f"scene_{opened.scene.id:04d}.glb"
     chosen = [edits.check_slot(opened.code, number) for number in slot] or list(opened.visible_slots())
-    with progress_bar("asking the fields", "layers") as progress:
+    with progress_bar("sampling the fields", "layers") as progress:
         found = meshes.slot_meshes(
             opened.model, opened.code, slots=chosen, resolution=resolution, progress=progress
         )
@@ -986,13 +1058,13 @@ def export(
     shown = {mesh.slot for mesh in found}
     without = [f"object {number}" for number in chosen if number not in shown]
     if without:
-        click.echo(f"no surface, so left out: {', '.join(without)}")
+        click.echo(f"not exported, no surface: {', '.join(without)}")
     click.echo(out)
 
 
 @main.command()
 def doctor() -> None:
-    """What this machine has: Python, Blender, torch, GPU, optional parts; and what is missing for what."""
+    """Check this machine: Python, Blender, torch, GPU, optional libraries; say which verbs lack what."""
     from objnerf.evaluation.doctor import examine
 
     for finding in examine():
@@ -1007,19 +1079,21 @@ def doctor() -> None:
     type=click.FloatRange(min=2),
     default=11.0,
     show_default=True,
-    help="For everything; training gets what the other steps leave.",
+    help="Total time; training gets what the other steps leave.",
 )
-@click.option("--scenes", type=click.IntRange(min=8), default=64, show_default=True, help="To generate.")
-@click.option("--preset", default="clevr-567", show_default=True, help="Of the scenes; see generate.")
+@click.option(
+    "--scenes", type=click.IntRange(min=8), default=64, show_default=True, help="Scenes to generate."
+)
+@click.option("--preset", default="clevr-567", show_default=True, help="Preset of the scenes; see generate.")
 @click.option(
     "--picture",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Also write the results as one PNG; the README's picture was made so.",
+    help="Also write the results as one PNG, as in the README.",
 )
 def demo(out: Path, minutes: float, scenes: int, preset: str, picture: Path | None) -> None:
-    """All of it, on the embedded assets: generate, validate, train, evaluate, and one page to look at.
+    """Run everything on the built-in assets: generate, validate, train, evaluate, and write a report.
 
-    Run again, it goes on where it stopped.
+    An interrupted demo continues when the command is run again.
     """
     import validate as validator
     from generation.jobs import generate_dataset
@@ -1033,9 +1107,9 @@ def demo(out: Path, minutes: float, scenes: int, preset: str, picture: Path | No
     clock = DemoClock(out / "demo.json", minutes)
     held_out = max(2, scenes // 6)
 
-    _announce(1, f"{scenes} scenes are generated with Blender", clock.left)
+    _announce(1, f"generating {scenes} scenes with Blender", clock.left)
     with clock.step("generate"), progress_bar("rendering", "scenes") as progress:
-        # Fewer shapes and floors than usual, for there are few rooms to learn them from.
+        # Fewer shapes and floors than usual: there are few rooms to learn them from.
         shapes, floors = (60, 6) if preset == "room-diverse" else (None, None)
         request = build_request(
             preset, scenes=scenes, size=(128, 96), samples=16, shapes=shapes, backgrounds=floors
@@ -1043,13 +1117,13 @@ def demo(out: Path, minutes: float, scenes: int, preset: str, picture: Path | No
         made = generate_dataset(request, dataset, progress=progress)
     made.raise_failures()
 
-    _announce(2, "the validator looks at them", clock.left)
+    _announce(2, "validating the dataset", clock.left)
     with clock.step("validate"):
         verdict = validator.run(dataset)
     click.echo(verdict.text())
     if not verdict.ok:
         raise WorkError(
-            f"the validator finds {dataset} unsound, which is a defect of objnerf; please report it"
+            f"the validator finds errors in {dataset}, which is a bug in objnerf; please report it"
         )
 
     # torch takes seconds to load: not before it is needed.
@@ -1065,7 +1139,7 @@ def demo(out: Path, minutes: float, scenes: int, preset: str, picture: Path | No
     from objnerf.training.processes import stopped_by_signal
     from objnerf.training.recipe import resolve_recipe
 
-    _announce(3, "a small model learns from their pictures", clock.left)
+    _announce(3, "training a small model", clock.left)
     trained = clock.seconds.get("train", 0.0) / 60 if checkpoint_path(run, "last").is_file() else 0.0
     left = clock.training_minutes() - trained
     if left > 0.1:
@@ -1088,9 +1162,9 @@ def demo(out: Path, minutes: float, scenes: int, preset: str, picture: Path | No
         if outcome.reason == "stopped":
             raise KeyboardInterrupt
     else:
-        click.echo(f"it has already learned for {trained:.1f} minutes")
+        click.echo(f"already trained for {trained:.1f} minutes")
 
-    _announce(4, "the model is tried on scenes that it has not seen", clock.left)
+    _announce(4, "evaluating the model on held-out scenes", clock.left)
     with clock.step("evaluate"):
         opened = evaluation.open_run(run, "cpu")
         found = open_dataset(dataset)
@@ -1098,7 +1172,7 @@ def demo(out: Path, minutes: float, scenes: int, preset: str, picture: Path | No
             result = evaluation.evaluate_run(opened, found, progress=progress)
     click.echo(result.text())
 
-    _announce(5, "the page is written", clock.left)
+    _announce(5, "writing the report", clock.left)
     with clock.step("report"):
         settings = opened.gallery_settings(found.root)
         shown = [found.scenes[id] for id in result.scene_ids[:4]]
@@ -1123,7 +1197,7 @@ def demo(out: Path, minutes: float, scenes: int, preset: str, picture: Path | No
 
 
 def _announce(step: int, text: str, left: str) -> None:
-    """Head one of the demo's steps."""
+    """Print the heading of one step of the demo."""
     click.secho(f"[{step}/5] {text}", bold=True, err=True, nl=False)
     click.secho(f"  ({left})", dim=True, err=True)
 
@@ -1131,18 +1205,22 @@ def _announce(step: int, text: str, left: str) -> None:
 @main.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("destination", type=click.Path(path_type=Path))
-@click.option("--from", "source_format", metavar="FORMAT", help="Format of SOURCE; recognised when left out.")
+@click.option("--from", "source_format", metavar="FORMAT", help="Format of SOURCE; detected when not given.")
 @click.option(
     "--to",
     "target_format",
     metavar="FORMAT",
-    help="Format of DESTINATION; our own when left out and SOURCE is in another one.",
+    help="Format of DESTINATION; objnerf when not given and SOURCE has another format.",
 )
-@click.option("--undistort", is_flag=True, help="Resample the pictures to one centred pinhole camera.")
-@click.option("--max-size", type=click.IntRange(8), help="Shrink pictures to this longer side, pixels.")
-@click.option("--level/--no-level", default=None, help="Turn the world so that the cameras' up is z.")
-@click.option("--centre/--no-centre", default=None, help="Move what the cameras look at to the origin.")
-@click.option("--scale/--no-scale", default=None, help="Scale the world so that the usual settings fit.")
+@click.option("--undistort", is_flag=True, help="Resample the images to one centred pinhole camera.")
+@click.option("--max-size", type=click.IntRange(8), help="Downscale images to this longer side, pixels.")
+@click.option(
+    "--level/--no-level", default=None, help="Rotate the world so that the cameras' up direction is z."
+)
+@click.option(
+    "--centre/--no-centre", default=None, help="Move the point that the cameras look at to the origin."
+)
+@click.option("--scale/--no-scale", default=None, help="Scale the world to the default near, far and box.")
 def convert(
     source: Path,
     destination: Path,
@@ -1155,11 +1233,11 @@ def convert(
 ) -> None:
     """Convert SOURCE to the new folder DESTINATION, to or from other projects' formats.
 
-    The world of a capture (COLMAP, a phone's transforms.json) is levelled, centred and scaled as far as it
-    needs it; a world that means something stays as it is. The --no-… options leave a step out, the others
-    force it.
+    The world of a capture (COLMAP, a phone's transforms.json) is levelled, centred and scaled where it needs
+    it; a world with metric units or a known ground stays as it is. --no-level, --no-centre and --no-scale
+    skip a step; --level, --centre and --scale force it.
 
-    FORMAT is one of objnerf (ours), nerfstudio, instant-ngp (transforms.json), colmap, colmap-binary,
+    FORMAT is one of objnerf (our own), nerfstudio, instant-ngp (transforms.json), colmap, colmap-binary,
     obsurf, uocf, webdataset, webdataset-scenes, parquet; written only: uorf, slotlifter (our own format as
     their code reads it), coco; read only: llff, nsvf (also SRN), idr (DTU, NeuS), scannet, 7-scenes, kubric
     (MOVi, MultiShapeNet), bop, blenderproc.
@@ -1184,25 +1262,27 @@ def convert(
     for note in done.notes:
         click.echo(f"note: {note}")
     for item in done.left_out:
-        click.echo(f"left out, {done.target_format} has no place for it: {item}")
+        click.echo(f"not written, {done.target_format} cannot hold it: {item}")
     if done.target_format == "objnerf":
-        # What was captured has no truth but its pictures.
+        # For a capture the images are the only ground truth.
         photo = " --photo" if pictures["undistort"] else ""
         click.echo(f"next: objnerf validate {destination}{photo}")
 
 
 @main.command()
 @_DATASET
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to write to. [default: DATASET]")
-@click.option("--name", help="What the dataset is called. [default: the folder's name]")
-@click.option("--licence", metavar="SPDX", help="Licence of the dataset as a whole, such as CC-BY-4.0.")
-@click.option("--url", help="Where it is published.")
-@click.option("--author", "authors", multiple=True, help="Who made it; may be given several times.")
-@click.option("--overwrite", is_flag=True, help="Replace a README.md or croissant.json of somebody else.")
+@click.option("--out", type=click.Path(path_type=Path), help="Output folder. [default: DATASET]")
+@click.option("--name", help="Name of the dataset. [default: the folder's name]")
+@click.option("--licence", metavar="SPDX", help="Licence of the dataset as a whole, e.g. CC-BY-4.0.")
+@click.option("--url", help="URL where the dataset is published.")
+@click.option("--author", "authors", multiple=True, help="Author of the dataset; repeatable.")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace a README.md or croissant.json that objnerf did not write."
+)
 def card(dataset: Path, out: Path | None, overwrite: bool, **publication: Any) -> None:
     """Describe DATASET for publication: README.md for hubs, croissant.json, checksums, a contact sheet.
 
-    What is known comes from the files, dataset.yaml and scenes/*.json; what is not known is said to be so.
+    Facts are read from the files, dataset.yaml and scenes/*.json; unknown facts are marked as unknown.
     """
     from objnerf.cards import Publication, write_cards
     from objnerf.console import progress_bar
@@ -1220,20 +1300,27 @@ def card(dataset: Path, out: Path | None, overwrite: bool, **publication: Any) -
 
 @main.command()
 @click.argument("folder", metavar="RUN|DATASET", type=click.Path(path_type=Path))
-@click.option("--dataset", type=click.Path(path_type=Path), help="Of a run: whose scenes. [default: its own]")
-@click.option("--scene", type=click.IntRange(min=0), help="The scene shown first.")
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Where to listen; 0.0.0.0 for everybody."
+    "--dataset",
+    type=click.Path(path_type=Path),
+    help="Dataset whose scenes a run is shown on. [default: its training set]",
+)
+@click.option("--scene", type=click.IntRange(min=0), help="Scene shown first.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; 0.0.0.0 for all network interfaces.",
 )
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
 @_REFERENCE
 @_DEVICE
 def view(folder: Path, dataset: Path | None, scene: int | None, **settings: Any) -> None:
-    """Look around in the browser: cameras, pictures, points; of a run, objects to drag and hide."""
+    """View a dataset (cameras, images, points) or a run (objects to drag and hide) in the browser."""
     from objnerf.viewer import open_viewer
 
     viewer = open_viewer(folder, dataset=dataset, scene=scene, **settings)
-    click.echo(f"open {viewer.url} in a browser; Ctrl-C ends the viewer")
+    click.echo(f"open {viewer.url} in a browser; Ctrl-C stops the viewer")
     try:
         viewer.server.sleep_forever()
     except KeyboardInterrupt:

@@ -29,7 +29,7 @@ def test_a_missing_dataset_is_answered_with_the_call_that_makes_one(
     monkeypatch.chdir(tmp_path)
     result = call(verb)
     assert result.exit_code == 2
-    assert "`objnerf generate` makes one there" in result.output
+    assert "Create it with `objnerf generate`" in result.output
     assert f"`objnerf {verb} FOLDER`" in result.output
 
 
@@ -37,11 +37,11 @@ def test_each_call_names_the_next_and_takes_what_it_left(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     made = call("generate", *QUICK)
     assert made.exit_code == 0, made.output
-    assert "3 scenes go to dataset. Stop at any time" in made.output
+    assert "writing 3 scenes to dataset (--scenes N for fewer)" in made.output
     assert made.output.rstrip().endswith("next: objnerf validate dataset")
     checked = call("validate")
     assert checked.exit_code == 0, checked.output
-    assert "taking ./dataset" in checked.output
+    assert "using ./dataset" in checked.output
     assert "next: objnerf train dataset" in checked.output
     trained = call("train", "--max-steps", 1, *SMALL)
     assert trained.exit_code == 0, trained.output
@@ -70,7 +70,7 @@ def test_a_generator_that_was_stopped_leaves_a_dataset_that_can_be_used(
     assert 8 > len(ids) >= 2
     result = call("validate", root, "--only", "FILE-IDS,META")
     assert result.exit_code == 0, result.output
-    assert f"{len(ids)} of 8 scenes are there" in " ".join(result.output.split())
+    assert f"{len(ids)} of 8 scenes are complete" in " ".join(result.output.split())
     del card["preset"]
     (root / "dataset.yaml").write_text(yaml.safe_dump(card))
     assert call("validate", root, "--only", "FILE-IDS,META").exit_code == 1
@@ -105,7 +105,7 @@ def test_one_scene_with_no_view_to_spare_is_trained_on_all_of_them(data: Path, t
         shutil.copy(path, root)
     result = call("train", root, "--max-steps", 1, "--out", tmp_path / "run", *SMALL)
     assert result.exit_code == 0, result.output
-    said = "nothing is held out, so that no PSNR on novel views is measured: the only scene has 4 views"
+    said = "no PSNR on novel views, since no scene is held out: the only scene has 4 views"
     assert said in " ".join(result.output.split())
     assert read_run_config(tmp_path / "run").dataset.held_out_views == 0
     result = call("evaluate", tmp_path / "run", root, "--json", tmp_path / "scores.json")

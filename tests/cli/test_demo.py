@@ -54,5 +54,5 @@ def test_demo_runs_through_and_goes_on(tmp_path: Path) -> None:
         command, capture_output=True, text=True, cwd=Path(cli.__file__).parent, check=False
     )
     assert again.returncode == 0, again.stderr
-    assert "it has already learned" in again.stdout
+    assert "already trained" in again.stdout
     assert json.loads((out / "report.json").read_text())["evaluation"] == summary["evaluation"]

@@ -121,7 +121,7 @@ def test_edit_changes_the_picture(run: Path, data: Path, tmp_path: Path) -> None
     assert len(list(out.iterdir())) == 8
     result = call(*words)
     assert result.exit_code == 2
-    assert "nothing to do" in result.output
+    assert "no edit given" in result.output
 
 
 @pytest.mark.parametrize(

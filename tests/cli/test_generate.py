@@ -41,7 +41,7 @@ def test_plans_come_without_blender(tmp_path):
         (["--views", "40"], "at most 17 views fit"),
         (["--meshes", "nowhere"], "--meshes nowhere: there is no such folder"),
         (["--mix"], "--mix puts shapes made by code beside those of files"),
-        (["--unit", "cm"], "which only --real-scale asks for"),
+        (["--unit", "cm"], "has no effect without --real-scale"),
         (["--up", "x"], "'x' is not one of 'auto', 'y', 'z'"),
         (["--preset", "clevr-567", "--real-scale"], "is not known"),
         (["--remake", "nowhere.json"], "nowhere.json: cannot be read"),
@@ -80,9 +80,9 @@ def test_a_stopped_call_names_the_next_where_there_is_something_to_use(data, tmp
     filled = True
     status, output = run("--scenes", "10", "--out", str(tmp_path / "some"))
     assert status == 130
-    assert "3 of 10 scenes are there" in output
+    assert "3 of 10 scenes are complete" in output
     assert f"next: objnerf validate {tmp_path / 'some'}" in output
-    assert "run the same command again to go on" in output
+    assert "run the same command again to continue" in output
     filled = False
     status, output = run("--scenes", "10", "--out", str(tmp_path / "none"))
     assert status == 130

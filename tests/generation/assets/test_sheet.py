@@ -73,7 +73,7 @@ def test_verb_list_and_check(mesh_folder: Path, manifest: Path, tmp_path: Path) 
     result = CliRunner().invoke(main, ["assets", "check", *options], env=environment)
     assert result.exit_code == 1
     assert "meshes/flat.ply: it is flat" in result.output
-    assert "meshes: 4 of 8 looked at are sound" in result.output
+    assert "meshes: 4 of 8 assets are usable" in result.output
     assert "4 of " in result.output
 
 
