@@ -27,7 +27,7 @@ class _Command(click.Group):
         except ObjnerfError as error:
             if ctx.params.get("debug"):
                 raise
-            click.secho(f"error: {error}", fg="red", err=True)
+            _echo_error(error)
             ctx.exit(error.exit_code)
         except BrokenPipeError:
             # The reader of our output is gone (`objnerf … | head`).
@@ -49,8 +49,15 @@ class _Command(click.Group):
         except OSError as error:
             if ctx.params.get("debug"):
                 raise
-            click.secho(f"error: {error}", fg="red", err=True)
+            _echo_error(error)
             ctx.exit(1)
+
+
+def _echo_error(error: Exception) -> None:
+    """One clear line; names of files may hold anything."""
+    from objnerf.console import printable
+
+    click.secho(f"error: {printable(str(error))}", fg="red", err=True)
 
 
 def _normalise(token: str) -> str:

@@ -11,6 +11,20 @@ Progress = Callable[[int, int, str], None]
 _SECONDS_BETWEEN_LINES = 10.0
 
 
+def printable(text: str) -> str:
+    """Text that holds names and values from files, for a terminal.
+
+    Control characters (which move the cursor, change colours or the window's title), marks that turn the
+    direction of writing, and bytes that are no UTF-8 are shown escaped; line ends and tabs stay.
+    """
+    return "".join(
+        character
+        if character.isprintable() or character in "\n\t"
+        else character.encode("unicode_escape", "backslashreplace").decode("ascii")
+        for character in text
+    )
+
+
 def no_progress(done: int, total: int, note: str) -> None:
     """Shows nothing; the default of library functions."""
 

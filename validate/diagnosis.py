@@ -50,7 +50,7 @@ _AT_HOME = 1.0
 _MOST_ROLLS = 0.75
 
 #: A view's roll is a contradiction from here on, degrees, and from this multiple of what is typical.
-_ROLLED_OVER, _ROLLED_TIMES = 25.0, 5.0
+_ROLLED_OVER, _ROLLED_TIMES = 8.0, 5.0
 
 #: A world whose measured up is nearer to an axis than this is meant to have that axis up, degrees.
 _SNAP = 1.0

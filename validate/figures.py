@@ -60,8 +60,6 @@ def measure_image(decoded: Decoded) -> tuple[str, ImageFigures]:
         rgba = image.convert("RGBA")
         extrema: Any = rgba.getchannel("A").getextrema()
         alpha = extrema[0]
-        if mode == "RGBA PNG" and alpha == 255:
-            mode = "RGB PNG"
         image = rgba.convert("RGB")
     elif image.mode.startswith(("I", "F")):
         values = np.asarray(image).astype(np.float64)

@@ -28,6 +28,9 @@ _MANY = 12
 #: Factors on the focal length and on depth that are searched.
 _FACTORS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.05, 1.1, 1.15, 1.2, 1.25, 4 / 3, 1.5, 1.75, 2.0)
 
+#: Part of the tolerance within which explanations are told from each other.
+_SHARP = 0.25
+
 Kind = Literal["ray", "focal", "depth"]
 
 
@@ -100,15 +103,20 @@ def explain_contradictions(survey: Survey) -> Explanation | None:
         return None
     tolerance = survey.limits.depth_tolerance
     stored = _shares(scenes, lambda stack: stack, tolerance)
-    best: Explanation | None = None
+    fitting: list[tuple[Explanation, float]] = []
     for kind, words, change, ratio, factor in _trials(survey, scenes):
         agree, contradict = _shares(scenes, change, tolerance)
         # Much more agreement, or much less contradiction without losing agreement.
         better = agree > stored[0] + 0.1 or (contradict < 0.4 * stored[1] and agree > stored[0] - 0.02)
-        good = contradict < 0.05 and agree > 0.5 and better
-        if good and (best is None or agree - contradict > best.agree - best.contradict + 0.03):
-            best = Explanation(kind, words, agree, contradict, ratio, factor)
-    return best
+        if contradict < 0.05 and agree > 0.5 and better:
+            # What is nearly right agrees within the tolerance, and only what is right within a part of it.
+            sharp = _shares(scenes, change, _SHARP * tolerance)
+            fitting.append((Explanation(kind, words, agree, contradict, ratio, factor), sharp[0] - sharp[1]))
+    if not fitting:
+        return None
+    most = max(score for _, score in fitting)
+    # Of what explains as much the likeliest, which is tried first.
+    return next(explanation for explanation, score in fitting if score > most - 0.05)
 
 
 def agreement_of_depths(surveys: Sequence[Survey]) -> list[float] | None:
@@ -195,7 +203,7 @@ def _trials(
         trials.append(
             ("depth", ratio_words, lambda stack: planar_from_ray_length(scaled(power)(stack)), None, None)
         )
-    trials += [("depth", f"depth is {1 / f:.3g} times too large", scaled(f), None, f) for f in _FACTORS]
+    trials += [("depth", _not_one_unit(f), scaled(f), None, f) for f in _FACTORS]
     trials += [
         (
             "depth",
@@ -214,6 +222,14 @@ def _trials(
         ("depth", "the inverse of depth (disparity) is stored", _from_inverse, None, None),
     ]
     return trials
+
+
+def _not_one_unit(factor: float) -> str:
+    """Depth and poses alone don't tell which of the two is off."""
+    percent = 100 * abs(1 / factor - 1)
+    less = "small" if factor > 1 else "large"
+    more = "large" if factor > 1 else "small"
+    return f"depth is {percent:.3g} % too {less}, or the cameras' positions are too {more} by as much"
 
 
 def planar_from_ray_length(stack: DepthStack) -> DepthStack:

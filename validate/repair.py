@@ -26,6 +26,7 @@ from objnerf.dataset.card import (
 from objnerf.dataset.folders import atomic_folder
 from objnerf.errors import InputError, ObjnerfError, WorkError
 from validate.checks.files import misnamed_views
+from validate.checks.images import all_are_opaque_rgba
 from validate.findings import Report
 from validate.geometry import azimuth_rotations
 from validate.labels import relabelling
@@ -194,6 +195,7 @@ class _Job:
         self.described = self._described_poses()
         self.poses = self._new_poses()
         self.labels = relabelling(survey) if survey.pictures is not None else {}
+        self.all_opaque = survey.pictures is not None and all_are_opaque_rgba(survey)
 
     @property
     def excused(self) -> Bool[np.ndarray, "views"]:
@@ -282,7 +284,8 @@ class _Job:
             return
         clear = pictures.rows["alpha"][view] < 255
         deep = pictures.rows["bits"][view] == 16
-        if not (clear or deep or pictures.modes.get(view, "RGB PNG") != "RGB PNG"):
+        odd = pictures.modes.get(view, "RGB PNG") != "RGB PNG" and not self.all_opaque
+        if not (clear or deep or odd):
             self._copy(path, f"{stem}.png")
             return
         files.write_image(self.building / f"{stem}.png", files.read_image(path))

@@ -5,7 +5,7 @@ import numpy as np
 from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO, box_corners
 from objnerf.dataset.card import UORF_CAMERA_DISTANCE, UORF_SCALE
 from validate.checks.boxes import box_shares
-from validate.checks.images import usual_size
+from validate.checks.images import all_are_opaque_rgba, usual_size
 from validate.checks.world import camera_distances, scale_is_off
 from validate.findings import Suggestion
 from validate.settings import OPTION
@@ -150,6 +150,10 @@ def _focal_ratio(survey: Survey) -> Suggestion | None:
 def notes(survey: Survey) -> list[str]:
     """Remarks that are no findings."""
     remarks: list[str] = []
+    if survey.pictures is not None and all_are_opaque_rgba(survey):
+        remarks.append(
+            "all pictures have an alpha channel that is opaque everywhere; it is left out where they are read"
+        )
     usable = survey.diagnosis.usable
     if not usable.any() or not survey.diagnosis.known or scale_is_off(survey):
         return remarks

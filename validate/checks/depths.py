@@ -241,7 +241,7 @@ def depth_kind(survey: Survey) -> Iterator[Finding]:
             "views; expected planar z-depth in the units of the poses"
         )
         fix = (
-            f"multiply depth by {explanation.factor:g}, or scale the positions"
+            f"multiply depth by {explanation.factor:g}, or the positions by {1 / explanation.factor:.4g}"
             if explanation.factor
             else "write the depth maps anew"
         )

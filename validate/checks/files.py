@@ -187,17 +187,44 @@ def file_ambiguous(survey: Survey) -> Iterator[Finding]:
     ]
     if confused:
         index, other = confused[0]
+        held = _ids_in(survey.views[index].stem)
+        view = survey.views[index]
+        what = (
+            f"the name holds {len(held)} scene ids, {', '.join(held)}"
+            if len(held) > 1
+            else f"the name of a view of scene {view.scene} also contains the id of scene {min(other)}"
+        )
         yield survey.on_views(
             "FILE-AMBIGUOUS",
             "E",
             [index for index, _ in confused],
-            f"the name of a view of scene {survey.views[index].scene} also contains the id of scene "
-            f"{min(other)}: the "
-            "reference would load it for both",
+            f"{what}: it is a view of scene {view.scene} here, and the reference would load it for scene "
+            f"{min(other)} as well",
             "give every id the same number of digits and keep sc followed by digits out of prefixes (--fix "
             "renames)",
             mendable=True,
         )
+    named = {index for index, _ in confused}
+    double = [
+        index for index, view in enumerate(survey.views) if index not in named and len(_ids_in(view.stem)) > 1
+    ]
+    if double:
+        held = _ids_in(survey.views[double[0]].stem)
+        yield survey.on_views(
+            "FILE-AMBIGUOUS",
+            "W",
+            double,
+            f"the name holds {len(held)} scene ids, {', '.join(held)}: the last one counts here, and other "
+            "loaders may take another",
+            "keep sc followed by digits out of all but the id (--fix renames)",
+            mendable=True,
+        )
+
+
+def _ids_in(stem: str) -> list[str]:
+    """What looks like a scene id in a name: sc0000 and such, each once."""
+    tokens = (match.group(1) for match in _SCENE_TOKEN.finditer(stem))
+    return list(dict.fromkeys(f"sc{digits}" for digits in tokens if len(digits) >= names.MIN_DIGITS))
 
 
 @check("FILE-STRAY", "E", "every PNG beside the views is a view or belongs to one")
@@ -325,7 +352,9 @@ def file_views(survey: Survey) -> Iterator[Finding]:
     short = sorted(scene for scene, views in count.items() if least <= views < usual)
     # Sets whose scenes have all kinds of view counts are made that way; one short scene among equals is not.
     uneven = len(short) > 0.5 * len(count) and not promised
-    if short and not uneven:
+    # A view whose name holds no id is FILE-NAME's; it need not make its scene short as well.
+    lacking = sum(usual - count[scene] for scene in short)
+    if short and not uneven and (promised or len(misnamed_views(survey)) != lacking):
         source = "dataset.yaml says" if promised else "most scenes have"
         yield survey.on_scenes(
             "FILE-VIEWS",

@@ -81,6 +81,15 @@ def image_size(survey: Survey) -> Iterator[Finding]:
         )
 
 
+def all_are_opaque_rgba(survey: Survey) -> bool:
+    """Whether every picture has an alpha channel that hides nothing: a program's way, and no fault."""
+    pictures = opened(survey)
+    read = np.flatnonzero(pictures.rows["image"] == READ)
+    return bool(len(read)) and all(
+        pictures.modes.get(int(view)) == "RGBA PNG" and pictures.rows["alpha"][view] == 255 for view in read
+    )
+
+
 @check("IMAGE-MODE", "W", "pictures are 8-bit RGB without transparency", needs="pictures")
 def image_mode(survey: Survey) -> Iterator[Finding]:
     pictures = opened(survey)
@@ -108,10 +117,11 @@ def image_mode(survey: Survey) -> Iterator[Finding]:
             "save it as 8-bit RGB (--fix does)",
             mendable=True,
         )
+    uniform = all_are_opaque_rgba(survey)
     taken = set(clear.tolist()) | set(deep.tolist())
     odd: dict[str, list[int]] = {}
     for view, mode in sorted(pictures.modes.items()):
-        if view not in taken and mode != "RGB PNG":
+        if view not in taken and mode != "RGB PNG" and not (mode == "RGBA PNG" and uniform):
             odd.setdefault(mode, []).append(view)
     for mode, views in odd.items():
         kind, file_format = mode.split(" ", 1)
@@ -120,6 +130,7 @@ def image_mode(survey: Survey) -> Iterator[Finding]:
             "L": "grey levels",
             "1": "black and white",
             "LA": "grey levels with alpha",
+            "RGBA": "RGB with an alpha channel that is opaque everywhere (it will be left out)",
         }.get(kind, f"mode {kind}")
         if file_format != "PNG":
             what = f"{file_format} data in a .png file" + ("" if kind == "RGB" else f", {what}")

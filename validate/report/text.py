@@ -4,6 +4,7 @@ import os
 import shutil
 import textwrap
 
+from objnerf.console import printable
 from validate.findings import Finding, Report
 
 _COLOURS = {"E": "\x1b[31;1m", "W": "\x1b[33;1m", "dim": "\x1b[2m", "good": "\x1b[32;1m"}
@@ -24,29 +25,29 @@ def render_text(report: Report, colour: bool = False, limit: int = 3) -> str:
     if report.findings:
         lines.append("")
     for note in report.notes:
-        lines += textwrap.wrap(f"note: {note}", width, subsequent_indent="      ")
+        lines += textwrap.wrap(printable(f"note: {note}"), width, subsequent_indent="      ")
     for id, reason in report.held_back.items():
-        lines += textwrap.wrap(f"held back: {id}, {reason}", width, subsequent_indent="      ")
+        lines += textwrap.wrap(printable(f"held back: {id}, {reason}"), width, subsequent_indent="      ")
     for name, suggestion in report.suggested.items():
         value = suggestion.value
         shown = " ".join(f"{part:.6g}" for part in value) if isinstance(value, tuple) else f"{value:.4g}"
         text = f"suggested --{name.replace('_', '-')} {shown}: {suggestion.reason}"
         lines += textwrap.wrap(text, width, subsequent_indent="      ")
     if report.repair is not None:
-        lines += ["", *report.repair.text().splitlines()]
+        lines += ["", *printable(report.repair.text()).splitlines()]
     lines.append(_summary(report, colour))
-    return "\n".join(_printable(line) for line in lines) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def _finding_lines(finding: Finding, colour: bool, limit: int, width: int) -> list[str]:
     head = f"{finding.severity} {finding.id}"
     body = f"{where(finding, limit)}: {finding.message}"
-    # The file system's odd bytes must not break the screen.
+    # Names of files, and values in them, must not give orders to the screen.
     wrapped = textwrap.wrap(
-        _printable(f"{head}  {body}"), width, subsequent_indent="    ", break_on_hyphens=False
+        printable(f"{head}  {body}"), width, subsequent_indent="    ", break_on_hyphens=False
     )
     mend = textwrap.wrap(
-        f"mend: {finding.fix}", width - 4, subsequent_indent="      ", break_on_hyphens=False
+        printable(f"mend: {finding.fix}"), width - 4, subsequent_indent="      ", break_on_hyphens=False
     )
     if colour:
         wrapped[0] = wrapped[0].replace(head, f"{_COLOURS[finding.severity]}{head}{_RESET}", 1)
@@ -83,7 +84,7 @@ def _summary(report: Report, colour: bool) -> str:
         if errors or warnings
         else "nothing wrong found"
     )
-    text = f"{report.dataset}: {counts}, {len(report.checked)} checks: {verdict}"
+    text = f"{printable(str(report.dataset))}: {counts}, {len(report.checked)} checks: {verdict}"
     if not colour:
         return text
     shade = _COLOURS["E"] if errors else _COLOURS["W"] if warnings else _COLOURS["good"]
@@ -92,8 +93,3 @@ def _summary(report: Report, colour: bool) -> str:
 
 def _number(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
-
-
-def _printable(text: str) -> str:
-    """File names may hold bytes that are no UTF-8 (surrogates here): show them escaped."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
