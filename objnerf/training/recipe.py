@@ -341,6 +341,9 @@ class DatasetFacts(Section):
     focal_ratio: tuple[PositiveFloat, PositiveFloat] | None = Field(
         None, description="what its dataset.yaml said, whatever the run was told; null where it said nothing"
     )
+    files: str | None = Field(
+        None, description="checksum of the names and sizes of the views' files; a resumed run has the same"
+    )
 
 
 class RunConfig(Section):

@@ -11,8 +11,10 @@
     checkpoints/       last and best
 """
 
+import hashlib
 import json
 import logging
+import os
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -163,6 +165,7 @@ def open_run(
         held_out_scenes=tuple(held_out_scenes),
         held_out_views=held_out_views,
         focal_ratio=None if card is None else card.focal_ratio,
+        files=_files_checksum(dataset),
     )
     config = RunConfig(objnerf_version=__version__, recipe=recipe, dataset=facts)
     with ExitStack() as stack:
@@ -222,7 +225,27 @@ def _check_folder(out: Path, config: RunConfig, resume: bool) -> RunConfig | Non
             f"{config.dataset.held_out_views} of {config.dataset.views}, so that views that it has learned "
             "from could count as novel; give the dataset as it was, or begin a new run"
         )
+    if before.dataset.files is not None and before.dataset.files != config.dataset.files:
+        raise InputError(
+            f"{config.dataset.path}: the views' files are not those that the run in {out} was begun with: "
+            "their names or sizes differ. Give the dataset as it was, or begin a new run"
+        )
     return before
+
+
+def _files_checksum(dataset: Dataset) -> str:
+    """Changes when a file of a view comes, goes or gets another size; the same for a copy elsewhere.
+
+    Sizes, for reading all content would take minutes of a large dataset; a picture drawn anew has another.
+    """
+    with os.scandir(dataset.root) as entries:
+        sizes = {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+    digest = hashlib.sha256()
+    for view in dataset.views():
+        for suffix in (".png", *sorted(view.companions)):
+            name = view.stem + suffix
+            digest.update(f"{name} {sizes.get(name)}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()[:16]
 
 
 def _differences(before: Any, now: Any, key: str = "", skip: Sequence[str] = ()) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,9 @@ import torch
 import yaml
 
 from objnerf.console import Progress
-from objnerf.dataset.files import read_image
+from objnerf.dataset.files import read_image, write_image
+from objnerf.dataset.folders import only_writer
+from objnerf.dataset.index import open_dataset
 from objnerf.errors import InputError, WorkError
 from objnerf.training.checkpoints import load_run, read_state
 from objnerf.training.loop import train
@@ -92,6 +95,46 @@ def test_killed_and_resumed_is_as_unbroken(coded: Path, small: dict[str, Any], t
         assert lines(tmp_path / "killed", key) == lines(tmp_path / "unbroken", key)
     sessions = json.loads((tmp_path / "killed" / "environment.json").read_text())["sessions"]
     assert len(sessions) == 2
+
+
+def test_a_dataset_that_changes_while_it_is_learned_changes_nothing(
+    coded: Path, small_recipe: Recipe, tmp_path: Path
+):
+    train(coded, tmp_path / "calm", small_recipe)
+    dataset = Path(shutil.copytree(coded, tmp_path / "dataset"))
+    asked = []
+
+    def pull_away() -> bool:
+        if not asked:
+            shutil.rmtree(dataset)
+        asked.append(True)
+        return False
+
+    train(dataset, tmp_path / "run", small_recipe, stop=pull_away)
+    assert len(asked) == 12
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "calm"))
+
+
+def test_a_run_is_resumed_on_the_files_that_it_was_begun_with(
+    coded: Path, small_recipe: Recipe, tmp_path: Path
+):
+    dataset = Path(shutil.copytree(coded, tmp_path / "dataset"))
+    train(dataset, tmp_path / "run", small_recipe, max_steps=2)
+    moved = dataset.rename(tmp_path / "elsewhere")
+    assert train(moved, tmp_path / "run", small_recipe, resume=True, max_steps=3).step == 3
+    picture = next(iter(open_dataset(moved).views())).image_path
+    before = picture.read_bytes()
+    write_image(picture, 255 - read_image(picture) // 2)
+    with pytest.raises(InputError, match=r"not those that the run in .* was begun with"):
+        train(moved, tmp_path / "run", small_recipe, resume=True)
+    picture.write_bytes(before)
+    assert train(moved, tmp_path / "run", small_recipe, resume=True).step == 12
+
+
+def test_a_second_process_on_a_run_is_refused(coded: Path, small_recipe: Recipe, tmp_path: Path):
+    with only_writer(tmp_path / "run"), pytest.raises(InputError, match="another process is writing there"):
+        train(coded, tmp_path / "run", small_recipe)
+    assert train(coded, tmp_path / "run", small_recipe, max_steps=1).step == 1
 
 
 def test_sums_are_repeatable_while_training_alone(coded: Path, small_recipe: Recipe, tmp_path: Path):
