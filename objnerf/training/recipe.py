@@ -33,6 +33,7 @@ from pydantic import (
 
 from objnerf.dataset.card import SceneScale
 from objnerf.dataset.index import Dataset, open_dataset
+from objnerf.dataset.untrusted import MAX_YAML_BYTES, parse_yaml, read_text, read_yaml
 from objnerf.errors import InputError
 from objnerf.models.config import ModelConfig, UorfConfig
 
@@ -485,10 +486,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     key = key.strip().replace("-", "_")
     if not equals or not key:
         raise InputError(f"--set needs key.sub=value, for instance optimiser.lr=1e-3; got {text!r}")
-    try:
-        return key, _plain_number(yaml.safe_load(value))
-    except yaml.YAMLError as error:
-        raise InputError(f"--set {key}: the value {value!r} is not YAML ({_first_line(error)})") from None
+    return key, _plain_number(parse_yaml(value, f"--set {key}: the value {value!r}"))
 
 
 def dump_yaml(model: BaseModel) -> str:
@@ -503,13 +501,10 @@ def read_run_config(run: Path) -> RunConfig:
         InputError: the folder or the file is missing or cannot be used.
     """
     path = run / "config.yaml"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         what = "has no config.yaml, so it is not a run folder" if run.is_dir() else "does not exist"
-        raise InputError(f"{run} {what}; expected a folder that `objnerf train --out` wrote") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path} cannot be read: {_first_line(error)}") from None
+        raise InputError(f"{run} {what}; expected a folder that `objnerf train --out` wrote")
+    content = read_yaml(path)
     if isinstance(content, dict) and "recipe" in content:
         content = content | {"recipe": _without_retired(content["recipe"], str(path))}
     try:
@@ -524,7 +519,7 @@ def _read(source: str) -> tuple[dict[str, Any], str]:
     if path.suffix in {".yaml", ".yml"} or path.is_file():
         if not path.is_file():
             raise InputError(f"there is no recipe file {source}")
-        text, where = path.read_text(encoding="utf-8", errors="replace"), f"the recipe {source}"
+        text, where = read_text(path, MAX_YAML_BYTES), f"the recipe {source}"
     else:
         names = recipe_names()
         if source not in names:
@@ -536,10 +531,7 @@ def _read(source: str) -> tuple[dict[str, Any], str]:
             )
         entry = resources.files("objnerf") / "recipes" / f"{source}.yaml"
         text, where = entry.read_text(encoding="utf-8"), f"the recipe {source}"
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{where} is not YAML: {_first_line(error)}") from None
+    content = parse_yaml(text, where)
     if content is None:
         content = {}
     if not isinstance(content, dict):
@@ -661,7 +653,3 @@ def _known_keys(location: Sequence[Any]) -> list[str]:
             ]
             section = found[0] if found else section
     return list(section.model_fields)
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

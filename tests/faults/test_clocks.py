@@ -10,8 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 #: What asks for the time of day. `time.monotonic` and `time.perf_counter` never jump.
 WALL_CLOCKS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
 
-#: Where it is written down: the sessions of a run in its `environment.json`.
-WRITTEN_DOWN = {("objnerf/training/runs.py", "datetime.now")}
+#: Where it is written down: the sessions of a run in its `environment.json`; the day of a dataset's card.
+WRITTEN_DOWN = {("objnerf/training/runs.py", "datetime.now"), ("objnerf/cards/__init__.py", "date.today")}
 
 
 def wall_clocks(path: Path) -> set[str]:

@@ -25,6 +25,14 @@ from objnerf.dataset.untrusted import Unreadable
 from objnerf.errors import ObjnerfError
 from objnerf.models.weights import read_weights
 from objnerf.training.checkpoints import read_state
+from objnerf.training.recipe import (
+    DatasetFacts,
+    RunConfig,
+    dump_yaml,
+    load_recipe,
+    parse_assignment,
+    read_run_config,
+)
 from validate.decoding import decode_depth, decode_image
 from validate.reading import read_matrix_text
 
@@ -138,12 +146,25 @@ def _descriptions(scratch: Path) -> list[Target]:
     item = {"label": 1, "asset": "cube", "position": [0, 0, 0]}
     scene = {"format_version": 1, "scene": 0, "seed": 0, "objects": [item], "views": [view]}
     taxonomy = [{"synsetId": "03001627", "name": "chair,seat", "children": [], "numInstances": 1}]
+    recipes = tuple(path.read_bytes() for path in sorted((ROOT / "objnerf" / "recipes").glob("*.yaml")))
+    facts = DatasetFacts(
+        path="/data", scenes=2, views=8, image_size=(16, 12), train_scenes=(0,), held_out_scenes=(1,)
+    )
+    config = RunConfig(objnerf_version="0.1.0", recipe=load_recipe("tiny"), dataset=facts)
+    run = dump_yaml(config).encode()
     presets = tuple(path.read_bytes() for path in sorted((ROOT / "generation/plan/presets").glob("*.yaml")))
     assets = (ROOT / "generation" / "assets" / "assets_manifest.yaml").read_bytes()
     return [
         Target("dataset.yaml", (dataset,), _file(folder / card.CARD_NAME, lambda p: card.read_card(folder))),
         Target(
             "scene-json", (json.dumps(scene).encode(),), _file(folder / "0000.json", card.read_scene_card)
+        ),
+        Target("recipe", recipes, _file(scratch / "r.yaml", lambda path: load_recipe(str(path)))),
+        Target("run-config", (run,), _file(scratch / "config.yaml", lambda path: read_run_config(scratch))),
+        Target(
+            "assignment",
+            (b"optimiser.lr=1e-3", b"stages.0.size=[64, 64]"),
+            lambda content: parse_assignment(content.decode("utf-8", "replace")),
         ),
         Target("preset", presets, _file(scratch / "p.yaml", lambda path: load_preset(str(path)))),
         Target("manifest", (assets,), _file(scratch / "m.yaml", manifest.read_manifest)),

@@ -41,7 +41,7 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict]:
 
 NAMES = [
     *("matrix", "matrix-validate", "intrinsics", "picture", "picture-validate", "texture", "mask", "depth"),
-    *("depth-validate", "dataset.yaml", "scene-json", "preset"),
+    *("depth-validate", "dataset.yaml", "scene-json", "recipe", "run-config", "assignment", "preset"),
     *("manifest", "taxonomy", "uorf-weights", "checkpoint", "nerfstudio-transforms.json"),
     *("colmap-cameras.txt", "colmap-images.txt", "colmap-binary-cameras.bin", "colmap-binary-images.bin"),
     *("webdataset-shard-000000.tar", "meshes", "name"),

@@ -259,7 +259,7 @@ def test_unknown_recipes_and_files(tmp_path: Path):
     with pytest.raises(InputError, match="mapping"):
         load_recipe(str(tmp_path / "list.yaml"))
     (tmp_path / "broken.yaml").write_text("a: [1")
-    with pytest.raises(InputError, match="not YAML"):
+    with pytest.raises(InputError, match="expected YAML"):
         load_recipe(str(tmp_path / "broken.yaml"))
 
 
