@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from objnerf import __version__
 from objnerf.errors import ObjnerfError
+from objnerf.version import __version__
 
 if TYPE_CHECKING:
     from objnerf.console import Progress
@@ -812,6 +812,8 @@ def validate_(
     html_file: Path | None,
     strict: bool,
     explain: str | None,
+    limits: tuple[str, ...],
+    workers: int | None,
     **options: Any,
 ) -> None:
     """Check DATASET; report what is wrong, the likely cause, and the fix.
@@ -825,7 +827,10 @@ def validate_(
         click.echo(validate.explain(explain), nl=False)
         return
     assert dataset is not None
-    status = validate.command(dataset, json_file, html_file, strict=strict, **options)
+    asked = validate.Options(
+        limits=validate.parse_limits(limits), workers=workers or validate.cores(), **options
+    )
+    status = validate.command(dataset, asked, json_file, html_file, strict=strict)
     if status == 0:
         click.echo(f"next: objnerf train {options['fix'] or dataset}", err=True)
     ctx.exit(status)
@@ -836,11 +841,11 @@ def _refuse_unsound(dataset: Path, **settings: Any) -> None:
     import validate
     from objnerf.errors import InputError
 
-    report = validate.run(dataset, quick=True, **settings)
+    report = validate.run(dataset, validate.Options(quick=True, **settings))
     if not report.ok:
         raise InputError(
             f"{dataset} has errors, so no training was started; --no-validate skips this check\n"
-            f"{report.text()}"
+            f"{validate.render_text(report)}"
         )
     for finding in report.warnings:
         click.secho(f"warning: {finding.id}: {finding.message}", fg="yellow", err=True)
@@ -1127,7 +1132,7 @@ def demo(out: Path, minutes: float, scenes: int, preset: str, picture: Path | No
     _announce(2, "validating the dataset", clock.left)
     with clock.step("validate"):
         verdict = validator.run(dataset)
-    click.echo(verdict.text())
+    click.echo(validator.render_text(verdict))
     if not verdict.ok:
         raise WorkError(
             f"the validator finds errors in {dataset}, which is a bug in objnerf; please report it"
@@ -1195,11 +1200,10 @@ def demo(out: Path, minutes: float, scenes: int, preset: str, picture: Path | No
             Step("train", clock.seconds.get("train", 0.0), f"objnerf train {dataset} --out {run}"),
             Step("evaluate", clock.seconds["evaluate"], f"objnerf evaluate {run} {dataset}"),
         )
-        page = demo_page(
-            found, verdict.as_dict(), run, result, galleries, steps, edits=edited, turning=turning
-        )
+        checked = validator.as_json_object(verdict)
+        page = demo_page(found, checked, run, result, galleries, steps, edits=edited, turning=turning)
         write_text(out / "report.html", page)
-        write_json(out / "report.json", demo_summary(verdict.as_dict(), run, result, steps))
+        write_json(out / "report.json", demo_summary(checked, run, result, steps))
     click.secho(f"{out / 'report.html'}: open it in a browser", bold=True)
 
 

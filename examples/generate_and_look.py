@@ -14,6 +14,7 @@ from objnerf.dataset.cameras import unproject
 from objnerf.visualization.camera_plot import read_camera_plot
 from objnerf.visualization.cameras import write_cameras
 from objnerf.visualization.contact_sheets import contact_sheet
+from validate import render_text
 
 OUT = Path("runs/examples/generate")
 SCENES = 8
@@ -33,7 +34,7 @@ print(f"{len(dataset.scenes)} scenes, {dataset.n_views} views")
 
 # %%
 report = objnerf.validate(dataset.root)
-print(report.text())
+print(render_text(report))
 assert report.ok
 
 # %% [markdown]

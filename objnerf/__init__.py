@@ -15,6 +15,8 @@ importing this package loads neither torch nor Blender, nor even numpy:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from objnerf.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from generation.api import AssetFolders, ScenePlan, compose_scene, generate, place_object, render_scene
     from objnerf.api import evaluate, load_model, render_view, train
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     from objnerf.dataset.torch import SceneDataset
     from objnerf.errors import InputError, WorkError
     from validate import run as validate
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AssetFolders",

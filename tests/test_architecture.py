@@ -94,36 +94,81 @@ def test_rooms_import_downwards_only(name, path):
                 assert any(_inside(name, allowed) for allowed in rooms), where
         own = imported.split(".")[0] in ("objnerf", "generation", "validate", "cli")
         if own and room is not None and not _inside(imported, room):
-            allowed = MAY_IMPORT[room] | {"objnerf.__version__"}
+            allowed = MAY_IMPORT[room] | {"objnerf.version"}
             # `from objnerf import x` names the package itself on the way.
             assert imported == "objnerf" or any(_inside(imported, other) for other in allowed), where
 
 
-def _imports_at_start(path, modules):
-    """Modules of ours that are loaded with this one: not those inside functions, nor for type checkers."""
-    waiting = list(ast.parse(path.read_text()).body)
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name in modules)
-        elif isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                named = f"{node.module}.{alias.name}"
-                found = named if named in modules else node.module
-                yield from (name for name in (found,) if name in modules)
-        elif not isinstance(node, ast.FunctionDef | ast.Lambda) and not (
-            isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        ):
-            waiting.extend(ast.iter_child_nodes(node))
+def _graph():
+    """Which module of ours imports which. Imports within functions and for type checkers count as well."""
+    paths = dict(_modules())
+    graph = {name: set() for name in paths}
+    for name, path in paths.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                graph[name] |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                # A module of the package where there is one of that name, and else a name of its __init__.
+                found = (f"{node.module}.{alias.name}" for alias in node.names)
+                graph[name] |= {module if module in paths else node.module for module in found}
+    return {name: imported & paths.keys() for name, imported in graph.items()}
 
 
 def test_no_modules_import_each_other_in_a_circle():
-    paths = dict(_modules())
-    graph = {name: set(_imports_at_start(path, paths)) for name, path in paths.items()}
     try:
-        graphlib.TopologicalSorter(graph).prepare()
+        graphlib.TopologicalSorter(_graph()).prepare()
     except graphlib.CycleError as circle:
         pytest.fail(" ← ".join(circle.args[1]))
+
+
+#: The rooms of the validator: a module imports from its own room and from those before it.
+VALIDATE_ROOMS = (
+    *(
+        "options",
+        "settings",
+        "workers",
+        "read",
+        "scan",
+        "findings",
+        "measure",
+        "analysis",
+        "checks",
+        "result",
+    ),
+    *("suggest", "repair", "report", "runner", "command"),
+)
+
+
+def test_the_rooms_of_the_validator_stand_on_each_other_in_order():
+    names = {name.split(".")[1] for name, _ in _modules() if name.startswith("validate.")}
+    assert names == set(VALIDATE_ROOMS)
+    for name, path in _modules():
+        if not name.startswith("validate."):
+            continue
+        room = VALIDATE_ROOMS.index(name.split(".")[1])
+        for imported, line in _imports(path):
+            if imported.startswith("validate."):
+                found = VALIDATE_ROOMS.index(imported.split(".")[1])
+                assert found <= room, f"{path.relative_to(ROOT)}:{line} imports {imported}"
+
+
+#: Where no function is longer, counted with its signature and docstring, or takes more, self not counted.
+LIMITED, MOST_LINES, MOST_PARAMETERS = ("validate",), 60, 8
+
+
+def test_functions_are_short_and_take_few_parameters():
+    found = []
+    for name, path in _modules():
+        if not any(_inside(name, room) for room in LIMITED):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = node.end_lineno - node.lineno + 1
+                arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                count = sum(argument.arg not in ("self", "cls") for argument in arguments)
+                if lines > MOST_LINES or count > MOST_PARAMETERS:
+                    found.append(f"{name}.{node.name}: {lines} lines, {count} parameters")
+    assert not found
 
 
 def _fresh(code):

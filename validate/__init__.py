@@ -6,10 +6,28 @@
 (False, ['POSE-AXES'])
 """
 
-from validate.checks.registry import all_checks, explain
-from validate.command import command
-from validate.findings import Finding, Report
+from validate.checks.catalogue import all_checks, explain
+from validate.command import command, cores, parse_limits
+from validate.findings import Finding
+from validate.options import Options
+from validate.report.json import as_json_object
+from validate.report.text import render_text
+from validate.result import Report
 from validate.runner import run
 from validate.settings import Limits, Settings
 
-__all__ = ["Finding", "Limits", "Report", "Settings", "all_checks", "command", "explain", "run"]
+__all__ = [
+    "Finding",
+    "Limits",
+    "Options",
+    "Report",
+    "Settings",
+    "all_checks",
+    "as_json_object",
+    "command",
+    "cores",
+    "explain",
+    "parse_limits",
+    "render_text",
+    "run",
+]

@@ -1,16 +1,14 @@
-"""What validation says: findings, and the report that gathers them."""
+"""Findings: what checks say."""
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-if TYPE_CHECKING:
-    from validate.repair import Repair
-    from validate.survey import Survey
+import numpy as np
+
+from validate.scan import DatasetScan
 
 Severity = Literal["E", "W"]
-
-#: Version of the JSON report's shape.
-REPORT_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -45,118 +43,86 @@ class Finding:
     views: tuple[int, ...] = ()
     mendable: bool = False
 
-    def as_dict(self) -> dict[str, Any]:
-        """The finding as it stands in the JSON report."""
-        return {
-            "id": self.id,
-            "severity": self.severity,
-            "path": self.path,
-            "scene": self.scene,
-            "count": self.count,
-            "total": self.total,
-            "unit": self.unit,
-            "message": self.message,
-            "fix": self.fix,
-            "examples": list(self.examples),
-            "mendable": self.mendable,
-        }
+
+def on_views(
+    scan: DatasetScan,
+    id: str,
+    severity: Severity,
+    views: Sequence[int] | np.ndarray,
+    message: str,
+    fix: str,
+    suffix: str = ".png",
+    mendable: bool = False,
+) -> Finding:
+    """A finding on some views, folded; ``suffix`` names the file of theirs that it is about."""
+    indices = [int(view) for view in views]
+    scenes = {int(scan.scene_of[view]) for view in indices}
+    paths = [f"{scan.views[view].stem}{suffix}" for view in indices[:3]]
+    return Finding(
+        id,
+        severity,
+        message,
+        fix,
+        path=paths[0],
+        scene=scenes.pop() if len(scenes) == 1 else None,
+        count=len(indices),
+        total=len(scan.views),
+        examples=tuple(paths),
+        views=tuple(indices),
+        mendable=mendable,
+    )
 
 
-@dataclass(frozen=True)
-class Suggestion:
-    """A proposed value of a setting, with the reason for it."""
+def on_scenes(
+    scan: DatasetScan,
+    id: str,
+    severity: Severity,
+    scenes: Sequence[int],
+    message: str,
+    fix: str,
+    mendable: bool = False,
+) -> Finding:
+    """A finding on some scenes (ids), folded."""
+    ids = [int(scene) for scene in scenes]
+    first = [
+        scan.dataset.scenes[scene].views[0].stem + ".png" for scene in ids[:3] if scene in scan.dataset.scenes
+    ]
+    chosen = np.flatnonzero(np.isin(scan.scene_of, ids[:50]))
+    return Finding(
+        id,
+        severity,
+        message,
+        fix,
+        path=first[0] if first else None,
+        scene=ids[0] if len(ids) == 1 else None,
+        count=len(ids),
+        total=scan.n_scenes,
+        unit="scenes",
+        examples=tuple(first),
+        views=tuple(int(view) for view in chosen),
+        mendable=mendable,
+    )
 
-    value: float | tuple[float, float]
-    reason: str
 
-
-@dataclass(frozen=True)
-class Report:
-    """The outcome of a validation.
-
-    Attributes:
-        dataset: the folder, as it was given.
-        scenes: number of scenes.
-        n_views: number of views.
-        findings: errors first, in the order of the checks.
-        suggested: proposed ``near``, ``far``, ``nss_scale``, ``obj_scale`` and ``focal_ratio``.
-        notes: remarks that are neither errors nor warnings.
-        held_back: ids of follow-on findings that were not reported, with the reason.
-        checked: ids of the checks that ran.
-        skipped: ids of the checks that did not run, with the reason.
-        settings: the values that were checked against, and where each came from.
-        limits: the thresholds that were used.
-        repair: what was done for the mended copy, when one was asked for.
-        survey: what the findings rest on, for the HTML report.
-    """
-
-    dataset: str
-    scenes: int
-    n_views: int
-    findings: tuple[Finding, ...]
-    suggested: dict[str, Suggestion] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    held_back: dict[str, str] = field(default_factory=dict)
-    checked: tuple[str, ...] = ()
-    skipped: dict[str, str] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
-    limits: dict[str, float] = field(default_factory=dict)
-    repair: "Repair | None" = None
-    survey: "Survey | None" = field(default=None, repr=False, compare=False)
-
-    @property
-    def errors(self) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.findings if finding.severity == "E")
-
-    @property
-    def warnings(self) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.findings if finding.severity == "W")
-
-    @property
-    def ok(self) -> bool:
-        """There is no error; warnings don't count."""
-        return not self.errors
-
-    def exit_code(self, strict: bool = False) -> int:
-        """Exit status: 1 when there are errors (with ``strict`` also when there are warnings), else 0."""
-        return 1 if self.errors or (strict and self.findings) else 0
-
-    def text(self, colour: bool = False, limit: int = 3) -> str:
-        """The report for people; see ``validate.report.text``."""
-        from validate.report.text import render_text
-
-        return render_text(self, colour=colour, limit=limit)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The report as it is written to JSON."""
-        return {
-            "format_version": REPORT_VERSION,
-            "dataset": self.dataset,
-            "ok": self.ok,
-            "counts": {
-                "scenes": self.scenes,
-                "views": self.n_views,
-                "errors": len(self.errors),
-                "warnings": len(self.warnings),
-            },
-            "suggested": {
-                key: list(s.value) if isinstance(s.value, tuple) else s.value
-                for key, s in self.suggested.items()
-            },
-            "reasons": {key: s.reason for key, s in self.suggested.items()},
-            "findings": [finding.as_dict() for finding in self.findings],
-            "notes": list(self.notes),
-            "repair": None
-            if self.repair is None
-            else {
-                "out": str(self.repair.out),
-                "changes": self.repair.changes,
-                "left": self.repair.left,
-                "refused": self.repair.refused,
-            },
-            "held_back": dict(self.held_back),
-            "checked": list(self.checked),
-            "skipped": dict(self.skipped),
-            "settings": self.settings,
-            "limits": dict(self.limits),
-        }
+def on_files(
+    id: str,
+    severity: Severity,
+    files: list[str],
+    message: str,
+    fix: str,
+    total: int | None = None,
+    mendable: bool = False,
+) -> Finding:
+    """A finding on files that are no views, folded."""
+    return Finding(
+        id,
+        severity,
+        message,
+        fix,
+        path=files[0],
+        count=len(files),
+        total=total,
+        unit="files",
+        examples=tuple(files[:3]),
+        mendable=mendable,
+    )

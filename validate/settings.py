@@ -1,10 +1,12 @@
 """What a dataset is checked against: the training settings, and the thresholds of the checks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from objnerf.dataset.card import UORF_SCALE, DatasetCard, SceneScale
+from objnerf.dataset.card import UORF_SCALE, DatasetCard
 from objnerf.errors import InputError
+from validate.options import SETTINGS, Options
 
 #: Where a setting came from.
 OPTION, VIEWS, CARD, REFERENCE = "option", "_intrinsics.txt", "dataset.yaml", "reference"
@@ -34,38 +36,29 @@ class Settings:
 
     def as_dict(self) -> dict[str, Any]:
         """Values and sources, for the reports."""
-        names = (*SceneScale.model_fields, "num_slots")
         return {
             name: {"value": getattr(self, name), "source": self.source.get(name, REFERENCE)}
-            for name in names
+            for name in SETTINGS
             if getattr(self, name) is not None
         }
 
 
-def resolve_settings(card: DatasetCard | None, options: dict[str, Any]) -> Settings:
-    """Options before ``dataset.yaml`` before the reference's values.
+def resolve_settings(card: DatasetCard | None, options: Options) -> Settings:
+    """Options before ``dataset.yaml`` before uORF's values.
 
     Raises:
-        InputError: an option is not positive, or far is not beyond near.
+        InputError: far, given as an option, is not beyond near, or near not before far.
     """
     values: dict[str, Any] = {}
     source: dict[str, str] = {}
-    for name in (*SceneScale.model_fields, "num_slots"):
-        option = options.get(name)
-        from_card = getattr(card, name, None) if card is not None else None
+    for name in SETTINGS:
+        option = getattr(options, name)
+        stated = getattr(card, name, None) if name != "num_slots" else None
         if option is not None:
-            numbers = option if isinstance(option, list | tuple) else (option,)
-            if not all(0 < float(number) < float("inf") for number in numbers):
-                raise InputError(f"--{name.replace('_', '-')} must be a positive number, got {option}")
-            if name == "focal_ratio" and len(numbers) != 2:
-                raise InputError(f"--focal-ratio needs two numbers, fx / width and fy / height, got {option}")
-            plain = tuple(float(number) for number in numbers)
-            values[name] = (
-                plain if name == "focal_ratio" else int(option) if name == "num_slots" else plain[0]
-            )
+            values[name] = tuple(option) if name == "focal_ratio" else option
             source[name] = OPTION
-        elif name != "num_slots" and from_card is not None:
-            values[name], source[name] = from_card, CARD
+        elif stated is not None:
+            values[name], source[name] = stated, CARD
         else:
             source[name] = REFERENCE
     settings = Settings(**values, source=source)
@@ -119,7 +112,7 @@ class Limits:
     meta_pose: float = _limit(1e-4, "largest difference between a stored pose and the scene's description")
     photo_inliers: float = _limit(0.5, "share of feature matches that fit the poses")
 
-    def with_changes(self, changes: dict[str, float]) -> "Limits":
+    def with_changes(self, changes: Mapping[str, float]) -> "Limits":
         """A copy with some limits changed.
 
         Raises:

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from objnerf import __version__
 from objnerf.cards.croissant import croissant
 from objnerf.cards.licences import LicenceUse, hub_licence, licence_address, licence_uses
 from objnerf.cards.statistics import Progress, Spread, Statistics, measure
@@ -27,6 +26,7 @@ from objnerf.dataset.card import CONVENTIONS, DatasetCard
 from objnerf.dataset.files import atomic_path, read_image, write_text
 from objnerf.dataset.index import Dataset, open_dataset
 from objnerf.errors import InputError
+from objnerf.version import __version__
 from objnerf.visualization import contact_sheet
 
 README, METADATA, FOLDER = "README.md", "croissant.json", "card"

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from objnerf import __version__
 from objnerf.console import Progress, no_progress
 from objnerf.dataset.cameras import Pinhole
 from objnerf.dataset.card import CARD_NAME, read_card
@@ -42,6 +41,7 @@ from objnerf.models.scene import SceneCode, SceneModel
 from objnerf.training.checkpoints import checkpoint_path, load_run, read_state, scene_geometry
 from objnerf.training.processes import choose_device
 from objnerf.training.recipe import DatasetFacts, Recipe, load_recipe, read_run_config
+from objnerf.version import __version__
 
 _log = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from objnerf import __version__
 from objnerf.dataset.files import write_text
 from objnerf.evaluation.evaluate import Evaluation
 from objnerf.evaluation.gallery import SceneGallery
+from objnerf.version import __version__
 from objnerf.visualization.animation import write_animation
 
 if TYPE_CHECKING:

@@ -28,7 +28,6 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from objnerf import __version__
 from objnerf.dataset.files import write_image, write_text
 from objnerf.dataset.folders import TEMPORARY_PREFIX, only_writer, sweep
 from objnerf.dataset.index import Dataset
@@ -36,6 +35,7 @@ from objnerf.errors import InputError
 from objnerf.training.checkpoints import checkpoint_path
 from objnerf.training.processes import Processes
 from objnerf.training.recipe import DatasetFacts, Recipe, RunConfig, dump_yaml, read_run_config
+from objnerf.version import __version__
 
 _log = logging.getLogger(__name__)
 

@@ -33,8 +33,7 @@ from objnerf.training.recipe import (
     parse_assignment,
     read_run_config,
 )
-from validate.decoding import decode_depth, decode_image
-from validate.reading import read_matrix_text
+from validate.read import decode_depth, decode_image, read_matrix_text
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "data"

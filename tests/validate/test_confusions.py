@@ -138,7 +138,7 @@ def test_cameras_too_far_away_are_not_called_ray_lengths(
     farther(factor)(folder)
     report = validate.run(folder)
     (finding,) = [f for f in report.findings if f.id.startswith("DEPTH")]
-    assert finding.id == "DEPTH-KIND", report.text()
+    assert finding.id == "DEPTH-KIND", validate.render_text(report)
     assert "or the cameras' positions are too large" in finding.message
     assert not [f for f in report.findings if f.id.startswith(("POSE", "INTRINSICS"))]
 
@@ -153,7 +153,7 @@ def test_opaque_alpha_in_all_pictures_is_a_note_and_in_some_a_warning(data: Path
     with Image.open(path) as image:
         image.load()
     image.convert("RGB").save(path)
-    (finding,) = validate.run(folder, fix=tmp_path / "fixed").findings
+    (finding,) = validate.run(folder, validate.Options(fix=tmp_path / "fixed")).findings
     assert (finding.id, finding.severity, finding.count) == ("IMAGE-MODE", "W", 11)
     assert "opaque everywhere" in finding.message
     assert validate.run(tmp_path / "fixed").findings == ()

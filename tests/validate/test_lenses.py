@@ -11,8 +11,8 @@ import validate
 from objnerf.dataset import Pinhole, files, open_dataset
 from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO, box_pixel_share
 from objnerf.dataset.card import DatasetCard, read_card, write_card
-from validate.checks.boxes import box_shares
-from validate.findings import Report
+from validate.analysis.boxes import box_shares
+from validate.result import Report
 
 CopyOf = Callable[[str], Path]
 
@@ -58,14 +58,16 @@ def found(report: Report) -> set[str]:
 
 
 def test_the_lens_of_another_projects_files_is_read_everywhere(data: Path, tmp_path: Path) -> None:
-    report = validate.run(data / "uocf_lens", fix=tmp_path / "fixed")
+    report = validate.run(data / "uocf_lens", validate.Options(fix=tmp_path / "fixed"))
     assert report.settings["focal_ratio"] == {"value": (1.2, 1.6), "source": "_intrinsics.txt"}
     assert report.suggested["focal_ratio"].value == (1.2, 1.6)
     assert not {"INTRINSICS", "INTRINSICS-FILE"} & found(report)
-    assert report.survey is not None
-    shares, _ = box_shares(report.survey)
-    size = report.survey.pictures.rows[0][["width", "height"]].tolist() if report.survey.pictures else (4, 3)
-    exact = box_pixel_share(Pinhole((1.2, 1.6)).at(*size), report.survey.world_poses[0], 4.5)
+    assert report.analysis is not None
+    shares, _ = box_shares(report.analysis)
+    size = (
+        report.analysis.pictures.rows[0][["width", "height"]].tolist() if report.analysis.pictures else (4, 3)
+    )
+    exact = box_pixel_share(Pinhole((1.2, 1.6)).at(*size), report.analysis.world_poses[0], 4.5)
     assert shares[0] == pytest.approx(exact, abs=0.03)
     card = read_card(tmp_path / "fixed")
     assert card is not None
@@ -80,7 +82,7 @@ def test_depth_agrees_through_each_views_own_lens(copy_of: CopyOf) -> None:
     write_lenses(folder)
     report = validate.run(folder)
     assert not {"INTRINSICS", "INTRINSICS-FILE", "DEPTH-VIEWS", "DEPTH-KIND"} & found(report)
-    rows = report.survey.pictures.rows if report.survey is not None and report.survey.pictures else None
+    rows = report.analysis.pictures.rows if report.analysis is not None and report.analysis.pictures else None
     assert rows is not None
     assert rows["agree"].sum() / rows["landed"].sum() > 0.8
 
@@ -91,7 +93,7 @@ def test_a_common_error_of_different_lenses_is_found_and_corrected_in_each_file(
     folder = copy_of("blocks_depth")
     cut(folder)
     write_lenses(folder, factor=1 / 0.8)
-    report = validate.run(folder, fix=tmp_path / "fixed")
+    report = validate.run(folder, validate.Options(fix=tmp_path / "fixed"))
     assert "INTRINSICS" in found(report)
     for number, view in enumerate(open_dataset(tmp_path / "fixed").views()):
         lens, right = view.pinhole(), lens_of_window(*WINDOWS[number % 4])
@@ -102,7 +104,9 @@ def test_a_common_error_of_different_lenses_is_found_and_corrected_in_each_file(
 
 
 def test_an_option_holds_for_all_views_and_their_files_go(data: Path, tmp_path: Path) -> None:
-    report = validate.run(data / "uocf_lens", focal_ratio=(1.1, 1.4666667), fix=tmp_path / "fixed")
+    report = validate.run(
+        data / "uocf_lens", validate.Options(focal_ratio=(1.1, 1.4666667), fix=tmp_path / "fixed")
+    )
     assert report.settings["focal_ratio"]["source"] == "option"
     fixed = open_dataset(tmp_path / "fixed")
     assert not fixed.has_own_intrinsics
@@ -112,12 +116,12 @@ def test_an_option_holds_for_all_views_and_their_files_go(data: Path, tmp_path: 
 def test_a_card_that_says_another_lens_than_all_files(copy_of: CopyOf, tmp_path: Path) -> None:
     folder = copy_of("uocf_lens")
     write_card(folder, DatasetCard(focal_ratio=(1.3, 1.7333)))
-    report = validate.run(folder, quick=True)
+    report = validate.run(folder, validate.Options(quick=True))
     (finding,) = [finding for finding in report.findings if finding.id == "INTRINSICS-FILE"]
     assert finding.severity == "W"
     assert "(1.2, 1.6), which holds" in finding.message
-    validate.run(folder, fix=tmp_path / "fixed")
-    assert "INTRINSICS-FILE" not in found(validate.run(tmp_path / "fixed", quick=True))
+    validate.run(folder, validate.Options(fix=tmp_path / "fixed"))
+    assert "INTRINSICS-FILE" not in found(validate.run(tmp_path / "fixed", validate.Options(quick=True)))
 
 
 def test_a_principal_point_that_the_card_has_no_place_for_is_no_contradiction(copy_of: CopyOf) -> None:
@@ -125,7 +129,7 @@ def test_a_principal_point_that_the_card_has_no_place_for_is_no_contradiction(co
     for path in folder.glob("*_intrinsics.txt"):
         files.write_pinhole(path, Pinhole((1.2, 1.6), (0.05, -0.03)))
     write_card(folder, DatasetCard(focal_ratio=(1.2, 1.6)))
-    assert "INTRINSICS-FILE" not in found(validate.run(folder, quick=True))
+    assert "INTRINSICS-FILE" not in found(validate.run(folder, validate.Options(quick=True)))
 
 
 @pytest.mark.parametrize("broken", ["not a matrix", "1.2 0 0\n0 -1.6 0\n0 0 1\n", None])
@@ -139,7 +143,7 @@ def test_intrinsics_that_cannot_be_used_are_an_error_and_hang_nobody(
         os.mkfifo(path)
     else:
         path.write_text(broken)
-    report = validate.run(folder, quick=True)
+    report = validate.run(folder, validate.Options(quick=True))
     (finding,) = [finding for finding in report.findings if finding.id == "INTRINSICS-FILE"]
     assert (finding.severity, finding.path, finding.count) == ("E", path.name, 1)
     # The others keep theirs, and the median is what the dataset has.

@@ -19,11 +19,11 @@ def test_many_small_objects_in_the_formats_colours_are_no_smoothed_edges(
         labels[1:3, 1:60:2] = 0
         labels[1:3, 2 : 2 + 2 * 28 : 2] = np.arange(3, 31)
         files.write_image(folder / f"{view.stem}_mask.png", files.mask_from_labels(labels))
-    report = validate.run(folder, only=("MASK-LEVELS", "MASK-BACKGROUND"))
+    report = validate.run(folder, validate.Options(only=("MASK-LEVELS", "MASK-BACKGROUND")))
     assert not [finding for finding in report.findings if finding.severity == "E"]
     for view in open_dataset(folder).views():
         mask = view.mask().copy()
         mask[1:3, 2 : 2 + 2 * 28 : 2] ^= 1
         files.write_image(folder / f"{view.stem}_mask.png", mask)
-    (finding,) = validate.run(folder, only=("MASK-LEVELS",)).findings
+    (finding,) = validate.run(folder, validate.Options(only=("MASK-LEVELS",))).findings
     assert "anti-aliased" in finding.message

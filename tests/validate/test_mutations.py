@@ -697,7 +697,7 @@ def shake(pose: np.ndarray, step: int) -> np.ndarray:
 @pytest.mark.parametrize("name", ["blocks", "blocks_depth"])
 def test_sound_datasets_give_nothing(name: str, data: Path) -> None:
     report = validate.run(data / name)
-    assert report.findings == (), report.text()
+    assert report.findings == (), validate.render_text(report)
     assert report.exit_code(strict=True) == 0
     assert set(report.suggested) == {"near", "far", "nss_scale", "obj_scale", "focal_ratio"}
 
@@ -706,10 +706,10 @@ def test_sound_datasets_give_nothing(name: str, data: Path) -> None:
 def test_each_mutation_is_named(mutation: Mutation, copy_of: Callable[[str], Path]) -> None:
     folder = copy_of(mutation.base)
     mutation.mutate(folder)
-    report = validate.run(folder, **mutation.options)
-    assert {finding.id for finding in report.findings} == mutation.ids, report.text()
+    report = validate.run(folder, validate.Options(**mutation.options))
+    assert {finding.id for finding in report.findings} == mutation.ids, validate.render_text(report)
     if mutation.count is not None:
-        assert report.findings[0].count == mutation.count, report.text()
+        assert report.findings[0].count == mutation.count, validate.render_text(report)
     for finding in report.findings:
         assert finding.message
         assert finding.fix

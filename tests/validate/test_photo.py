@@ -9,7 +9,8 @@ from PIL import Image
 import validate
 from objnerf.dataset import DatasetCard, files, write_card
 from objnerf.dataset.cameras import Intrinsics, Pinhole, look_at, project, world_from_azimuth, world_rays
-from validate.checks.photo import Matches, fits_poses
+from validate.analysis.matches import fits_poses
+from validate.measure.matches import Matches
 
 pytest.importorskip("cv2", reason="OpenCV is not installed (extra: photo)")
 
@@ -71,9 +72,9 @@ def corner(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_right_poses_pass(corner: Path) -> None:
-    report = validate.run(corner, photo=True)
+    report = validate.run(corner, validate.Options(photo=True))
     assert "PHOTO" in report.checked
-    assert report.findings == (), report.text()
+    assert report.findings == (), validate.render_text(report)
 
 
 def test_exchanged_poses_are_named(corner: Path, tmp_path: Path) -> None:
@@ -87,8 +88,10 @@ def test_exchanged_poses_are_named(corner: Path, tmp_path: Path) -> None:
             name = f"{7 - view:05d}_sc0001_img{3 - view}" + name.split(f"img{view}")[1]
         (folder / name).write_bytes(path.read_bytes())
     assert validate.run(folder).findings == ()
-    report = validate.run(folder, photo=True)
-    assert [(finding.id, finding.scene) for finding in report.findings] == [("PHOTO", 1)], report.text()
+    report = validate.run(folder, validate.Options(photo=True))
+    assert [(finding.id, finding.scene) for finding in report.findings] == [("PHOTO", 1)], (
+        validate.render_text(report)
+    )
 
 
 def test_without_texture_it_says_that_it_cannot_tell(data: Path, tmp_path: Path) -> None:
@@ -99,7 +102,7 @@ def test_without_texture_it_says_that_it_cannot_tell(data: Path, tmp_path: Path)
             Image.fromarray(flat).save(tmp_path / path.name)
         else:
             (tmp_path / path.name).write_bytes(path.read_bytes())
-    report = validate.run(tmp_path, photo=True, only=["PHOTO"])
+    report = validate.run(tmp_path, validate.Options(photo=True, only=["PHOTO"]))
     assert [(finding.id, finding.severity) for finding in report.findings] == [("PHOTO", "W")]
 
 
@@ -142,10 +145,10 @@ def test_each_view_is_judged_by_its_own_lens(tmp_path: Path) -> None:
         Image.fromarray(ray_cast(pose, ground, wall, pinhole.at(*SIZE))).save(f"{base}.png")
         files.write_matrix(f"{base}_RT.txt", pose)
         files.write_pinhole(f"{base}_intrinsics.txt", pinhole)
-    assert validate.run(tmp_path, only=("PHOTO",), photo=True).findings == ()
+    assert validate.run(tmp_path, validate.Options(only=("PHOTO",), photo=True)).findings == ()
     for path in tmp_path.glob("*_intrinsics.txt"):
         path.unlink()
     card = DatasetCard(focal_ratio=(1.15 * 350 / 320, 1.15 * 350 / 240))
     write_card(tmp_path, card)
-    (finding,) = validate.run(tmp_path, only=("PHOTO",), photo=True).findings
+    (finding,) = validate.run(tmp_path, validate.Options(only=("PHOTO",), photo=True)).findings
     assert finding.severity == "E"

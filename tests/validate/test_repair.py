@@ -68,12 +68,12 @@ def test_mended_copy_validates(name: str, copy_of: Callable[[str], Path], tmp_pa
     mutation.mutate(folder)
     before = digest(folder)
     out = tmp_path / "mended"
-    report = validate.run(folder, fix=out)
+    report = validate.run(folder, validate.Options(fix=out))
     assert digest(folder) == before, "the input was touched"
     assert report.repair is not None
     assert report.repair.changes
     again = validate.run(out)
-    assert again.findings == (), again.text()
+    assert again.findings == (), validate.render_text(again)
     if name in MENDED:
         np.testing.assert_allclose(all_poses(out), all_poses(data / mutation.base), atol=1e-5)
     card = read_card(out)
@@ -90,7 +90,7 @@ def test_two_readings_are_mended_only_where_depth_decides(
     for base in ("blocks", "blocks_depth"):
         folder, out = copy_of(base).rename(tmp_path / base), tmp_path / f"mended-{base}"
         MUTATIONS[name].mutate(folder)
-        report = validate.run(folder, fix=out)
+        report = validate.run(folder, validate.Options(fix=out))
         assert report.repair is not None
         assert out.exists() == (base == "blocks_depth")
         assert bool(report.repair.changes) == (base == "blocks_depth")
@@ -102,7 +102,7 @@ def test_a_view_of_a_kind_that_cannot_be_mended_is_said_and_left(
 ) -> None:
     folder = copy_of("blocks_depth")
     (folder / "00003_sc0000_img3_RT.txt").write_text("no matrix\n")
-    report = validate.run(folder, fix=tmp_path / "mended")
+    report = validate.run(folder, validate.Options(fix=tmp_path / "mended"))
     assert report.repair is not None
     assert any("POSE-READ" in item for item in report.repair.left)
     assert [finding.id for finding in validate.run(tmp_path / "mended").findings] == ["POSE-READ"]
@@ -116,7 +116,7 @@ def test_alpha_is_flattened_on_white(copy_of: Callable[[str], Path], tmp_path: P
     rgba[:, 80:, 3] = 255
     rgba[::2, ::3, :3] = 30
     Image.fromarray(rgba).save(path)
-    validate.run(folder, fix=tmp_path / "mended")
+    validate.run(folder, validate.Options(fix=tmp_path / "mended"))
     flat = files.read_image(tmp_path / "mended" / path.name)
     assert (flat[:, :80] == 255).all()
     np.testing.assert_array_equal(flat[:, 80:], rgba[:, 80:, :3])
@@ -127,7 +127,7 @@ def test_ray_length_becomes_planar_depth_again(
 ) -> None:
     folder = copy_of("blocks_depth")
     MUTATIONS["ray-length"].mutate(folder)
-    validate.run(folder, fix=tmp_path / "mended")
+    validate.run(folder, validate.Options(fix=tmp_path / "mended"))
     for path in (data / "blocks_depth").glob("*_depth.npy"):
         np.testing.assert_allclose(np.load(tmp_path / "mended" / path.name), np.load(path), rtol=1e-5)
 
@@ -137,7 +137,7 @@ def test_masks_and_sound_files_are_copied_byte_for_byte(
 ) -> None:
     folder = copy_of("blocks")
     before = digest(folder)
-    validate.run(folder, fix=tmp_path / "mended")
+    validate.run(folder, validate.Options(fix=tmp_path / "mended"))
     after = digest(tmp_path / "mended")
     assert {name: after[name] for name in before} == before
     assert set(after) - set(before) == {"dataset.yaml"}
@@ -159,7 +159,7 @@ def test_places_that_cannot_take_the_copy_are_refused(
     (tmp_path / "file").write_text("keep")
     before = digest(tmp_path)
     with pytest.raises(InputError):
-        validate.run(folder, fix=target)
+        validate.run(folder, validate.Options(fix=target))
     assert digest(tmp_path) == before
 
 
@@ -171,5 +171,5 @@ def test_views_without_ids_cannot_be_mended_and_no_empty_copy_is_written(
         path.rename(folder / path.name.replace("sc000", "scene"))
     assert [finding.id for finding in validate.run(folder).findings] == ["FILE-NAME"]
     with pytest.raises(InputError, match="no picture has a scene id"):
-        validate.run(folder, fix=tmp_path / "mended")
+        validate.run(folder, validate.Options(fix=tmp_path / "mended"))
     assert not (tmp_path / "mended").exists()

@@ -11,9 +11,8 @@ import pytest
 import validate
 from objnerf.dataset import files
 from objnerf.errors import InputError
-from validate.checks.registry import ORDER
 from validate.report.html import render_html, write_html
-from validate.report.json import render_json, write_json
+from validate.report.json import as_json_object, render_json, write_json
 
 DOCS = Path(__file__).parents[2] / "docs" / "checks"
 
@@ -61,32 +60,36 @@ def test_text_folds_equal_findings(copy_of: Callable[[str], Path]) -> None:
     folder = copy_of("blocks")
     for path in sorted(folder.glob("*_mask.png"))[:5]:
         path.write_bytes(path.read_bytes()[:100])
-    text = validate.run(folder).text()
+    text = validate.render_text(validate.run(folder))
     lines = text.splitlines()
     assert sum(line.startswith("E ") for line in lines) == 1
     assert lines[0].startswith("E IMAGE-READ  5 of 12 views, first 3: 00000_sc0000_img0_mask.png,")
     assert lines[-1].endswith("1 error, 0 warnings")
     assert "\x1b[" not in text
-    assert "\x1b[" in validate.run(folder).text(colour=True)
+    assert "\x1b[" in validate.render_text(validate.run(folder), colour=True)
 
 
 def test_thresholds_are_printed_and_can_be_changed(data: Path) -> None:
-    report = validate.run(data / "blocks", limits={"box_pixels": 0.999})
+    report = validate.run(data / "blocks", validate.Options(limits={"box_pixels": 0.999}))
     assert [finding.id for finding in report.findings] == ["BOX-PIXELS"]
     assert report.limits["box_pixels"] == 0.999
     with pytest.raises(InputError, match="no limit is called"):
-        validate.run(data / "blocks", limits={"box_pixel": 0.5})
+        validate.run(data / "blocks", validate.Options(limits={"box_pixel": 0.5}))
 
 
 def test_only_and_skip_take_ids_and_prefixes(opengl: Path) -> None:
-    assert [finding.id for finding in validate.run(opengl, only=["POSE"]).findings] == ["POSE-AXES"]
-    assert [finding.id for finding in validate.run(opengl, skip=["POSE-AXES"]).findings] == ["IMAGE-READ"]
+    assert [finding.id for finding in validate.run(opengl, validate.Options(only=["POSE"])).findings] == [
+        "POSE-AXES"
+    ]
+    assert [
+        finding.id for finding in validate.run(opengl, validate.Options(skip=["POSE-AXES"])).findings
+    ] == ["IMAGE-READ"]
     with pytest.raises(InputError, match="no check is called 'POSES'"):
-        validate.run(opengl, only=["POSES"])
+        validate.run(opengl, validate.Options(only=["POSES"]))
 
 
 def test_quick_opens_no_picture(opengl: Path) -> None:
-    report = validate.run(opengl, quick=True)
+    report = validate.run(opengl, validate.Options(quick=True))
     assert [finding.id for finding in report.findings] == ["POSE-AXES"]
     assert not any(id.startswith(("IMAGE", "MASK", "DEPTH")) for id in report.checked)
 
@@ -97,21 +100,20 @@ def test_sample_opens_some_scenes_only(copy_of: Callable[[str], Path]) -> None:
     broken.write_bytes(b"")
     assert not validate.run(folder).ok
     # Of three scenes, one is the first: scene 1 stays closed.
-    assert validate.run(folder, sample=1).ok
+    assert validate.run(folder, validate.Options(sample=1)).ok
 
 
 def test_processes_give_the_same_report(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from validate import runner
 
-    alone = validate.run(data / "blocks_depth").as_dict()
+    alone = as_json_object(validate.run(data / "blocks_depth"))
     monkeypatch.setattr(runner, "_FEW_VIEWS", 1)
-    assert validate.run(data / "blocks_depth", workers=2).as_dict() == alone
+    assert as_json_object(validate.run(data / "blocks_depth", validate.Options(workers=2))) == alone
 
 
 def test_every_check_is_documented() -> None:
     checks = validate.all_checks()
-    assert tuple(checks) == ORDER
-    assert {path.stem for path in DOCS.glob("*.md")} == {*ORDER, "README"}
+    assert {path.stem for path in DOCS.glob("*.md")} == {*checks, "README"}
     defaults = validate.Limits().as_dict()
     for id, check in checks.items():
         page = validate.explain(id)

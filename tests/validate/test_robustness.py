@@ -16,17 +16,18 @@ from cli import main
 from objnerf.dataset.cameras import look_at
 from objnerf.dataset.index import Dataset, Scene, View
 from objnerf.dataset.names import POSE_SUFFIX, parse_view_name
-from validate.diagnosis import diagnose
-from validate.lenses import Lenses
-from validate.runner import choose_checks, judge
+from validate.analysis.model import Analysis
+from validate.analysis.poses import analyse_poses
+from validate.checks.catalogue import choose_checks
+from validate.runner import judge
+from validate.scan import DatasetScan, Matrices
 from validate.settings import Limits, resolve_settings
-from validate.survey import Fault, Matrices, Survey, find_centring, sort_faults
 
 N_SCENES, N_VIEWS = 3, 4
 
 
-def survey_of_poses(poses: np.ndarray, options: dict[str, object]) -> Survey:
-    """A survey as ``survey_dataset`` makes it, of poses that are in no file: 500 draws need no disk."""
+def analysis_of_poses(poses: np.ndarray, options: dict[str, float]) -> Analysis:
+    """The analysis of poses that are in no file: 500 draws need no disk."""
     scenes, views = poses.shape[:2]
     stems = [f"{s * views + v:05d}_sc{s:04d}_img{v}" for s in range(scenes) for v in range(views)]
     index = {}
@@ -38,30 +39,11 @@ def survey_of_poses(poses: np.ndarray, options: dict[str, object]) -> Survey:
             own.append(View(Path("/nowhere"), name, stem, frozenset({POSE_SUFFIX})))
         index[scene] = Scene(scene, tuple(own))
     dataset = Dataset(Path("/nowhere"), index)
-    chosen = resolve_settings(None, options)
-    limits = Limits()
     # Written with 6 digits, as the format's own example is.
     stored = np.round(poses.reshape(-1, 4, 4), 6)
-    sorted_poses = sort_faults(stored, np.full(len(stored), int(Fault.NONE)), {}, limits)
-    scene_index = np.repeat(np.arange(scenes), views)
-    diagnosis = diagnose(sorted_poses.rigid, sorted_poses.valid, scene_index, scenes)
-    return Survey(
-        dataset=dataset,
-        settings=chosen,
-        limits=limits,
-        card=None,
-        card_problem=None,
-        views=list(dataset.views()),
-        scene_of=scene_index,
-        scene_index=scene_index,
-        poses=sorted_poses,
-        diagnosis=diagnosis,
-        matrices=Matrices(stored, np.full((len(stored), 3, 3), np.nan), {}, {}),
-        centring=find_centring(diagnosis, scene_index, scenes, chosen.obj_scale, limits),
-        lenses=Lenses(
-            np.tile([*chosen.focal_ratio, 0.0, 0.0], (len(stored), 1)), np.zeros(len(stored), bool), {}
-        ),
-    )
+    matrices = Matrices(stored, np.full((len(stored), 3, 3), np.nan), {}, {})
+    scan = DatasetScan(dataset, None, None, list(dataset.views()), matrices)
+    return analyse_poses(scan, resolve_settings(None, validate.Options(**options)), Limits())
 
 
 rigs = st.fixed_dictionaries(
@@ -93,7 +75,7 @@ def draw_rig(rig: dict) -> tuple[np.ndarray, dict[str, object]]:
             )
             poses[scene, view] = look_at(eye, rng.normal(0, rig["jitter"], 3))
     nearest = rig["distance"] - rig["spread"]
-    options: dict[str, object] = {"near": nearest - 4.5 * 1.2, "far": rig["distance"] + rig["spread"] + 8.0}
+    options: dict[str, float] = {"near": nearest - 4.5 * 1.2, "far": rig["distance"] + rig["spread"] + 8.0}
     options["near"] = max(0.5, float(options["near"]))  # type: ignore[arg-type]
     if rig["handed_in"]:
         # A longer lens sees less beside the box; pixels stay square at 4:3.
@@ -110,10 +92,10 @@ def test_sound_rigs_give_no_alarm(rig: dict) -> None:
     # Views that span less than 4° as seen from the centre are rightly warned of (VIEWS-SPREAD).
     assume(0.75 * rig["arc"] * np.cos(np.radians(rig["elevation"])) > 4.0)
     poses, options = draw_rig(rig)
-    survey = survey_of_poses(poses, options)
-    checks = choose_checks((), ("FILE",), quick=True, photo=False)
-    report = judge(survey, checks, "rig")
-    assert report.findings == (), f"{rig}\n{report.text()}"
+    analysis = analysis_of_poses(poses, options)
+    checks = choose_checks(validate.Options(skip=("FILE",), quick=True))
+    report = judge(analysis, checks, "rig")
+    assert report.findings == (), f"{rig}\n{validate.render_text(report)}"
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -129,15 +111,17 @@ def test_broken_rigs_are_named(rig: dict, mistake: str) -> None:
         poses[..., :3, :3] = np.swapaxes(poses[..., :3, :3], -1, -2).copy()
     else:
         poses[..., :3, 3] += [3.0, 2.0, 0.0]
-    survey = survey_of_poses(poses, options)
-    report = judge(survey, choose_checks((), ("FILE",), quick=True, photo=False), "rig")
+    analysis = analysis_of_poses(poses, options)
+    report = judge(analysis, choose_checks(validate.Options(skip=("FILE",), quick=True)), "rig")
     wanted = {
         "opengl": "POSE-AXES",
         "inverted": "POSE-INVERTED",
         "transposed": "POSE-TRANSPOSED",
         "shifted": "WORLD-CENTRE",
     }
-    assert {finding.id for finding in report.findings} == {wanted[mistake]}, f"{rig}\n{report.text()}"
+    assert {finding.id for finding in report.findings} == {wanted[mistake]}, (
+        f"{rig}\n{validate.render_text(report)}"
+    )
 
 
 def corrupt(path: Path, rng: np.random.Generator) -> str:

@@ -12,7 +12,7 @@ from objnerf.dataset import DatasetCard, Intrinsics, open_dataset, write_card
 from objnerf.dataset.cameras import camera_rays, look_at
 from objnerf.dataset.files import write_depth, write_matrix
 from objnerf.dataset.rigid import fit_similarity, rig_up
-from validate.findings import Report
+from validate.result import Report
 
 CopyOf = Callable[[str], Path]
 
@@ -49,7 +49,7 @@ def test_a_sound_rig_in_any_world_is_levelled_and_centred_and_not_broken(
     folder = copy_of("blocks")
     world = similarity(seed)
     rewrite(folder, lambda pose: world @ pose)
-    report = validate.run(folder, fix=tmp_path / "fixed")
+    report = validate.run(folder, validate.Options(fix=tmp_path / "fixed"))
     assert not {"POSE-TRANSPOSED", "POSE-INVERTED", "POSE-AXES"} & ids(report)
     assert all(finding.count == finding.total for finding in report.errors if finding.unit == "views")
     fixed = poses_of(tmp_path / "fixed")
@@ -61,7 +61,7 @@ def test_a_sound_rig_in_any_world_is_levelled_and_centred_and_not_broken(
     tilt = np.degrees(np.arccos(np.clip(rig_up(fixed).direction[2], -1, 1)))
     assert tilt < 10
     again = validate.run(tmp_path / "fixed")
-    assert again.ok, again.text()
+    assert again.ok, validate.render_text(again)
     assert "WORLD-CENTRE" not in ids(again)
 
 
@@ -78,8 +78,8 @@ def test_a_translation_that_was_not_rotated_has_its_own_name(
 
     folder = copy_of("blocks")
     rewrite(folder, half_inverted)
-    report = validate.run(folder, fix=tmp_path / "fixed")
-    assert ids(report, "E") == {"POSE-TRANSLATION"}, report.text()
+    report = validate.run(folder, validate.Options(fix=tmp_path / "fixed"))
+    assert ids(report, "E") == {"POSE-TRANSLATION"}, validate.render_text(report)
     np.testing.assert_allclose(poses_of(tmp_path / "fixed"), poses_of(data / "blocks"), atol=1e-4)
 
 
@@ -88,15 +88,15 @@ def test_a_mirrored_world_is_told_from_a_mirrored_camera_by_depth(
 ) -> None:
     folder = copy_of("blocks_depth")
     rewrite(folder, lambda pose: np.diag([1.0, -1.0, 1.0, 1.0]) @ pose)
-    report = validate.run(folder, fix=tmp_path / "fixed")
-    assert ids(report, "E") == {"POSE-HANDED"}, report.text()
+    report = validate.run(folder, validate.Options(fix=tmp_path / "fixed"))
+    assert ids(report, "E") == {"POSE-HANDED"}, validate.render_text(report)
     np.testing.assert_allclose(poses_of(tmp_path / "fixed"), poses_of(data / "blocks_depth"), atol=1e-5)
 
 
 def test_poses_alone_leave_two_readings_and_nothing_is_written(copy_of: CopyOf, tmp_path: Path) -> None:
     folder = copy_of("blocks")
     rewrite(folder, lambda pose: np.diag([1.0, -1.0, 1.0, 1.0]) @ pose)
-    report = validate.run(folder, fix=tmp_path / "fixed")
+    report = validate.run(folder, validate.Options(fix=tmp_path / "fixed"))
     assert ids(report, "E") == {"POSE-DET"}
     (finding,) = report.errors
     assert "two readings" in finding.message
@@ -118,7 +118,7 @@ def test_rolled_cameras_are_a_warning_alone(copy_of: CopyOf) -> None:
     rewrite(folder, roll)
     report = validate.run(folder)
     assert "POSE-ROLL" in ids(report, "W")
-    assert ids(report, "E") <= {"POSE-UP"}, report.text()
+    assert ids(report, "E") <= {"POSE-UP"}, validate.render_text(report)
 
 
 def test_no_sentence_contradicts_itself(copy_of: CopyOf) -> None:
@@ -128,8 +128,8 @@ def test_no_sentence_contradicts_itself(copy_of: CopyOf) -> None:
     world[:3, :3] = Rotation.from_euler("xy", [15, 12], degrees=True).as_matrix()
     rewrite(folder, lambda pose: world @ pose)
     report = validate.run(folder)
-    assert ids(report, "E") == {"POSE-UP"}, report.text()
-    assert "no common point" not in report.text()
+    assert ids(report, "E") == {"POSE-UP"}, validate.render_text(report)
+    assert "no common point" not in validate.render_text(report)
 
 
 def test_cameras_that_look_out_of_a_room_are_not_taken_for_opengl_s(
@@ -154,6 +154,6 @@ def test_cameras_that_look_out_of_a_room_are_not_taken_for_opengl_s(
         faces = (np.sign(rays) * half - pose[:3, 3]) / np.where(rays == 0, 1e-12, rays)
         write_depth(root / f"{number:05d}_sc0000_img{number}_depth.npy", faces.min(axis=-1))
     told = validate.run(root)
-    assert not {id_ for id_ in ids(told) if id_.startswith(("POSE", "DEPTH"))}, told.text()
+    assert not {id_ for id_ in ids(told) if id_.startswith(("POSE", "DEPTH"))}, validate.render_text(told)
     (finding,) = [finding for finding in told.findings if finding.id == "WORLD-CENTRE"]
     assert "look outwards" in finding.fix

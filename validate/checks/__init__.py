@@ -1,1 +1,1 @@
-"""The checks, one file a theme; ``registry.all_checks`` lists them."""
+"""The checks, one file a theme; ``catalogue.all_checks`` lists them."""

@@ -1,45 +1,24 @@
 """Checks on the views' pictures: readable, one size, plain 8-bit RGB, not empty, not repeated."""
 
 import itertools
-from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
 
-from validate.checks.poses import same_pose_pairs
-from validate.checks.registry import check
-from validate.decoding import decode_image
-from validate.findings import Finding
-from validate.pictures import BROKEN, READ, Pictures
-from validate.reading import Unreadable, read_bytes
-from validate.survey import Survey
-
-
-def opened(survey: Survey) -> Pictures:
-    """The survey's pictures; checks on pictures only run when there are some."""
-    if survey.pictures is None:
-        raise RuntimeError("this check needs pictures, and the survey opened none")
-    return survey.pictures
-
-
-def usual_size(survey: Survey) -> tuple[int, int] | None:
-    """Width and height of most pictures; None when none could be read."""
-    rows = opened(survey).rows
-    read = rows[rows["image"] == READ]
-    if not len(read):
-        return None
-    width, height = Counter(zip(read["width"].tolist(), read["height"].tolist(), strict=True)).most_common(1)[
-        0
-    ][0]
-    return width, height
+from validate.analysis.duplicates import equal_images, same_pose_pairs
+from validate.analysis.model import Analysis
+from validate.checks.check import check
+from validate.findings import Finding, on_views
+from validate.measure.pictures import BROKEN, READ
 
 
 @check("IMAGE-READ", "E", "every picture can be decoded", needs="pictures")
-def image_read(survey: Survey) -> Iterator[Finding]:
-    pictures = opened(survey)
+def image_read(analysis: Analysis) -> Iterator[Finding]:
+    pictures = analysis.measured
     broken = np.flatnonzero(pictures.rows["image"] == BROKEN)
     if len(broken):
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "IMAGE-READ",
             "E",
             broken,
@@ -48,7 +27,8 @@ def image_read(survey: Survey) -> Iterator[Finding]:
         )
     masks = np.flatnonzero(pictures.rows["mask"] == BROKEN)
     if len(masks):
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "IMAGE-READ",
             "E",
             masks,
@@ -59,9 +39,9 @@ def image_read(survey: Survey) -> Iterator[Finding]:
 
 
 @check("IMAGE-SIZE", "E", "all pictures have one size", needs="pictures")
-def image_size(survey: Survey) -> Iterator[Finding]:
-    rows = opened(survey).rows
-    size = usual_size(survey)
+def image_size(analysis: Analysis) -> Iterator[Finding]:
+    rows = analysis.rows
+    size = analysis.usual_size
     if size is None:
         return
     other = np.flatnonzero(
@@ -69,47 +49,39 @@ def image_size(survey: Survey) -> Iterator[Finding]:
     )
     if len(other):
         row = rows[other[0]]
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "IMAGE-SIZE",
             "E",
             other,
             f"the picture has {row['width']}×{row['height']} pixels, expected {size[0]}×{size[1]} like the "
-            "others: one "
-            "set of intrinsics holds for the whole dataset",
+            "others: one set of intrinsics holds for the whole dataset",
             "render it again at the size of the others; scaling it changes nothing only when the aspect is "
             "the same",
         )
 
 
-def all_are_opaque_rgba(survey: Survey) -> bool:
-    """Whether every picture has an alpha channel that hides nothing: a program's way, and no fault."""
-    pictures = opened(survey)
-    read = np.flatnonzero(pictures.rows["image"] == READ)
-    return bool(len(read)) and all(
-        pictures.modes.get(int(view)) == "RGBA PNG" and pictures.rows["alpha"][view] == 255 for view in read
-    )
-
-
 @check("IMAGE-MODE", "W", "pictures are 8-bit RGB without transparency", needs="pictures")
-def image_mode(survey: Survey) -> Iterator[Finding]:
-    pictures = opened(survey)
+def image_mode(analysis: Analysis) -> Iterator[Finding]:
+    pictures = analysis.measured
     rows = pictures.rows
     read = rows["image"] == READ
     clear = np.flatnonzero(read & (rows["alpha"] < 255))
     if len(clear):
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "IMAGE-MODE",
             "W",
             clear,
             f"the picture is transparent in places (alpha down to {rows['alpha'][clear[0]]}): loaders "
-            "flatten it on "
-            "white, on black, or not at all",
+            "flatten it on white, on black, or not at all",
             "flatten it on the background that you mean (--fix: on white)",
             mendable=True,
         )
     deep = np.flatnonzero(read & (rows["bits"] == 16))
     if len(deep):
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "IMAGE-MODE",
             "W",
             deep,
@@ -117,11 +89,14 @@ def image_mode(survey: Survey) -> Iterator[Finding]:
             "save it as 8-bit RGB (--fix does)",
             mendable=True,
         )
-    uniform = all_are_opaque_rgba(survey)
     taken = set(clear.tolist()) | set(deep.tolist())
     odd: dict[str, list[int]] = {}
     for view, mode in sorted(pictures.modes.items()):
-        if view not in taken and mode != "RGB PNG" and not (mode == "RGBA PNG" and uniform):
+        if (
+            view not in taken
+            and mode != "RGB PNG"
+            and not (mode == "RGBA PNG" and analysis.all_are_opaque_rgba)
+        ):
             odd.setdefault(mode, []).append(view)
     for mode, views in odd.items():
         kind, file_format = mode.split(" ", 1)
@@ -134,7 +109,8 @@ def image_mode(survey: Survey) -> Iterator[Finding]:
         }.get(kind, f"mode {kind}")
         if file_format != "PNG":
             what = f"{file_format} data in a .png file" + ("" if kind == "RGB" else f", {what}")
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "IMAGE-MODE",
             "W",
             views,
@@ -151,24 +127,25 @@ def image_mode(survey: Survey) -> Iterator[Finding]:
     needs="pictures",
     limits=("blank_range", "dark_share", "bright_share"),
 )
-def image_blank(survey: Survey) -> Iterator[Finding]:
-    rows = opened(survey).rows
-    limits = survey.limits
+def image_blank(analysis: Analysis) -> Iterator[Finding]:
+    rows = analysis.rows
+    limits = analysis.limits
     read = rows["image"] == READ
     constant = read & (rows["range"] <= limits.blank_range)
     if constant.any():
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "IMAGE-BLANK",
             "E",
             np.flatnonzero(constant),
             f"the picture is of one colour (its channels span at most {limits.blank_range:g} levels): a "
-            "failed "
-            "render, or a camera inside an object",
+            "failed render, or a camera inside an object",
             "render it again",
         )
     black = read & ~constant & (rows["dark"] > limits.dark_share)
     if black.any():
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "IMAGE-BLANK",
             "W",
             np.flatnonzero(black),
@@ -178,49 +155,21 @@ def image_blank(survey: Survey) -> Iterator[Finding]:
         )
     white = read & ~constant & (rows["bright"] > limits.bright_share)
     if white.any():
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "IMAGE-BLANK",
             "W",
             np.flatnonzero(white),
-            f"{100 * rows['bright'][white].max():.1f} % of the picture is blown out (white): too much light, "
-            "or "
-            "nothing but background in view",
+            f"{100 * rows['bright'][white].max():.1f} % of the picture is blown out (white): too much "
+            "light, or nothing but background in view",
             "lower the exposure and render it again",
         )
 
 
-def equal_images(survey: Survey) -> list[list[int]]:
-    """Groups of views with exactly the same picture, constant ones left out."""
-    rows = opened(survey).rows
-    use = np.flatnonzero((rows["image"] == READ) & (rows["range"] > survey.limits.blank_range))
-    suspects: dict[tuple[int, int, int], list[int]] = {}
-    for view, imprint, width, height in zip(
-        use.tolist(),
-        rows["print"][use].tolist(),
-        rows["width"][use].tolist(),
-        rows["height"][use].tolist(),
-        strict=True,
-    ):
-        suspects.setdefault((imprint, width, height), []).append(view)
-    groups = []
-    for views in suspects.values():
-        if len(views) < 2:
-            continue
-        exact: dict[bytes, list[int]] = {}
-        for view in views:
-            try:
-                image = decode_image(read_bytes(survey.views[view].image_path)).image
-            except Unreadable:
-                continue
-            exact.setdefault(image.convert("RGB").tobytes(), []).append(view)
-        groups += [group for group in exact.values() if len(group) > 1]
-    return groups
-
-
 @check("IMAGE-DUP", "E", "no two views show the same picture, and no pose has two", needs="pictures")
-def image_dup(survey: Survey) -> Iterator[Finding]:
-    groups = equal_images(survey)
-    same_pose = set(same_pose_pairs(survey))
+def image_dup(analysis: Analysis) -> Iterator[Finding]:
+    groups = equal_images(analysis)
+    same_pose = set(same_pose_pairs(analysis))
     twice = [
         group
         for group in groups
@@ -228,16 +177,17 @@ def image_dup(survey: Survey) -> Iterator[Finding]:
     ]
     if twice:
         first, second = twice[0][:2]
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "IMAGE-DUP",
             "E",
             sorted(view for group in twice for view in group[1:]),
-            f"the same picture under two poses: {survey.views[second].stem} shows exactly what "
-            f"{survey.views[first].stem} shows; a picture was copied over another",
+            f"the same picture under two poses: {analysis.scan.views[second].stem} shows exactly what "
+            f"{analysis.scan.views[first].stem} shows; a picture was copied over another",
             "render it again",
         )
     member = {view: number for number, group in enumerate(groups) for view in group}
-    rows = opened(survey).rows
+    rows = analysis.rows
     differing = [
         (first, second)
         for first, second in same_pose
@@ -247,12 +197,12 @@ def image_dup(survey: Survey) -> Iterator[Finding]:
     ]
     if differing:
         first, second = min(differing)
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "IMAGE-DUP",
             "E",
             sorted({second for _, second in differing}),
-            f"different pictures under the same pose: {survey.views[second].stem} and "
-            f"{survey.views[first].stem}; one "
-            "of the two poses belongs to another picture",
+            f"different pictures under the same pose: {analysis.scan.views[second].stem} and "
+            f"{analysis.scan.views[first].stem}; one of the two poses belongs to another picture",
             "export the poses of this scene again",
         )

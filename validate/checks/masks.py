@@ -4,12 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from validate.checks.images import opened, usual_size
-from validate.checks.registry import check
-from validate.findings import Finding
-from validate.labels import MaskFacts, breaks_rule, mask_facts, relabelling
-from validate.pictures import READ
-from validate.survey import Survey
+from validate.analysis.labels import MaskFacts, breaks_rule, mask_facts, relabelling
+from validate.analysis.model import Analysis
+from validate.checks.check import check
+from validate.findings import Finding, on_views
+from validate.measure.pictures import READ
 
 _MASK = "_mask.png"
 
@@ -25,13 +24,14 @@ def _rgb(packed: int) -> str:
     needs="pictures",
     limits=("mask_tiny",),
 )
-def mask_levels(survey: Survey) -> Iterator[Finding]:
-    facts = mask_facts(survey)
-    rows = opened(survey).rows
+def mask_levels(analysis: Analysis) -> Iterator[Finding]:
+    facts = mask_facts(analysis)
+    rows = analysis.rows
     blended = facts.views[facts.blended]
     if len(blended):
         count = int(rows["n_colours"][blended].max())
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "MASK-LEVELS",
             "E",
             blended,
@@ -40,60 +40,67 @@ def mask_levels(survey: Survey) -> Iterator[Finding]:
             "render masks without a filter and without interpolation, and save them as PNG",
             suffix=_MASK,
         )
-    # Two colours of equal luminance: sort the grey levels, absent ones apart.
-    distinct = np.where(facts.present, facts.greys, -1 - np.arange(facts.greys.shape[1]))
-    ordered = np.sort(distinct, axis=1)
-    merged = (np.diff(ordered, axis=1) == 0).any(axis=1) & ~facts.blended
-    if merged.any():
-        first = int(np.flatnonzero(merged)[0])
-        grey = int(ordered[first][1:][np.diff(ordered[first]) == 0][0])
-        pair = [int(c) for c in facts.colours[first][facts.present[first] & (facts.greys[first] == grey)][:2]]
-        yield survey.on_views(
+    ambiguous = _same_luminance(facts)
+    if ambiguous:
+        first, second, grey = next(iter(ambiguous.values()))
+        yield on_views(
+            analysis.scan,
             "MASK-LEVELS",
             "E",
-            facts.views[merged],
-            f"two labels have the same luminance: {_rgb(pair[0])} and {_rgb(pair[1])} both become grey "
-            f"{grey}, and "
-            "the reference takes them for one object",
+            sorted(ambiguous),
+            f"two labels have the same luminance: {_rgb(first)} and {_rgb(second)} both become grey "
+            f"{grey}, and the reference takes them for one object",
             "use colours of distinct luminance, such as those of the format",
             suffix=_MASK,
         )
-    _, recoloured = _inconsistent(survey, facts)
-    recoloured = [
-        (view, colour) for view, colour in recoloured if view not in set(facts.views[merged].tolist())
-    ]
+    _, recoloured = _inconsistent(analysis, facts)
+    recoloured = [(view, colour) for view, colour in recoloured if view not in ambiguous]
     if recoloured:
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "MASK-LEVELS",
             "W",
             [view for view, _ in recoloured],
             f"the mask has the label {_rgb(recoloured[0][1])} where the other views of the scene have "
-            "another colour: "
-            "an object that changes its colour changes its number",
+            "another colour: an object that changes its colour changes its number",
             "give each object one colour in all views of a scene",
             suffix=_MASK,
         )
-    if survey.settings.num_slots is not None:
+    if analysis.settings.num_slots is not None:
         labels = (facts.present & ~facts.tiny).sum(axis=1)
-        many = (labels > survey.settings.num_slots) & ~facts.blended
+        many = (labels > analysis.settings.num_slots) & ~facts.blended
         if many.any():
-            yield survey.on_views(
+            yield on_views(
+                analysis.scan,
                 "MASK-LEVELS",
                 "W",
                 facts.views[many],
                 f"the mask has {labels[many].max()} labels with the background, the model "
-                f"{survey.settings.num_slots} "
-                "slots: it cannot tell all objects apart",
+                f"{analysis.settings.num_slots} slots: it cannot tell all objects apart",
                 "train with more slots",
                 suffix=_MASK,
             )
 
 
+def _same_luminance(facts: MaskFacts) -> dict[int, tuple[int, int, int]]:
+    """Two colours of equal grey level, and that level, for each view whose mask has such."""
+    # Sort the grey levels, absent ones apart.
+    distinct = np.where(facts.present, facts.greys, -1 - np.arange(facts.greys.shape[1]))
+    ordered = np.sort(distinct, axis=1)
+    repeated = np.diff(ordered, axis=1) == 0
+    found: dict[int, tuple[int, int, int]] = {}
+    for mask in np.flatnonzero(repeated.any(axis=1) & ~facts.blended):
+        grey = int(ordered[mask][1:][repeated[mask]][0])
+        first, second = facts.colours[mask][facts.present[mask] & (facts.greys[mask] == grey)][:2].tolist()
+        found[int(facts.views[mask])] = (first, second, grey)
+    return found
+
+
 @check(
     "MASK-BACKGROUND", "E", "the background is the second lowest grey level of every mask", needs="pictures"
 )
-def mask_background(survey: Survey) -> Iterator[Finding]:
-    facts = mask_facts(survey)
+def mask_background(analysis: Analysis) -> Iterator[Finding]:
+    facts = mask_facts(analysis)
     if not len(facts.views):
         return
     is_background = (facts.colours == facts.background) & facts.present
@@ -101,15 +108,15 @@ def mask_background(survey: Survey) -> Iterator[Finding]:
     grey = np.where(there, (facts.greys * is_background).max(axis=1), 0)
     below = (facts.present & (facts.greys < grey[:, None])).sum(axis=1)
     lacking = ~there & ~facts.blended
-    mended = np.isin(facts.views, list(relabelling(survey)))
+    mended = np.isin(facts.views, list(relabelling(analysis)))
     if lacking.any():
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "MASK-BACKGROUND",
             "E",
             facts.views[lacking],
             f"the mask has no background colour {_rgb(facts.background)}: another colour is used, or an "
-            "object fills "
-            "the picture",
+            "object fills the picture",
             "write the background as (64, 64, 64) and the objects in the format's colours (--fix relabels a "
             "scene of which one object is seen in all views)",
             suffix=_MASK,
@@ -125,17 +132,16 @@ def mask_background(survey: Survey) -> Iterator[Finding]:
             cause = "the first object, whose colour is the darkest, is not visible in the view"
         else:
             cause = f"{below[first]} objects are darker than the background"
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "MASK-BACKGROUND",
             "E",
             facts.views[wrong],
             f"the background {_rgb(facts.background)} is grey level number {below[first] + 1} of {labels}, "
-            "expected "
-            f"the second lowest, which the reference takes for the background: {cause}",
+            f"expected the second lowest, which the reference takes for the background: {cause}",
             "give the first object a darker colour than the background, as (0, 0, 255), and all others "
-            "brighter "
-            "ones (--fix relabels a scene of which one object is seen in all views); keep every object in "
-            "view",
+            "brighter ones (--fix relabels a scene of which one object is seen in all views); keep every "
+            "object in view",
             suffix=_MASK,
             mendable=bool(mended[wrong].all()),
         )
@@ -148,41 +154,43 @@ def mask_background(survey: Survey) -> Iterator[Finding]:
     needs="pictures",
     limits=("mask_tiny",),
 )
-def mask_small(survey: Survey) -> Iterator[Finding]:
-    facts = mask_facts(survey)
-    rows = opened(survey).rows
+def mask_small(analysis: Analysis) -> Iterator[Finding]:
+    facts = mask_facts(analysis)
+    rows = analysis.rows
     small = facts.tiny.any(axis=1) & ~facts.blended
     if small.any():
         first = int(np.flatnonzero(small)[0])
         pixels = rows["pixels"][facts.views[first]]
         slot = int(np.flatnonzero(facts.tiny[first])[-1])
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "MASK-SMALL",
             "W",
             facts.views[small],
             f"an object, {_rgb(int(facts.colours[first, slot]))}, has only {int(pixels[slot])} pixels, "
-            "expected at "
-            f"least {100 * survey.limits.mask_tiny:g} % of the picture: hidden almost wholly, or a stray "
-            "colour",
+            f"expected at least {100 * analysis.limits.mask_tiny:g} % of the picture: hidden almost wholly, "
+            "or a stray colour",
             "render the scene from where all objects are seen, or repair the mask",
             suffix=_MASK,
         )
-    hidden, _ = _inconsistent(survey, facts)
+    hidden, _ = _inconsistent(analysis, facts)
     if hidden:
         colour = hidden[0][1]
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "MASK-SMALL",
             "W",
             sorted({view for view, _ in hidden}),
             f"the object {_rgb(colour)} of this scene is visible in other views and not in this one: the "
-            "reference "
-            "numbers labels by the grey levels present, so objects change their numbers",
+            "reference numbers labels by the grey levels present, so objects change their numbers",
             "render the scene so that every object is seen in every view",
             suffix=_MASK,
         )
 
 
-def _inconsistent(survey: Survey, facts: MaskFacts) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+def _inconsistent(
+    analysis: Analysis, facts: MaskFacts
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """Views that lack a colour which another view of the scene has, and views with a colour of their own
     in place of one. Masks in which the background rule is broken are left to its check.
 
@@ -200,10 +208,10 @@ def _inconsistent(survey: Survey, facts: MaskFacts) -> tuple[list[tuple[int, int
     specks = np.zeros_like(seen)
     slots = np.nonzero(facts.tiny & np.isin(facts.colours, palette))
     specks[slots[0], np.searchsorted(palette, facts.colours[slots])] = True
-    scenes = survey.scene_index[facts.views]
-    count = np.zeros((survey.n_scenes, len(palette)), dtype=np.int64)
+    scenes = analysis.scan.scene_index[facts.views]
+    count = np.zeros((analysis.scan.n_scenes, len(palette)), dtype=np.int64)
     np.add.at(count, scenes, seen)
-    masks = np.bincount(scenes[clean], minlength=survey.n_scenes)
+    masks = np.bincount(scenes[clean], minlength=analysis.scan.n_scenes)
     lacking = (count[scenes] > 0) & ~seen & ~specks & clean[:, None]
     usual = count[scenes] * 2 > masks[scenes][:, None]
     hidden: list[tuple[int, int]] = []
@@ -226,9 +234,9 @@ def _inconsistent(survey: Survey, facts: MaskFacts) -> tuple[list[tuple[int, int
 
 
 @check("MASK-SIZE", "E", "a mask is as large as its picture", needs="pictures")
-def mask_size(survey: Survey) -> Iterator[Finding]:
-    rows = opened(survey).rows
-    size = usual_size(survey)
+def mask_size(analysis: Analysis) -> Iterator[Finding]:
+    rows = analysis.rows
+    size = analysis.usual_size
     if size is None:
         return
     read = rows["mask"] == READ
@@ -237,7 +245,8 @@ def mask_size(survey: Survey) -> Iterator[Finding]:
     wrong = np.flatnonzero(read & ~usual & ~own)
     if len(wrong):
         row = rows[wrong[0]]
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "MASK-SIZE",
             "E",
             wrong,

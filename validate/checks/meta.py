@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from objnerf.dataset.card import CARD_NAME, FORMAT_VERSION, SCENE_FOLDER
-from validate.checks.images import opened, usual_size
-from validate.checks.registry import check
-from validate.figures import MAX_COLOURS
-from validate.findings import Finding
-from validate.survey import Survey
+from objnerf.dataset.names import POSE_SUFFIX
+from validate.analysis.model import Analysis
+from validate.checks.check import check
+from validate.findings import Finding, on_scenes, on_views
+from validate.measure.figures import MAX_COLOURS
 
 
 def _on_card(severity: str, message: str, fix: str, mendable: bool = False) -> Finding:
@@ -26,20 +26,20 @@ def _on_card(severity: str, message: str, fix: str, mendable: bool = False) -> F
 @check(
     "META", "E", "dataset.yaml and scenes/*.json say what is on disk", needs="pictures", limits=("meta_pose",)
 )
-def meta(survey: Survey) -> Iterator[Finding]:
-    yield from _card(survey)
-    yield from _scene_cards(survey)
+def meta(analysis: Analysis) -> Iterator[Finding]:
+    yield from _card(analysis)
+    yield from _scene_cards(analysis)
 
 
-def _card(survey: Survey) -> Iterator[Finding]:
-    if survey.card_problem is not None:
+def _card(analysis: Analysis) -> Iterator[Finding]:
+    if analysis.scan.card_problem is not None:
         yield _on_card(
             "E",
-            f"dataset.yaml cannot be used: {survey.card_problem}",
+            f"dataset.yaml cannot be used: {analysis.scan.card_problem}",
             "correct the file, or delete it: it is optional",
         )
         return
-    card = survey.card
+    card = analysis.scan.card
     if card is None:
         return
     if card.format_version > FORMAT_VERSION:
@@ -49,25 +49,24 @@ def _card(survey: Survey) -> Iterator[Finding]:
             f"{FORMAT_VERSION}",
             "use a newer objnerf",
         )
-    if survey.unfinished:
+    if analysis.scan.unfinished:
         yield _on_card(
             "W",
-            f"{survey.n_scenes} of {card.scenes} scenes are there: the generator was stopped, or is at work. "
-            "What is there can be used",
+            f"{analysis.scan.n_scenes} of {card.scenes} scenes are there: the generator was stopped, or is "
+            "at work. What is there can be used",
             "run the same `objnerf generate` again for the rest, or correct the number (--fix does)",
             mendable=True,
         )
-    elif card.scenes is not None and card.scenes != survey.n_scenes:
+    elif card.scenes is not None and card.scenes != analysis.scan.n_scenes:
         yield _on_card(
             "E",
-            f"dataset.yaml says {card.scenes} scenes, on disk are {survey.n_scenes}: a copy or a generator "
-            "was "
-            "interrupted, or scenes were added",
+            f"dataset.yaml says {card.scenes} scenes, on disk are {analysis.scan.n_scenes}: a copy or a "
+            "generator was interrupted, or scenes were added",
             "bring the missing scenes (generate goes on where it stopped), or correct the number (--fix "
             "does)",
             mendable=True,
         )
-    size = usual_size(survey)
+    size = analysis.usual_size
     if card.image_size is not None and size is not None and tuple(card.image_size) != size:
         yield _on_card(
             "E",
@@ -76,7 +75,7 @@ def _card(survey: Survey) -> Iterator[Finding]:
             "correct image_size (--fix does), and focal_ratio where the aspect changed",
             mendable=True,
         )
-    counts = [block.stop - block.start for block in survey.scene_blocks.values()]
+    counts = [block.stop - block.start for block in analysis.scan.scene_blocks.values()]
     if card.views_per_scene is not None and counts and min(counts) > card.views_per_scene:
         yield _on_card(
             "W",
@@ -86,21 +85,31 @@ def _card(survey: Survey) -> Iterator[Finding]:
         )
 
 
-def _scene_cards(survey: Survey) -> Iterator[Finding]:
-    notes = opened(survey).scene_notes
-    ids = {int(name.removesuffix(".json")) for name in survey.dataset.scene_cards if _is_id(name)}
+def _scene_cards(analysis: Analysis) -> Iterator[Finding]:
+    names = analysis.scan.dataset.scene_cards
+    ids = {int(name.removesuffix(".json")) for name in names if _is_id(name)}
     if not ids:
         return
-    lacking = sorted(set(survey.dataset.scenes) - ids)
+    yield from _which_are_there(analysis, ids)
+    yield from _unusable(analysis)
+    yield from _against_poses(analysis)
+    yield from _against_masks(analysis)
+
+
+def _which_are_there(analysis: Analysis, ids: set[int]) -> Iterator[Finding]:
+    """Scenes without a description, and descriptions without a scene."""
+    scenes = set(analysis.scan.dataset.scenes)
+    lacking = sorted(scenes - ids)
     if lacking:
-        yield survey.on_scenes(
+        yield on_scenes(
+            analysis.scan,
             "META",
             "W",
             lacking,
             f"a scene has no description in {SCENE_FOLDER}/ though others have one",
             "bring the missing files, or generate the scenes again",
         )
-    surplus = sorted(ids - set(survey.dataset.scenes))
+    surplus = sorted(ids - scenes)
     if surplus:
         yield Finding(
             "META",
@@ -113,9 +122,15 @@ def _scene_cards(survey: Survey) -> Iterator[Finding]:
             unit="files",
             mendable=True,
         )
+
+
+def _unusable(analysis: Analysis) -> Iterator[Finding]:
+    """Descriptions that cannot be read, or name other views than there are."""
+    notes = analysis.measured.scene_notes
     unread = [scene for scene, note in notes.items() if note.problem is not None]
     if unread:
-        yield survey.on_scenes(
+        yield on_scenes(
+            analysis.scan,
             "META",
             "E",
             unread,
@@ -124,7 +139,8 @@ def _scene_cards(survey: Survey) -> Iterator[Finding]:
         )
     renamed = [scene for scene, note in notes.items() if note.problem is None and note.names_differ]
     if renamed:
-        yield survey.on_scenes(
+        yield on_scenes(
+            analysis.scan,
             "META",
             "E",
             renamed,
@@ -132,36 +148,42 @@ def _scene_cards(survey: Survey) -> Iterator[Finding]:
             f"{notes[renamed[0]].names_differ}",
             "generate the scene again, or delete the description",
         )
+
+
+def _against_poses(analysis: Analysis) -> Iterator[Finding]:
+    limit = analysis.limits.meta_pose
     moved: dict[int, float] = {}
-    for note in notes.values():
-        moved |= {view: error for view, error in note.pose_errors.items() if error > survey.limits.meta_pose}
+    for note in analysis.measured.scene_notes.values():
+        moved |= {view: error for view, error in note.pose_errors.items() if error > limit}
     if moved:
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "META",
             "E",
             sorted(moved),
             f"the pose differs from the one in the scene's description by up to {max(moved.values()):.3g}, "
-            "expected "
-            f"under {survey.limits.meta_pose:g}: the pose file was changed or belongs to another view",
+            f"expected under {limit:g}: the pose file was changed or belongs to another view",
             "take the pose from the description (--fix does), or generate the scene again",
-            suffix="_RT.txt",
+            suffix=POSE_SUFFIX,
             mendable=True,
         )
-    rows = opened(survey).rows
-    blocks = survey.scene_blocks
+
+
+def _against_masks(analysis: Analysis) -> Iterator[Finding]:
+    rows, blocks, notes = analysis.rows, analysis.scan.scene_blocks, analysis.measured.scene_notes
     miscounted = []
     for scene, note in notes.items():
         if note.problem is not None or note.objects is None or scene not in blocks:
             continue
-        views = blocks[scene]
-        most = int(rows["n_colours"][views].max(initial=0))
+        most = int(rows["n_colours"][blocks[scene]].max(initial=0))
         # Labels missing from single views are the mask checks' affair: the fullest view counts.
         if 0 < most <= MAX_COLOURS and most - 1 != note.objects:
             miscounted.append(scene)
     if miscounted:
         scene = miscounted[0]
         labels = int(rows["n_colours"][blocks[scene]].max()) - 1
-        yield survey.on_scenes(
+        yield on_scenes(
+            analysis.scan,
             "META",
             "W",
             miscounted,

@@ -4,40 +4,42 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from validate.checks.registry import check
-from validate.diagnosis import Convention, common_layouts
-from validate.findings import Finding
-from validate.geometry import rolls
-from validate.survey import Fault, Survey
+from validate.analysis.convention import Convention, common_layouts
+from validate.analysis.duplicates import same_pose_pairs
+from validate.analysis.model import Analysis
+from validate.analysis.pose_files import Fault
+from validate.checks.check import check
+from validate.findings import Finding, on_views
+from validate.measure.geometry import rolls
 
 _POSE = "_RT.txt"
 
 
-def _with_fault(survey: Survey, *faults: Fault) -> np.ndarray:
-    return np.flatnonzero(np.isin(survey.poses.fault, faults))
+def _with_fault(analysis: Analysis, *faults: Fault) -> np.ndarray:
+    return np.flatnonzero(np.isin(analysis.pose_files.fault, faults))
 
 
 @check("POSE-READ", "E", "a pose file holds numbers")
-def pose_read(survey: Survey) -> Iterator[Finding]:
-    views = _with_fault(survey, Fault.UNREAD)
+def pose_read(analysis: Analysis) -> Iterator[Finding]:
+    views = _with_fault(analysis, Fault.UNREAD)
     if len(views):
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "POSE-READ",
             "E",
             views,
-            f"the pose is no matrix of numbers: {survey.poses.text[int(views[0])].unread}; expected 4 rows "
-            "of 4 "
-            "numbers separated by spaces",
+            f"the pose is no matrix of numbers: {analysis.pose_files.text[int(views[0])].unread}; expected "
+            "4 rows of 4 numbers separated by spaces",
             "write the 4×4 camera-to-world matrix as plain text, a row a line",
             suffix=_POSE,
         )
 
 
 @check("POSE-SHAPE", "E", "a pose is a 4×4 matrix")
-def pose_shape(survey: Survey) -> Iterator[Finding]:
-    views = _with_fault(survey, Fault.SHAPE)
+def pose_shape(analysis: Analysis) -> Iterator[Finding]:
+    views = _with_fault(analysis, Fault.SHAPE)
     if len(views):
-        shape = survey.poses.text[int(views[0])].shape
+        shape = analysis.pose_files.text[int(views[0])].shape
         cause = {
             "3×4": "the last row 0 0 0 1 is left out",
             "3×3": "only the rotation is there, the position is missing",
@@ -45,7 +47,8 @@ def pose_shape(survey: Survey) -> Iterator[Finding]:
             "4×3": "the translation is missing, or the matrix is stored transposed",
             "1×7": "probably a position and a quaternion",
         }.get(shape or "", "the file may belong to something else")
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "POSE-SHAPE",
             "E",
             views,
@@ -56,29 +59,30 @@ def pose_shape(survey: Survey) -> Iterator[Finding]:
 
 
 @check("POSE-FINITE", "E", "a pose holds neither nan nor inf")
-def pose_finite(survey: Survey) -> Iterator[Finding]:
-    views = _with_fault(survey, Fault.NOT_FINITE)
+def pose_finite(analysis: Analysis) -> Iterator[Finding]:
+    views = _with_fault(analysis, Fault.NOT_FINITE)
     if len(views):
-        bad = survey.poses.stored[views[0]]
+        bad = analysis.pose_files.stored[views[0]]
         value = bad[~(np.abs(bad) < 1e12)].flat[0]
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "POSE-FINITE",
             "E",
             views,
             f"the pose holds {value:g}, expected finite numbers; often a look-at from straight above, or a "
-            "division "
-            "by zero when the pose was exported",
+            "division by zero when the pose was exported",
             "export the pose again",
             suffix=_POSE,
         )
 
 
 @check("POSE-BOTTOM", "E", "the last row of a pose is 0 0 0 1", limits=("bottom_error",))
-def pose_bottom(survey: Survey) -> Iterator[Finding]:
-    views = _with_fault(survey, Fault.BOTTOM)
+def pose_bottom(analysis: Analysis) -> Iterator[Finding]:
+    views = _with_fault(analysis, Fault.BOTTOM)
     if len(views):
-        row = " ".join(f"{value:.4g}" for value in survey.poses.stored[views[0], 3])
-        yield survey.on_views(
+        row = " ".join(f"{value:.4g}" for value in analysis.pose_files.stored[views[0], 3])
+        yield on_views(
+            analysis.scan,
             "POSE-BOTTOM",
             "E",
             views,
@@ -90,36 +94,37 @@ def pose_bottom(survey: Survey) -> Iterator[Finding]:
 
 
 @check("POSE-ORTHO", "E", "the rotation block is orthonormal", limits=("ortho_error",))
-def pose_ortho(survey: Survey) -> Iterator[Finding]:
-    views = _with_fault(survey, Fault.NOT_ROTATION)
+def pose_ortho(analysis: Analysis) -> Iterator[Finding]:
+    views = _with_fault(analysis, Fault.NOT_ROTATION)
     if len(views):
-        worst = float(survey.poses.measure[views].max())
-        yield survey.on_views(
+        worst = float(analysis.pose_files.measure[views].max())
+        yield on_views(
+            analysis.scan,
             "POSE-ORTHO",
             "E",
             views,
             f"the rotation block is not orthonormal: |RᵀR - 1| is up to {worst:.2g}, expected at most "
-            f"{survey.limits.ortho_error:g}; too few digits, averaged matrices, or a scaled object's matrix",
+            f"{analysis.limits.ortho_error:g}; too few digits, averaged matrices, or a scaled object's "
+            "matrix",
             "export the pose with at least 6 digits and without scale or shear (--fix takes the nearest "
-            "rotation "
-            "where it is close)",
+            "rotation where it is close)",
             suffix=_POSE,
-            mendable=bool(survey.poses.valid[views].all()),
+            mendable=bool(analysis.pose_files.valid[views].all()),
         )
 
 
 @check("POSE-DET", "E", "the rotation block has determinant 1", limits=("det_error",))
-def pose_det(survey: Survey) -> Iterator[Finding]:
-    yield from _mirrored(survey)
-    scaled = _with_fault(survey, Fault.SCALED)
+def pose_det(analysis: Analysis) -> Iterator[Finding]:
+    yield from _mirrored(analysis)
+    scaled = _with_fault(analysis, Fault.SCALED)
     if len(scaled):
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "POSE-DET",
             "E",
             scaled,
-            f"the rotation is scaled by {survey.poses.measure[scaled[0]]:.4g}, expected a determinant of 1; "
-            "the "
-            "camera or its parent has a scale",
+            f"the rotation is scaled by {analysis.pose_files.measure[scaled[0]]:.4g}, expected a "
+            "determinant of 1; the camera or its parent has a scale",
             "divide the 3×3 block by its scale (--fix does); check whether the positions are in the same "
             "unit",
             suffix=_POSE,
@@ -127,18 +132,18 @@ def pose_det(survey: Survey) -> Iterator[Finding]:
         )
 
 
-def _mirrored(survey: Survey) -> Iterator[Finding]:
+def _mirrored(analysis: Analysis) -> Iterator[Finding]:
     """Matrices with determinant -1: all of them, for which there are two readings, or single ones."""
-    diagnosis = survey.diagnosis
-    mirrored = _with_fault(survey, Fault.MIRRORED)
+    diagnosis = analysis.diagnosis
+    mirrored = _with_fault(analysis, Fault.MIRRORED)
     if not len(mirrored) or (diagnosis.flipped and diagnosis.convention.mirrored):
         # A left-handed world has a name of its own.
         return
-    message = (
-        f"the rotation is mirrored: its determinant is {survey.poses.measure[mirrored[0]]:.3g}, expected 1; "
-    )
+    determinant = analysis.pose_files.measure[mirrored[0]]
+    message = f"the rotation is mirrored: its determinant is {determinant:.3g}, expected 1; "
     if not diagnosis.flipped or not diagnosis.known:
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "POSE-DET",
             "E",
             mirrored,
@@ -160,24 +165,31 @@ def _mirrored(survey: Survey) -> Iterator[Finding]:
             "camera axis back, or mirrors the world: diag(1, -1, 1, 1) @ RT, from the left"
         )
     else:
-        message += f"the camera axes are {words} ({_evidence(survey)})"
+        message += f"the camera axes are {words} ({_evidence(analysis)})"
         fix = "flip two camera axes, not one (OpenGL to OpenCV is diag(1, -1, -1)); --fix turns the axis back"
-    yield survey.on_views(
-        "POSE-DET", "E", mirrored, message, fix, suffix=_POSE, mendable=not diagnosis.is_undecided
+    yield on_views(
+        analysis.scan,
+        "POSE-DET",
+        "E",
+        mirrored,
+        message,
+        fix,
+        suffix=_POSE,
+        mendable=not diagnosis.is_undecided,
     )
 
 
-def _evidence(survey: Survey) -> str:
+def _evidence(analysis: Analysis) -> str:
     """What decided between two readings, in words."""
     return {
         "depth": "the views' depth agrees in this reading alone",
         "photo": "feature matches fit this reading alone",
-    }.get(survey.diagnosis.decided_by or "", "the other reading is unlikely")
+    }.get(analysis.diagnosis.decided_by or "", "the other reading is unlikely")
 
 
-def _convention_groups(survey: Survey) -> list[tuple[Convention, list[int] | None]]:
+def _convention_groups(analysis: Analysis) -> list[tuple[Convention, list[int] | None]]:
     """The dataset's convention (views None) where it is not the right one, and those of single views."""
-    diagnosis = survey.diagnosis
+    diagnosis = analysis.diagnosis
     groups: list[tuple[Convention, list[int] | None]] = []
     if diagnosis.known and not diagnosis.convention.is_right:
         groups.append((diagnosis.convention, None))
@@ -192,7 +204,7 @@ def _convention_groups(survey: Survey) -> list[tuple[Convention, list[int] | Non
 
 
 def _on(
-    survey: Survey,
+    analysis: Analysis,
     id: str,
     views: list[int] | None,
     message: str,
@@ -202,21 +214,28 @@ def _on(
 ) -> Finding:
     """A finding on single views, or one for the dataset as a whole."""
     if views is None:
-        odd = set(survey.diagnosis.single) | set(survey.diagnosis.astray)
-        concerned = [int(view) for view in np.flatnonzero(survey.poses.valid) if int(view) not in odd]
+        odd = set(analysis.diagnosis.single) | set(analysis.diagnosis.astray)
+        concerned = [int(view) for view in np.flatnonzero(analysis.pose_files.valid) if int(view) not in odd]
         return Finding(
             id,
             "E" if severity == "E" else "W",
             message,
             fix,
             count=len(concerned),
-            total=len(survey.views),
-            examples=tuple(survey.views[view].stem + _POSE for view in concerned[:3]),
+            total=len(analysis.scan.views),
+            examples=tuple(analysis.scan.views[view].stem + _POSE for view in concerned[:3]),
             views=tuple(concerned[:8]),
             mendable=mendable,
         )
-    return survey.on_views(
-        id, "E" if severity == "E" else "W", views, message, fix, suffix=_POSE, mendable=mendable
+    return on_views(
+        analysis.scan,
+        id,
+        "E" if severity == "E" else "W",
+        views,
+        message,
+        fix,
+        suffix=_POSE,
+        mendable=mendable,
     )
 
 
@@ -226,9 +245,9 @@ def _on(
     "cameras look along +z with y down (OpenCV), towards the scene",
     limits=("off_axis_degrees",),
 )
-def pose_axes(survey: Survey) -> Iterator[Finding]:
-    diagnosis = survey.diagnosis
-    for convention, views in _convention_groups(survey):
+def pose_axes(analysis: Analysis) -> Iterator[Finding]:
+    diagnosis = analysis.diagnosis
+    for convention, views in _convention_groups(analysis):
         flipped = diagnosis.flipped and views is None
         if flipped and not convention.mirrored:
             # POSE-DET names the axes.
@@ -248,24 +267,23 @@ def pose_axes(survey: Survey) -> Iterator[Finding]:
             twin = next(reading for reading in diagnosis.readings if reading.mirrored)
             message = (
                 f"the camera axes are {called}, expected OpenCV's (x right, y down, z forward). The poses "
-                "alone "
-                f"leave another reading, the mirror image: axes {twin.program()} ({twin.axis_words()}) in a "
-                "left-handed world"
+                f"alone leave another reading, the mirror image: axes {twin.program()} "
+                f"({twin.axis_words()}) in a left-handed world"
             )
             fix = "let the pictures decide with --photo (or depth beside the views); --fix corrects it then"
-            yield _on(survey, "POSE-AXES", views, message, fix, mendable=False)
+            yield _on(analysis, "POSE-AXES", views, message, fix, mendable=False)
             continue
         else:
             message = f"the camera axes are {called}, expected OpenCV's (x right, y down, z forward)"
             if views is None and len(diagnosis.readings) > 1:
-                message += f": {_evidence(survey)}"
+                message += f": {_evidence(analysis)}"
             fix = "reorder the camera's axes: multiply RT from the right (--fix does)"
-        yield _on(survey, "POSE-AXES", views, message, fix)
+        yield _on(analysis, "POSE-AXES", views, message, fix)
 
 
 @check("POSE-HANDED", "E", "the world is right-handed")
-def pose_handed(survey: Survey) -> Iterator[Finding]:
-    diagnosis = survey.diagnosis
+def pose_handed(analysis: Analysis) -> Iterator[Finding]:
+    diagnosis = analysis.diagnosis
     convention = diagnosis.convention
     if not diagnosis.known or not convention.mirrored:
         return
@@ -275,11 +293,11 @@ def pose_handed(survey: Survey) -> Iterator[Finding]:
     if diagnosis.flipped:
         cameras = ": the determinant of the rotations is -1"
     yield _on(
-        survey,
+        analysis,
         "POSE-HANDED",
         None,
         f"the world is left-handed{cameras}; expected a right-handed world. Poses alone would fit a mirrored "
-        f"camera as well; {_evidence(survey)}",
+        f"camera as well; {_evidence(analysis)}",
         "mirror the world, not the cameras: RT = diag(1, -1, 1, 1) @ RT, from the left"
         + ("" if diagnosis.flipped else ", then reorder the camera's axes from the right")
         + " (--fix does)",
@@ -287,39 +305,38 @@ def pose_handed(survey: Survey) -> Iterator[Finding]:
 
 
 @check("POSE-INVERTED", "E", "poses are camera-to-world, not world-to-camera")
-def pose_inverted(survey: Survey) -> Iterator[Finding]:
-    for convention, views in _convention_groups(survey):
+def pose_inverted(analysis: Analysis) -> Iterator[Finding]:
+    for convention, views in _convention_groups(analysis):
         if convention.layout == "inverted":
             yield _on(
-                survey,
+                analysis,
                 "POSE-INVERTED",
                 views,
                 "the matrix is world-to-camera (an extrinsic, as in COLMAP or OpenCV), expected "
-                "camera-to-world: its "
-                "inverse looks at the scene, the matrix does not",
+                "camera-to-world: its inverse looks at the scene, the matrix does not",
                 "store the inverse of each matrix (--fix does)",
             )
 
 
 @check("POSE-TRANSPOSED", "E", "the rotation is not transposed")
-def pose_transposed(survey: Survey) -> Iterator[Finding]:
-    whole = _with_fault(survey, Fault.WHOLE_TRANSPOSED)
+def pose_transposed(analysis: Analysis) -> Iterator[Finding]:
+    whole = _with_fault(analysis, Fault.WHOLE_TRANSPOSED)
     if len(whole):
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "POSE-TRANSPOSED",
             "E",
             whole,
             "the whole 4×4 matrix is transposed: its translation stands in the last row; written by a "
-            "program that "
-            "multiplies row vectors, or in column order",
+            "program that multiplies row vectors, or in column order",
             "transpose each matrix (--fix does)",
             suffix=_POSE,
             mendable=True,
         )
-    for convention, views in _convention_groups(survey):
+    for convention, views in _convention_groups(analysis):
         if convention.layout == "transposed":
             yield _on(
-                survey,
+                analysis,
                 "POSE-TRANSPOSED",
                 views,
                 "the 3×3 rotation is transposed beside a position that is right: half of an inversion",
@@ -328,16 +345,16 @@ def pose_transposed(survey: Survey) -> Iterator[Finding]:
 
 
 @check("POSE-TRANSLATION", "E", "the last column is the camera's position in the world")
-def pose_translation(survey: Survey) -> Iterator[Finding]:
-    for convention, views in _convention_groups(survey):
+def pose_translation(analysis: Analysis) -> Iterator[Finding]:
+    for convention, views in _convention_groups(analysis):
         if convention.layout not in ("unrotated", "uninverted"):
             continue
         negated = convention.layout == "unrotated"
         form = "[Rᵀ | -t]" if negated else "[Rᵀ | t]"
-        position = survey.poses.rigid[survey.diagnosis.usable][:, :3, 3]
+        position = analysis.pose_files.rigid[analysis.diagnosis.usable][:, :3, 3]
         near = " ".join(f"{value:.3g}" for value in np.median(position, axis=0))
         yield _on(
-            survey,
+            analysis,
             "POSE-TRANSLATION",
             views,
             f"the last column is the translation of the world-to-camera matrix [R | t], beside a rotation "
@@ -347,8 +364,8 @@ def pose_translation(survey: Survey) -> Iterator[Finding]:
 
 
 @check("POSE-UP", "E", "the world's up is z", limits=("roll_degrees",))
-def pose_up(survey: Survey) -> Iterator[Finding]:
-    diagnosis = survey.diagnosis
+def pose_up(analysis: Analysis) -> Iterator[Finding]:
+    diagnosis = analysis.diagnosis
     world = diagnosis.world
     if not diagnosis.known or world.is_level:
         return
@@ -383,21 +400,21 @@ def pose_up(survey: Survey) -> Iterator[Finding]:
             "expected z, with the ground at z = 0"
         )
     severity = "W" if world.name == "tilted" and world.tilt < 10.0 else "E"
-    yield _on(survey, "POSE-UP", None, message, fix, severity=severity)
+    yield _on(analysis, "POSE-UP", None, message, fix, severity=severity)
 
 
 @check("POSE-ROLL", "E", "cameras are not rolled about their optical axis", limits=("roll_degrees",))
-def pose_roll(survey: Survey) -> Iterator[Finding]:
-    diagnosis = survey.diagnosis
+def pose_roll(analysis: Analysis) -> Iterator[Finding]:
+    diagnosis = analysis.diagnosis
     usable = np.flatnonzero(diagnosis.usable)
     if not len(usable) or not diagnosis.known:
         return
     held = diagnosis.convention
     roll = rolls(held.upright(diagnosis.poses[usable]))
     if held.held:
-        told = f": {_evidence(survey)}" if diagnosis.decided_by else ""
+        told = f": {_evidence(analysis)}" if diagnosis.decided_by else ""
         yield _on(
-            survey,
+            analysis,
             "POSE-ROLL",
             None,
             f"all cameras are rolled by about {held.held_degrees:.0f}°; expected upright ones{told}",
@@ -406,17 +423,18 @@ def pose_roll(survey: Survey) -> Iterator[Finding]:
             severity="W",
             mendable=False,
         )
-    rolled = usable[np.abs(roll) > survey.limits.roll_degrees]
+    rolled = usable[np.abs(roll) > analysis.limits.roll_degrees]
     if len(rolled):
-        amount = roll[np.abs(roll) > survey.limits.roll_degrees]
+        amount = roll[np.abs(roll) > analysis.limits.roll_degrees]
         worst = float(amount[np.argmax(np.abs(amount))])
         most = len(rolled) > 0.5 * len(usable)
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "POSE-ROLL",
             "W",
             rolled,
             f"the camera is rolled by up to {worst:.0f}° about its optical axis, expected under "
-            f"{survey.limits.roll_degrees:g}°"
+            f"{analysis.limits.roll_degrees:g}°"
             + (
                 "; most cameras are, as when held by hand"
                 if most
@@ -427,43 +445,19 @@ def pose_roll(survey: Survey) -> Iterator[Finding]:
         )
 
 
-def same_pose_pairs(survey: Survey) -> list[tuple[int, int]]:
-    """Pairs of views of one scene with the same pose, in rising order."""
-    views = np.flatnonzero(survey.poses.valid)
-    if len(views) < 2:
-        return []
-    tolerance = survey.limits.same_pose
-    scenes = survey.scene_index[views]
-    flat = survey.poses.rigid[views, :3].copy()
-    scale = np.zeros(survey.n_scenes)
-    np.maximum.at(scale, scenes, np.linalg.norm(flat[:, :, 3], axis=1))
-    flat[:, :, 3] /= np.maximum(scale[scenes], 1e-9)[:, None]
-    flat = flat.reshape(len(views), 12)
-    # Sorted along one random direction within each scene, equal poses are neighbours: nothing quadratic.
-    order = np.lexsort((flat @ _DIRECTION, scenes))
-    first, second = order[:-1], order[1:]
-    same = (scenes[first] == scenes[second]) & (np.abs(flat[first] - flat[second]).max(axis=1) < tolerance)
-    return sorted(
-        (int(views[min(a, b)]), int(views[max(a, b)])) for a, b in zip(first[same], second[same], strict=True)
-    )
-
-
-#: Any fixed direction without symmetries.
-_DIRECTION = np.sin(np.arange(1.0, 13.0) ** 2)
-
-
 @check("POSE-DUP", "E", "no two views of a scene have the same pose", limits=("same_pose",))
-def pose_dup(survey: Survey) -> Iterator[Finding]:
-    pairs = same_pose_pairs(survey)
+def pose_dup(analysis: Analysis) -> Iterator[Finding]:
+    pairs = same_pose_pairs(analysis)
     if not pairs:
         return
     first, second = pairs[0]
-    yield survey.on_views(
+    yield on_views(
+        analysis.scan,
         "POSE-DUP",
         "E",
         sorted({second for _, second in pairs}),
-        f"the same pose twice in a scene: {survey.views[second].stem} has that of "
-        f"{survey.views[first].stem}; a pose "
+        f"the same pose twice in a scene: {analysis.scan.views[second].stem} has that of "
+        f"{analysis.scan.views[first].stem}; a pose "
         "file was copied over another, or the camera did not move",
         "export the poses of this scene again, or remove the repeated view",
         suffix=_POSE,

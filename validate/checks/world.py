@@ -6,9 +6,14 @@ import numpy as np
 from jaxtyping import Float
 
 from objnerf.dataset.card import UORF_CAMERA_DISTANCE, UORF_SCALE
-from validate.checks.registry import check
-from validate.findings import Finding
-from validate.survey import Survey
+from objnerf.dataset.names import POSE_SUFFIX
+from validate.analysis.model import Analysis
+from validate.analysis.scale import camera_distances
+from validate.checks.check import check
+from validate.findings import Finding, on_scenes, on_views
+
+#: A camera this many times nearer or farther than the median one may be in another unit.
+_SPREAD = 3.0
 
 
 @check(
@@ -17,42 +22,44 @@ from validate.survey import Survey
     "the cameras look at the world's origin",
     limits=("centre_warn", "centre_error", "centre_jitter", "off_axis_degrees"),
 )
-def world_centre(survey: Survey) -> Iterator[Finding]:
-    diagnosis = survey.diagnosis
-    limits = survey.limits
+def world_centre(analysis: Analysis) -> Iterator[Finding]:
+    diagnosis = analysis.diagnosis
+    limits = analysis.limits
     astray = sorted(diagnosis.astray)
     if astray:
         worst = max(diagnosis.astray.values())
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "WORLD-CENTRE",
             "E",
             astray,
             f"the camera looks {worst:.0f}° past the point that the other cameras of its scene look at, "
             f"expected under {limits.off_axis_degrees:g}°; the pose belongs to another view or is broken",
             "export the pose of this view again",
-            suffix="_RT.txt",
+            suffix=POSE_SUFFIX,
         )
     if not diagnosis.usable.any():
         return
     if not diagnosis.known:
-        yield _no_common_point(survey)
+        yield _no_common_point(analysis)
     elif diagnosis.forward_facing:
-        yield from _facing_past_origin(survey)
+        yield from _facing_past_origin(analysis)
     else:
-        yield from _off_centre(survey)
+        yield from _off_centre(analysis)
 
 
-def _no_common_point(survey: Survey) -> Finding:
+def _no_common_point(analysis: Analysis) -> Finding:
     """The cameras make no rig in any known convention."""
-    usable = np.flatnonzero(survey.diagnosis.usable)
-    miss = survey.diagnosis.miss
+    usable = np.flatnonzero(analysis.diagnosis.usable)
+    miss = analysis.diagnosis.miss
     by = ""
-    if miss > survey.limits.off_axis_degrees:
+    if miss > analysis.limits.off_axis_degrees:
         by = (
             f": half of the optical axes pass the best one by over {miss:.0f}°, expected under "
-            f"{survey.limits.off_axis_degrees:g}°"
+            f"{analysis.limits.off_axis_degrees:g}°"
         )
-    return survey.on_views(
+    return on_views(
+        analysis.scan,
         "WORLD-CENTRE",
         "E",
         usable,
@@ -60,13 +67,13 @@ def _no_common_point(survey: Survey) -> Finding:
         "explains it, wherever the world's centre is",
         "export the poses again, and compare a few with their pictures (--photo): they may be of other "
         "views, or of cameras that look outwards, which this format has no place for",
-        suffix="_RT.txt",
+        suffix=POSE_SUFFIX,
     )
 
 
-def _facing_past_origin(survey: Survey) -> Iterator[Finding]:
+def _facing_past_origin(analysis: Analysis) -> Iterator[Finding]:
     """Cameras that look in one direction: the origin should lie before them."""
-    subtract = survey.centring.subtract
+    subtract = analysis.centring.subtract
     if not np.abs(subtract).max() > 0:
         return
     point = np.median(subtract, axis=0)
@@ -77,26 +84,27 @@ def _facing_past_origin(survey: Survey) -> Iterator[Finding]:
         "so that how far away the scene is cannot be told from the poses",
         f"subtract {_coordinates(point)} from the positions, which puts the origin before the cameras, half "
         "way from near to far (--fix does; pass --near and --far that suit the scene)",
-        count=survey.n_scenes,
-        total=survey.n_scenes,
+        count=analysis.scan.n_scenes,
+        total=analysis.scan.n_scenes,
         unit="scenes",
         mendable=True,
     )
 
 
-def _off_centre(survey: Survey) -> Iterator[Finding]:
+def _off_centre(analysis: Analysis) -> Iterator[Finding]:
     """Cameras that look at another point than the origin: all scenes at one, or single scenes."""
-    centring, limits = survey.centring, survey.limits
+    centring, limits = analysis.centring, analysis.limits
     if centring.odd_views:
         worst = max(centring.odd_views.values())
-        yield survey.on_views(
+        yield on_views(
+            analysis.scan,
             "WORLD-CENTRE",
             "W",
             sorted(centring.odd_views),
             f"the camera looks {worst:.0f}° past the origin, which all others of its scene look at; the pose "
             "may belong to another view",
             "compare the pose with its picture (--photo)",
-            suffix="_RT.txt",
+            suffix=POSE_SUFFIX,
         )
     share = centring.share
     off = np.flatnonzero(np.isfinite(share) & (np.nan_to_num(share) > limits.centre_warn))
@@ -109,16 +117,16 @@ def _off_centre(survey: Survey) -> Iterator[Finding]:
             "WORLD-CENTRE",
             "E" if part > limits.centre_error else "W",
             f"the cameras look at {_coordinates(middle)}, expected the origin: "
-            f"{_off_by(survey, part)}; the world was not centred on the scene",
+            f"{_off_by(analysis, part)}; the world was not centred on the scene",
             "subtract that point from the camera positions (--fix does)",
             count=len(off),
-            total=survey.n_scenes,
+            total=analysis.scan.n_scenes,
             unit="scenes",
-            views=tuple(int(v) for v in np.flatnonzero(np.isin(survey.scene_index, off[:2]))[:8]),
+            views=tuple(int(v) for v in np.flatnonzero(np.isin(analysis.scan.scene_index, off[:2]))[:8]),
             mendable=True,
         )
         return
-    ids = np.array(list(survey.dataset.scenes))
+    ids = np.array(list(analysis.scan.dataset.scenes))
     for severity, chosen in (
         ("E", off[share[off] > limits.centre_error]),
         ("W", off[share[off] <= limits.centre_error]),
@@ -126,12 +134,13 @@ def _off_centre(survey: Survey) -> Iterator[Finding]:
         if not len(chosen):
             continue
         worst_scene = chosen[np.argmax(share[chosen])]
-        yield survey.on_scenes(
+        yield on_scenes(
+            analysis.scan,
             "WORLD-CENTRE",
             "E" if severity == "E" else "W",
             [int(ids[scene]) for scene in chosen],
             f"the cameras of scene {ids[worst_scene]} look at {_coordinates(centring.focus[worst_scene])}, "
-            f"expected the origin: {_off_by(survey, float(share[worst_scene]))}",
+            f"expected the origin: {_off_by(analysis, float(share[worst_scene]))}",
             "subtract the point from the camera positions of each scene (--fix does)",
             mendable=True,
         )
@@ -144,10 +153,10 @@ def _coordinates(point: Float[np.ndarray, "3"]) -> str:
     return "(" + ", ".join(f"{value:.{min(max(digits, 2), 6)}f}" for value in point) + ")"
 
 
-def _off_by(survey: Survey, part: float) -> str:
-    unit, obj_scale = survey.centring.unit, survey.settings.obj_scale
+def _off_by(analysis: Analysis, part: float) -> str:
+    unit, obj_scale = analysis.centring.unit, analysis.settings.obj_scale
     half = f"obj_scale ({obj_scale:g})" if unit == obj_scale else f"what suits as obj_scale ({unit:.3g})"
-    return f"off by {part:.2f} × {half}, allowed are {survey.limits.centre_warn:g}"
+    return f"off by {part:.2f} × {half}, allowed are {analysis.limits.centre_warn:g}"
 
 
 @check(
@@ -156,98 +165,91 @@ def _off_by(survey: Survey, part: float) -> str:
     "camera distances suit near, far and nss_scale",
     limits=("scale_low", "scale_high"),
 )
-def world_scale(survey: Survey) -> Iterator[Finding]:
-    distances = camera_distances(survey)
-    settings, limits = survey.settings, survey.limits
+def world_scale(analysis: Analysis) -> Iterator[Finding]:
+    distances = camera_distances(analysis)
+    settings = analysis.settings
     if not len(distances) or settings.far <= settings.near:
         # NEAR-FAR says so.
         return
-    usable = np.flatnonzero(survey.diagnosis.usable)
-    median = float(np.median(distances))
     outside = (distances <= settings.near) | (distances >= settings.far)
-    ratio = median / settings.nss_scale
     if outside.mean() > 0.5:
-        side = "nearer than near" if median <= settings.near else "beyond far"
-        unit = ""
-        for factor, word in ((100.0, "centimetres"), (1000.0, "millimetres"), (0.01, "hundreds of units")):
-            if 0.5 < median / (12.4 * factor) < 2.0:
-                unit = f"; it may be in {word}"
-        yield Finding(
-            "WORLD-SCALE",
-            "E",
-            f"the scene's centre is {side}: cameras are {median:.3g} units away (median), near is "
-            f"{settings.near:g} "
-            f"and far {settings.far:g}; the world has another scale than the settings{unit}",
-            "pass the suggested near, far, nss_scale and obj_scale, or scale the world (positions and depth) "
-            "instead",
-            count=int(outside.sum()),
-            total=len(survey.views),
-            mendable=True,
-        )
+        yield _other_scale(analysis, distances, outside)
         return
-    if outside.any():
-        chosen = usable[outside]
-        yield survey.on_views(
-            "WORLD-SCALE",
-            "E",
-            chosen,
-            f"the camera is {distances[outside][0]:.3g} units from the centre, outside near "
-            f"{settings.near:g} … far "
-            f"{settings.far:g}; the others are at {median:.3g} (median)",
-            "check the positions of these cameras, or widen near and far",
-            suffix="_RT.txt",
-        )
+    yield from _odd_distances(analysis, distances, outside)
+    limits, median = analysis.limits, float(np.median(distances))
+    ratio = median / settings.nss_scale
     if not limits.scale_low <= ratio <= limits.scale_high:
         yield Finding(
             "WORLD-SCALE",
             "W",
             f"camera distance / nss_scale is {ratio:.2g}, expected {limits.scale_low:g} … "
-            f"{limits.scale_high:g}: a "
-            "network's position encoding sees coordinates of the wrong size",
+            f"{limits.scale_high:g}: a network's position encoding sees coordinates of the wrong size",
             f"pass --nss-scale {median * UORF_SCALE.nss_scale / UORF_CAMERA_DISTANCE:.3g}",
             count=len(distances),
-            total=len(survey.views),
+            total=len(analysis.scan.views),
             mendable=True,
         )
-    spread = np.flatnonzero((distances < median / 3) | (distances > median * 3))
-    spread = spread[~outside[spread]]
-    if len(spread):
-        yield survey.on_views(
-            "WORLD-SCALE",
-            "W",
-            usable[spread],
-            f"the camera is {distances[spread[0]]:.3g} units from the centre, the others are at {median:.3g} "
-            "(median)",
-            "check whether these poses are in the same unit",
-            suffix="_RT.txt",
-        )
 
 
-def scale_is_off(survey: Survey) -> bool:
-    """The world has another scale than the settings: then nothing else that depends on the scale is news."""
-    distances = camera_distances(survey)
-    settings = survey.settings
-    if settings.far <= settings.near:
-        return False
-    return bool(len(distances)) and bool(
-        ((distances <= settings.near) | (distances >= settings.far)).mean() > 0.5
+def _other_scale(analysis: Analysis, distances: np.ndarray, outside: np.ndarray) -> Finding:
+    """Most cameras are nearer than near or beyond far."""
+    settings, median = analysis.settings, float(np.median(distances))
+    side = "nearer than near" if median <= settings.near else "beyond far"
+    unit = ""
+    for factor, word in ((100.0, "centimetres"), (1000.0, "millimetres"), (0.01, "hundreds of units")):
+        if 0.5 < median / (UORF_CAMERA_DISTANCE * factor) < 2.0:
+            unit = f"; it may be in {word}"
+    return Finding(
+        "WORLD-SCALE",
+        "E",
+        f"the scene's centre is {side}: cameras are {median:.3g} units away (median), near is "
+        f"{settings.near:g} and far {settings.far:g}; the world has another scale than the settings{unit}",
+        "pass the suggested near, far, nss_scale and obj_scale, or scale the world (positions and depth) "
+        "instead",
+        count=int(outside.sum()),
+        total=len(analysis.scan.views),
+        mendable=True,
     )
 
 
-def camera_distances(survey: Survey) -> Float[np.ndarray, "usable"]:
-    """Distances of the usable cameras from the scene's centre."""
-    return np.linalg.norm(survey.world_poses[survey.diagnosis.usable][:, :3, 3], axis=1)
+def _odd_distances(analysis: Analysis, distances: np.ndarray, outside: np.ndarray) -> Iterator[Finding]:
+    """Single cameras outside near … far, or at quite another distance than the others."""
+    settings, median = analysis.settings, float(np.median(distances))
+    usable = np.flatnonzero(analysis.diagnosis.usable)
+    if outside.any():
+        yield on_views(
+            analysis.scan,
+            "WORLD-SCALE",
+            "E",
+            usable[outside],
+            f"the camera is {distances[outside][0]:.3g} units from the centre, outside near "
+            f"{settings.near:g} … far {settings.far:g}; the others are at {median:.3g} (median)",
+            "check the positions of these cameras, or widen near and far",
+            suffix=POSE_SUFFIX,
+        )
+    spread = ((distances < median / _SPREAD) | (distances > median * _SPREAD)) & ~outside
+    if spread.any():
+        yield on_views(
+            analysis.scan,
+            "WORLD-SCALE",
+            "W",
+            usable[spread],
+            f"the camera is {distances[spread][0]:.3g} units from the centre, the others are at {median:.3g} "
+            "(median)",
+            "check whether these poses are in the same unit",
+            suffix=POSE_SUFFIX,
+        )
 
 
 @check("VIEWS-SPREAD", "W", "the views of a scene differ", limits=("spread_degrees",))
-def views_spread(survey: Survey) -> Iterator[Finding]:
-    usable = survey.diagnosis.usable
-    poses, index = survey.diagnosis.poses[usable], survey.scene_index[usable]
+def views_spread(analysis: Analysis) -> Iterator[Finding]:
+    usable = analysis.diagnosis.usable
+    poses, index = analysis.diagnosis.poses[usable], analysis.scan.scene_index[usable]
     if not len(poses):
         return
     distance = np.linalg.norm(poses[:, :3, 3], axis=1)
     typical = np.maximum(np.median(distance), 1e-9)
-    n = survey.n_scenes
+    n = analysis.scan.n_scenes
     count = np.bincount(index, minlength=n)
     widest = np.zeros(n)
     # Parallax needs cameras that moved: their spread seen from the scene, plus turning on the spot.
@@ -261,15 +263,16 @@ def views_spread(survey: Survey) -> Iterator[Finding]:
                 widest, np.linalg.norm(np.where(count[:, None] > 1, high - low, np.inf), axis=1)
             )
     degrees = np.degrees(widest)
-    close = np.flatnonzero((count > 1) & (degrees < survey.limits.spread_degrees))
+    close = np.flatnonzero((count > 1) & (degrees < analysis.limits.spread_degrees))
     if len(close):
-        ids = np.array(list(survey.dataset.scenes))
-        yield survey.on_scenes(
+        ids = np.array(list(analysis.scan.dataset.scenes))
+        yield on_scenes(
+            analysis.scan,
             "VIEWS-SPREAD",
             "W",
             [int(ids[scene]) for scene in close],
             f"the views of a scene hardly differ: their cameras span {degrees[close].max():.2g}° at most, "
-            "expected over "
-            f"{survey.limits.spread_degrees:g}°; without parallax nothing can be learnt about depth",
+            f"expected over {analysis.limits.spread_degrees:g}°; without parallax nothing can be learnt "
+            "about depth",
             "render the views from further apart",
         )

@@ -13,18 +13,18 @@ from PIL import Image
 from objnerf.dataset import files, names
 from objnerf.dataset.cameras import Intrinsics
 from objnerf.dataset.files import write_text
+from objnerf.dataset.untrusted import Unreadable, read_bytes
 from objnerf.errors import ObjnerfError
 from objnerf.visualization import CameraPlot, PlottedCamera
 from objnerf.visualization.html import cameras_div, plotly_script
-from validate.checks.boxes import box_shares
-from validate.checks.images import usual_size
-from validate.checks.registry import explain
-from validate.decoding import decode_image
-from validate.findings import Finding, Report
-from validate.pictures import READ
-from validate.reading import Unreadable, read_bytes
+from validate.analysis.boxes import box_shares
+from validate.analysis.model import Analysis
+from validate.checks.catalogue import explain
+from validate.findings import Finding
+from validate.measure.pictures import READ
+from validate.read import decode_image
 from validate.report.text import where
-from validate.survey import Survey
+from validate.result import Report
 
 #: Pictures a finding, and how wide they are made.
 _THUMBS, _THUMB_WIDTH = 6, 168
@@ -48,7 +48,7 @@ def write_html(report: Report, path: str | os.PathLike[str]) -> None:
     """Write the page, atomically.
 
     Raises:
-        ValueError: the report does not hold the survey that it rests on.
+        ValueError: the report does not hold the analysis that it rests on.
     """
     write_text(path, render_html(report))
 
@@ -58,11 +58,11 @@ def render_html(report: Report) -> str:
     from jinja2 import Environment, PackageLoader
     from markupsafe import Markup
 
-    survey = report.survey
-    if survey is None:
-        raise ValueError("the report does not hold its survey; pass one that run() returned")
+    analysis = report.analysis
+    if analysis is None:
+        raise ValueError("the report does not hold its analysis; pass one that run() returned")
     environment = Environment(loader=PackageLoader("validate.report", "."), autoescape=True)
-    plot = _camera_plot(survey, report)
+    plot = _camera_plot(analysis, report)
     named = _named_views(report)
     page = environment.get_template("page.html.j2").render(
         name=report.dataset,
@@ -71,13 +71,13 @@ def render_html(report: Report) -> str:
             {
                 "finding": finding,
                 "where": where(finding, 3),
-                "thumbs": [_thumb(survey, finding, view) for view in finding.views[:_THUMBS]],
+                "thumbs": [_thumb(analysis, finding, view) for view in finding.views[:_THUMBS]],
                 "page": explain(finding.id),
             }
             for finding in report.findings
         ],
         settings=[
-            (name, _value(getattr(survey.settings, name)), entry["source"])
+            (name, _value(getattr(analysis.settings, name)), entry["source"])
             for name, entry in report.settings.items()
         ],
         suggested=[(name, _value(item.value), item.reason) for name, item in report.suggested.items()],
@@ -85,9 +85,9 @@ def render_html(report: Report) -> str:
         cameras=Markup(cameras_div(plot)) if plot is not None else None,
         cameras_note=""
         if plot is None
-        else f"{len(plot.cameras)} of {int(survey.poses.valid.sum())} cameras are shown.",
-        has_bad=bool(named & set(np.flatnonzero(survey.poses.valid).tolist())),
-        charts=[Markup(chart) for chart in _charts(survey)],
+        else f"{len(plot.cameras)} of {int(analysis.pose_files.valid.sum())} cameras are shown.",
+        has_bad=bool(named & set(np.flatnonzero(analysis.pose_files.valid).tolist())),
+        charts=[Markup(chart) for chart in _charts(analysis)],
     )
     # File names may hold bytes that are no UTF-8.
     return page.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -105,9 +105,9 @@ def _named_views(report: Report) -> set[int]:
 _ON_POSES = ("POSE-", "WORLD-", "BOX-", "DEPTH-VIEWS", "VIEWS-SPREAD", "AZIMUTH", "PHOTO", "META")
 
 
-def _thumb(survey: Survey, finding: Finding, view: int) -> Thumb:
+def _thumb(analysis: Analysis, finding: Finding, view: int) -> Thumb:
     """What a finding is about: the mask for masks, depth for depth, else the picture."""
-    stem = survey.views[view].stem
+    stem = analysis.scan.views[view].stem
     suffix = ".png"
     if finding.id.startswith("MASK-") or (finding.path or "").endswith(names.MASK_SUFFIX):
         suffix = names.MASK_SUFFIX
@@ -116,9 +116,9 @@ def _thumb(survey: Survey, finding: Finding, view: int) -> Thumb:
     caption = stem + suffix
     try:
         if suffix == names.DEPTH_SUFFIX:
-            picture = _depth_picture(files.read_depth(survey.dataset.root / caption))
+            picture = _depth_picture(files.read_depth(analysis.scan.dataset.root / caption))
         else:
-            picture = decode_image(read_bytes(survey.dataset.root / caption)).image.convert("RGBA")
+            picture = decode_image(read_bytes(analysis.scan.dataset.root / caption)).image.convert("RGBA")
             white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
             picture = Image.alpha_composite(white, picture).convert("RGB")
     except Unreadable as problem:
@@ -145,44 +145,46 @@ def _depth_picture(depth: np.ndarray) -> Image.Image:
     return Image.fromarray(grey)
 
 
-def _camera_plot(survey: Survey, report: Report) -> CameraPlot | None:
+def _camera_plot(analysis: Analysis, report: Report) -> CameraPlot | None:
     """Cameras as stored: those that findings name in red, some others beside them."""
-    valid = survey.poses.valid & (np.abs(np.nan_to_num(survey.poses.rigid)).max(axis=(1, 2)) < 1e6)
+    valid = analysis.pose_files.valid & (
+        np.abs(np.nan_to_num(analysis.pose_files.rigid)).max(axis=(1, 2)) < 1e6
+    )
     named = _named_views(report)
     bad = [view for view in np.flatnonzero(valid).tolist() if view in named]
     others = [view for view in np.flatnonzero(valid).tolist() if view not in named]
     if not bad and not others:
         return None
-    size = (usual_size(survey) if survey.pictures is not None else None) or (160, 120)
+    size = analysis.usual_size or (160, 120)
     cameras = []
     for views, limit, group, colour in (
         (bad, _BAD_CAMERAS, "named in a finding", _RED),
         (others, _OTHER_CAMERAS, "other cameras" if bad else "cameras", _BLUE),
     ):
         for view in views[:limit]:
-            block = survey.scene_blocks[int(survey.scene_of[view])]
+            block = analysis.scan.scene_blocks[int(analysis.scan.scene_of[view])]
             cameras.append(
                 PlottedCamera(
-                    stem=survey.views[view].stem.encode("utf-8", "backslashreplace").decode(),
-                    scene=int(survey.scene_of[view]),
+                    stem=analysis.scan.views[view].stem.encode("utf-8", "backslashreplace").decode(),
+                    scene=int(analysis.scan.scene_of[view]),
                     order=view - block.start,
-                    world_from_camera=survey.poses.rigid[view],
-                    intrinsics=survey.lenses.intrinsics(view, *size),
+                    world_from_camera=analysis.pose_files.rigid[view],
+                    intrinsics=analysis.lenses.intrinsics(view, *size),
                     group=group,
                     colour=colour,
                 )
             )
-    intrinsics = Intrinsics.from_focal_ratio(survey.settings.focal_ratio, *size)
-    return CameraPlot(report.dataset, tuple(cameras), intrinsics, survey.settings.obj_scale)
+    intrinsics = Intrinsics.from_focal_ratio(analysis.settings.focal_ratio, *size)
+    return CameraPlot(report.dataset, tuple(cameras), intrinsics, analysis.settings.obj_scale)
 
 
-def _charts(survey: Survey) -> list[str]:
+def _charts(analysis: Analysis) -> list[str]:
     """Histograms of what the checks measured, each with its thresholds as lines."""
     charts = []
-    usable = survey.diagnosis.usable
-    settings, limits = survey.settings, survey.limits
+    usable = analysis.diagnosis.usable
+    settings, limits = analysis.settings, analysis.limits
     if usable.any():
-        positions = survey.world_poses[usable][:, :3, 3]
+        positions = analysis.world_poses[usable][:, :3, 3]
         distance = np.linalg.norm(positions, axis=1)
         charts.append(
             _histogram(
@@ -191,11 +193,11 @@ def _charts(survey: Survey) -> list[str]:
         )
         elevation = np.degrees(np.arcsin(np.clip(positions[:, 2] / np.maximum(distance, 1e-9), -1, 1)))
         charts.append(_histogram(elevation, "camera elevation, degrees", {}))
-        shares, _ = box_shares(survey)
+        shares, _ = box_shares(analysis)
         charts.append(
             _histogram(shares, "share of pixels that meet the locality box", {"expected": limits.box_pixels})
         )
-        share = survey.centring.share
+        share = analysis.centring.share
         if np.isfinite(share).any():
             charts.append(
                 _histogram(
@@ -204,8 +206,8 @@ def _charts(survey: Survey) -> list[str]:
                     {"warning": limits.centre_warn, "error": limits.centre_error},
                 )
             )
-    if survey.pictures is not None:
-        rows = survey.pictures.rows
+    if analysis.pictures is not None:
+        rows = analysis.pictures.rows
         deep = rows[rows["depth_high"] > 0]
         if len(deep):
             charts.append(

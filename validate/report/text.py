@@ -5,7 +5,8 @@ import shutil
 import textwrap
 
 from objnerf.console import printable
-from validate.findings import Finding, Report
+from validate.findings import Finding
+from validate.result import Repair, Report
 
 _COLOURS = {"E": "\x1b[31;1m", "W": "\x1b[33;1m", "dim": "\x1b[2m", "good": "\x1b[32;1m"}
 _RESET = "\x1b[0m"
@@ -34,9 +35,17 @@ def render_text(report: Report, colour: bool = False, limit: int = 3) -> str:
         text = f"suggested --{name.replace('_', '-')} {shown}: {suggestion.reason}"
         lines += textwrap.wrap(text, width, subsequent_indent="      ")
     if report.repair is not None:
-        lines += ["", *printable(report.repair.text()).splitlines()]
+        lines += ["", *(printable(line) for line in _repair_lines(report.repair))]
     lines.append(_summary(report, colour))
     return "\n".join(lines) + "\n"
+
+
+def _repair_lines(repair: Repair) -> list[str]:
+    if repair.refused is not None:
+        return [f"no mended copy was written: {repair.refused}"]
+    lines = [f"mended copy: {repair.out}"]
+    lines += [f"  changed: {change}" for change in repair.changes] or ["  nothing had to be changed"]
+    return lines + [f"  left as it is: {item}" for item in repair.left]
 
 
 def _finding_lines(finding: Finding, colour: bool, limit: int, width: int) -> list[str]:

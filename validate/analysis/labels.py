@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt
 
 from objnerf.dataset.files import BACKGROUND_COLOUR, OBJECT_COLOURS, grey_levels
-from validate.figures import MAX_COLOURS, SPECKS, in_palette
-from validate.pictures import READ
-from validate.survey import Survey
+from validate.analysis.model import Analysis
+from validate.measure.figures import MAX_COLOURS, SPECKS, in_palette
+from validate.measure.pictures import READ
 
 _STANDARD_BACKGROUND = BACKGROUND_COLOUR[0] << 16 | BACKGROUND_COLOUR[1] << 8 | BACKGROUND_COLOUR[2]
 
@@ -35,11 +35,11 @@ class MaskFacts:
     background: int
 
 
-def mask_facts(survey: Survey) -> MaskFacts:
+def mask_facts(analysis: Analysis) -> MaskFacts:
     """Gather the colours of all readable masks."""
-    if survey.pictures is None:
-        raise RuntimeError("masks are measured with the pictures, and the survey opened none")
-    rows = survey.pictures.rows
+    if analysis.pictures is None:
+        raise RuntimeError("masks are measured with the pictures, and the analysis opened none")
+    rows = analysis.pictures.rows
     views = np.flatnonzero(rows["mask"] == READ)
     own = rows[views]
     colours, pixels = own["colours"], own["pixels"]
@@ -47,7 +47,7 @@ def mask_facts(survey: Survey) -> MaskFacts:
     channels = np.stack([colours >> 16 & 255, colours >> 8 & 255, colours & 255], axis=-1).astype(np.uint8)
     greys = grey_levels(channels).astype(np.int64)
     area = np.maximum(own["mask_width"].astype(np.int64) * own["mask_height"], 1)
-    tiny = present & (pixels < survey.limits.mask_tiny * area[:, None])
+    tiny = present & (pixels < analysis.limits.mask_tiny * area[:, None])
     specks = (tiny & ~in_palette(colours)).sum(axis=1)
     blended = (own["n_colours"] > MAX_COLOURS) | (specks >= SPECKS)
     standard = ((colours == _STANDARD_BACKGROUND) & present).any(axis=1)
@@ -59,7 +59,7 @@ def mask_facts(survey: Survey) -> MaskFacts:
     return MaskFacts(views, colours, present, greys, tiny, blended, background)
 
 
-def relabelling(survey: Survey) -> dict[int, dict[int, int]]:
+def relabelling(analysis: Analysis) -> dict[int, dict[int, int]]:
     """New colours for the masks of scenes in which the second lowest grey level is not the background.
 
     The background gets the format's colour, and the objects of a scene the format's colours in the order of
@@ -70,9 +70,9 @@ def relabelling(survey: Survey) -> dict[int, dict[int, int]]:
     Returns:
         For each view of such scenes: colour as it is (0xRRGGBB) to what it should be.
     """
-    facts = mask_facts(survey)
-    scenes = survey.scene_index[facts.views]
-    backgrounds = _own_backgrounds(survey, facts)
+    facts = mask_facts(analysis)
+    scenes = analysis.scan.scene_index[facts.views]
+    backgrounds = _own_backgrounds(analysis, facts)
     plans: dict[int, dict[int, int]] = {}
     for scene in np.unique(scenes[breaks_rule(facts)]):
         masks = np.flatnonzero(scenes == scene)
@@ -94,11 +94,11 @@ def relabelling(survey: Survey) -> dict[int, dict[int, int]]:
     return plans
 
 
-def _own_backgrounds(survey: Survey, facts: MaskFacts) -> Int[np.ndarray, "masks"]:
+def _own_backgrounds(analysis: Analysis, facts: MaskFacts) -> Int[np.ndarray, "masks"]:
     """The background of each mask: the dataset's, or what surrounds a mask that lacks it."""
-    assert survey.pictures is not None
+    assert analysis.pictures is not None
     there = ((facts.colours == facts.background) & facts.present).any(axis=1)
-    border = survey.pictures.rows["border"][facts.views].astype(np.int64)
+    border = analysis.pictures.rows["border"][facts.views].astype(np.int64)
     return np.where(there, facts.background, border)
 
 

@@ -17,8 +17,8 @@ from objnerf.console import Progress, no_progress
 from objnerf.dataset import names
 from objnerf.dataset.card import SCENE_FOLDER, SceneCard, describe_validation_error
 from objnerf.dataset.index import View
-from validate.decoding import decode_depth, decode_image
-from validate.figures import (
+from objnerf.dataset.untrusted import Unreadable, read_bytes
+from validate.measure.figures import (
     MAX_COLOURS,
     DepthValues,
     ImageFigures,
@@ -29,7 +29,7 @@ from validate.figures import (
     measure_image,
     measure_masks,
 )
-from validate.reading import Unreadable, read_bytes
+from validate.read import decode_depth, decode_image
 from validate.settings import Limits, Settings
 from validate.workers import Workers
 
@@ -191,7 +191,7 @@ def gather(
     total = int(opened.sum())
     done = 0
     tasks = _tasks(source, opened, settings, limits)
-    for result in workers.map(_survey_chunk, tasks):
+    for result in workers.map(_measure_chunk, tasks):
         rows[list(result.indices)] = result.rows
         gathered.modes.update(result.modes)
         gathered.problems.update(result.problems)
@@ -234,7 +234,7 @@ def _task(source: Source, batch: list[int], settings: Settings, limits: Limits) 
     )
 
 
-def _survey_chunk(task: _Task) -> _Result:
+def _measure_chunk(task: _Task) -> _Result:
     """Open the files of a few scenes and measure them."""
     result = _Result(task.indices, np.zeros(len(task.indices), dtype=ROW))
     block = _Block()

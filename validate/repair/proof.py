@@ -4,8 +4,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from objnerf.dataset.rigid import fit_similarity
-from validate.diagnosis import Layout
-from validate.survey import Fault, Survey
+from validate.analysis.convention import Layout
+from validate.analysis.model import Analysis
+from validate.analysis.pose_files import Fault
 
 #: What the digits of pose files leave between two copies of a rig: degrees, and a share of the rig's extent.
 _ANGLE, _SHARE = 0.1, 2e-3
@@ -15,7 +16,7 @@ _OWN_FAULTS = (Fault.BOTTOM, Fault.WHOLE_TRANSPOSED, Fault.SCALED, Fault.NOT_ROT
 
 
 def unproven(
-    survey: Survey, written: Float[np.ndarray, "views 4 4"], excused: Bool[np.ndarray, "views"]
+    analysis: Analysis, written: Float[np.ndarray, "views 4 4"], excused: Bool[np.ndarray, "views"]
 ) -> str | None:
     """Why corrected poses are not the rig that was found; None when they are.
 
@@ -29,19 +30,19 @@ def unproven(
         written: what is to be written; nan where the file is copied as it is.
         excused: views about which a finding of their own says otherwise.
     """
-    diagnosis = survey.diagnosis
-    faults = np.isin(survey.poses.fault, [int(fault) for fault in _OWN_FAULTS])
-    compared = np.isfinite(written).all(axis=(1, 2)) & survey.poses.valid & ~faults & ~excused
+    diagnosis = analysis.diagnosis
+    faults = np.isin(analysis.pose_files.fault, [int(fault) for fault in _OWN_FAULTS])
+    compared = np.isfinite(written).all(axis=(1, 2)) & analysis.pose_files.valid & ~faults & ~excused
     compared[list(diagnosis.single)] = False
     compared[list(diagnosis.turned_round)] = False
     views = np.flatnonzero(compared)
     if not len(views):
         return None
-    found = _in_layout(survey.poses.stored[views], diagnosis.convention.layout)
+    found = _in_layout(analysis.pose_files.stored[views], diagnosis.convention.layout)
     frame = diagnosis.convention.frame(diagnosis.flipped)
     found[:, :3, :3] = found[:, :3, :3] @ frame
-    apart = survey.diagnosis.world.name == "own" or np.ptp(survey.centring.subtract, axis=0).max() > 0
-    groups = survey.scene_index[views] if apart else np.zeros(len(views), dtype=np.int64)
+    apart = analysis.diagnosis.world.name == "own" or np.ptp(analysis.centring.subtract, axis=0).max() > 0
+    groups = analysis.scan.scene_index[views] if apart else np.zeros(len(views), dtype=np.int64)
     for group in np.unique(groups):
         own = groups == group
         fit = fit_similarity(found[own], written[views[own]], diagnosis.convention.mirrored)
@@ -50,9 +51,9 @@ def unproven(
         if not fit.is_exact(_ANGLE, _SHARE) or (own.sum() > 1 and abs(scale - 1.0) > _SHARE):
             worst = int(views[own][int(np.argmax(fit.angles + 1e3 * fit.distances))])
             return (
-                f"the corrected poses are not the rig that was found: {survey.views[worst].stem} would be "
-                f"turned by {fit.angles.max():.2g}° and moved by {100 * fit.distances.max():.2g} % of the "
-                "rig's extent against the others, which no finding says"
+                f"the corrected poses are not the rig that was found: {analysis.scan.views[worst].stem} "
+                f"would be turned by {fit.angles.max():.2g}° and moved by {100 * fit.distances.max():.2g} % "
+                "of the rig's extent against the others, which no finding says"
             )
     return None
 

@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float, Float32, Int, Shaped, UInt8, UInt32
 from PIL import Image
 
 from objnerf.dataset.files import BACKGROUND_COLOUR, OBJECT_COLOURS, grey_levels
-from validate.crossview import DepthStack, compare_depths, stack_depths, thinning
-from validate.decoding import Decoded
+from validate.measure.crossview import DepthStack, compare_depths, stack_depths, thinning
+from validate.read import Decoded
 from validate.settings import Limits, Settings
 
 #: Mask colours that are kept a view, as many as the format has; a mask with more is no instance mask.

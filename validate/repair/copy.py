@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +24,16 @@ from objnerf.dataset.card import (
 )
 from objnerf.dataset.folders import atomic_folder
 from objnerf.errors import InputError, ObjnerfError, WorkError
+from validate.analysis.labels import relabelling
+from validate.analysis.model import Analysis
+from validate.analysis.pose_files import Fault
 from validate.checks.files import misnamed_views
-from validate.checks.images import all_are_opaque_rgba
-from validate.findings import Report
-from validate.geometry import azimuth_rotations
-from validate.labels import relabelling
-from validate.pictures import READ
-from validate.proof import unproven
-from validate.reading import read_matrix_text
+from validate.measure.geometry import azimuth_rotations
+from validate.measure.pictures import READ
+from validate.read import read_matrix_text
+from validate.repair.proof import unproven
+from validate.result import Repair, Report
 from validate.settings import OPTION
-from validate.survey import Fault, Survey
 
 _SCENE_TOKEN = re.compile(r"sc(?=\d)")
 
@@ -42,44 +41,18 @@ _SCENE_TOKEN = re.compile(r"sc(?=\d)")
 _MENDABLE = (Fault.BOTTOM, Fault.WHOLE_TRANSPOSED, Fault.SCALED, Fault.MIRRORED, Fault.NOT_ROTATION)
 
 
-@dataclass
-class Repair:
-    """What was done.
-
-    Attributes:
-        out: the mended copy, or where it would be.
-        changes: what was changed, in words with counts.
-        left: what was found and could not be mended.
-        refused: why nothing was written; None where a copy was.
-    """
-
-    out: Path
-    changes: list[str] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
-    refused: str | None = None
-
-    def text(self) -> str:
-        """For people: a line a change."""
-        if self.refused is not None:
-            return f"no mended copy was written: {self.refused}\n"
-        lines = [f"mended copy: {self.out}"]
-        lines += [f"  changed: {change}" for change in self.changes] or ["  nothing had to be changed"]
-        lines += [f"  left as it is: {item}" for item in self.left]
-        return "\n".join(lines) + "\n"
-
-
 class _Refused(Exception):
     """A copy that did not prove itself; the message says why."""
 
 
 def repair(
-    survey: Survey,
+    analysis: Analysis,
     report: Report,
     out: str | os.PathLike[str],
     verify: Callable[[Path], Report],
     progress: Progress = no_progress,
 ) -> Repair:
-    """Write a mended copy of the surveyed dataset.
+    """Write a mended copy of the dataset.
 
     Mends conventions of axes, hand, inversion, transposition, up and centring; scale, mirroring and last rows
     of single matrices; scene ids and their widths; transparency and odd picture modes; ray lengths stored as
@@ -90,7 +63,7 @@ def repair(
     was found, up to a similarity of the world and what findings name, and validating it gives no new error.
 
     Args:
-        survey: with pictures.
+        analysis: with pictures.
         report: what was found in it.
         out: a folder that is not there yet, or is empty, outside the dataset.
         verify: validates a folder as ``report`` was made.
@@ -98,15 +71,14 @@ def repair(
         InputError: ``out`` cannot be used.
         WorkError: writing failed.
     """
-    if not survey.views:
+    if not analysis.scan.views:
         raise InputError(
-            f"{survey.dataset.root}: no picture has a scene id in its name, so that there is nothing to "
-            "copy; "
-            "rename the views first, as in 00011_sc0002_img3.png"
+            f"{analysis.scan.dataset.root}: no picture has a scene id in its name, so that there is nothing "
+            "to copy; rename the views first, as in 00011_sc0002_img3.png"
         )
     target = Path(out)
-    _refuse_unusable(survey.dataset.root, target)
-    if survey.diagnosis.is_undecided:
+    _refuse_unusable(analysis.scan.dataset.root, target)
+    if analysis.diagnosis.is_undecided:
         return Repair(
             target,
             refused="the poses alone leave two readings that are mirror images of each other, and one of "
@@ -115,8 +87,8 @@ def repair(
     try:
         # Built beside its place and renamed at the end: a copy that is there is whole.
         with atomic_folder(target) as building:
-            job = _Job(survey, report, building, Repair(target))
-            problem = unproven(survey, job.poses, job.excused)
+            job = _Job(analysis, report, building, Repair(target))
+            problem = unproven(analysis, job.poses, job.excused)
             if problem is None:
                 job.write(progress)
                 problem = _new_errors(report, verify(building))
@@ -155,9 +127,9 @@ def _refuse_unusable(root: Path, target: Path) -> None:
         raise InputError(f"{target}: the folder cannot be read ({error.strerror or error})") from error
 
 
-def _conversions(survey: Survey, view: int) -> list[str]:
+def _conversions(analysis: Analysis, view: int) -> list[str]:
     """What is done to a view's pose, in words that are counted."""
-    diagnosis = survey.diagnosis
+    diagnosis = analysis.diagnosis
     convention = diagnosis.single.get(view, diagnosis.convention)
     flipped = diagnosis.flipped and view not in diagnosis.single
     words = []
@@ -171,36 +143,35 @@ def _conversions(survey: Survey, view: int) -> list[str]:
         words.append("poses mirrored, because their world was left-handed")
     if not np.array_equal(convention.frame(flipped), np.eye(3)):
         words.append(f"camera axes changed to OpenCV's (were: {convention.axis_words(flipped)})")
-    scene = survey.scene_index[view]
+    scene = analysis.scan.scene_index[view]
     if not np.array_equal(diagnosis.world.turns[scene], np.eye(3)):
         name = diagnosis.world.name
         was = f"was {name}" if name not in ("tilted", "own") else f"was {diagnosis.world.tilt:.0f}° off"
         words.append(f"poses turned so that the world's up is z ({was})")
-    if np.abs(survey.centring.subtract[scene]).max() > 0:
+    if np.abs(analysis.centring.subtract[scene]).max() > 0:
         words.append("camera positions shifted so that the cameras look at the origin")
     return words
 
 
 class _Job:
-    """One repair: the survey, the place, and the tally of what was changed."""
+    """One repair: the analysis, the place, and the tally of what was changed."""
 
-    def __init__(self, survey: Survey, report: Report, building: Path, outcome: Repair) -> None:
-        self.survey = survey
+    def __init__(self, analysis: Analysis, report: Report, building: Path, outcome: Repair) -> None:
+        self.analysis = analysis
         self.report = report
         self.building = building
         self.outcome = outcome
         self.tally: dict[str, int] = {}
-        self.scene_ids = {old: new for new, old in enumerate(survey.dataset.scenes)}
+        self.scene_ids = {old: new for new, old in enumerate(analysis.scan.dataset.scenes)}
         self.stems = self._new_stems()
         self.described = self._described_poses()
         self.poses = self._new_poses()
-        self.labels = relabelling(survey) if survey.pictures is not None else {}
-        self.all_opaque = survey.pictures is not None and all_are_opaque_rgba(survey)
+        self.labels = relabelling(analysis) if analysis.pictures is not None else {}
 
     @property
     def excused(self) -> Bool[np.ndarray, "views"]:
         """Views whose pose is taken from elsewhere, as findings of their own say."""
-        excused = np.zeros(len(self.survey.views), dtype=bool)
+        excused = np.zeros(len(self.analysis.scan.views), dtype=bool)
         excused[list(self.described)] = True
         return excused
 
@@ -210,18 +181,18 @@ class _Job:
         Views that don't go with the others are moved with the world as well: they are wrong, or right, as
         they were.
         """
-        poses = self.survey.moved_poses.copy()
+        poses = self.analysis.moved_poses.copy()
         for view, pose in self.described.items():
             poses[view] = pose
         return poses
 
     def write(self, progress: Progress) -> None:
-        survey = self.survey
-        total = len(survey.views)
+        analysis = self.analysis
+        total = len(analysis.scan.views)
         for view in range(total):
             self._write_view(view)
             progress(view + 1, total, "mending")
-        for scene, path in survey.dataset.movements.items():
+        for scene, path in analysis.scan.dataset.movements.items():
             if scene in self.scene_ids:
                 self._copy(path, names.movement_name(self.scene_ids[scene]))
         self._write_scene_cards()
@@ -232,14 +203,14 @@ class _Job:
 
     def _new_stems(self) -> list[str]:
         """New stems of all views: unchanged where names are sound."""
-        survey = self.survey
-        n = survey.n_scenes
+        analysis = self.analysis
+        n = analysis.scan.n_scenes
         digits = names.scene_digits(n)
         sound = all(old == new for old, new in self.scene_ids.items()) and all(
-            view.name.digits == digits for view in survey.views
+            view.name.digits == digits for view in analysis.scan.views
         )
         stems = []
-        for view in survey.views:
+        for view in analysis.scan.views:
             clean = not _SCENE_TOKEN.search(view.name.prefix + "|" + view.name.suffix)
             if sound and clean:
                 stems.append(view.stem)
@@ -251,7 +222,7 @@ class _Job:
             # Names that differed only in what was mended: number them all.
             stems = []
             counted: dict[int, int] = {}
-            for index, view in enumerate(survey.views):
+            for index, view in enumerate(analysis.scan.views):
                 number = counted[view.scene] = counted.get(view.scene, -1) + 1
                 stems.append(names.make_view_stem(index, self.scene_ids[view.scene], number, n))
         return stems
@@ -259,7 +230,7 @@ class _Job:
     # Views
 
     def _write_view(self, view: int) -> None:
-        source = self.survey.views[view]
+        source = self.analysis.scan.views[view]
         stem = self.stems[view]
         if stem != source.stem:
             self._count("views renamed, so that scene ids are unique, run from 0 and have one width")
@@ -277,14 +248,14 @@ class _Job:
                 self._copy(path, stem + suffix)
 
     def _write_image(self, view: int, stem: str) -> None:
-        pictures = self.survey.pictures
-        path = self.survey.views[view].image_path
+        pictures = self.analysis.pictures
+        path = self.analysis.scan.views[view].image_path
         if pictures is None or pictures.rows["image"][view] != READ:
             self._copy(path, f"{stem}.png")
             return
         clear = pictures.rows["alpha"][view] < 255
         deep = pictures.rows["bits"][view] == 16
-        odd = pictures.modes.get(view, "RGB PNG") != "RGB PNG" and not self.all_opaque
+        odd = pictures.modes.get(view, "RGB PNG") != "RGB PNG" and not self.analysis.all_are_opaque_rgba
         if not (clear or deep or odd):
             self._copy(path, f"{stem}.png")
             return
@@ -293,19 +264,19 @@ class _Job:
 
     def _write_pose(self, view: int, stem: str) -> Float[np.ndarray, "4 4"] | None:
         """Write the pose; what was written, when it can be computed with."""
-        survey = self.survey
-        path = survey.views[view].pose_path
+        analysis = self.analysis
+        path = analysis.scan.views[view].pose_path
         if path is None:
             return None
         pose = self.poses[view] if np.isfinite(self.poses[view]).all() else None
         if view in self.described:
             self._count("poses taken from the scenes' descriptions, which they differed from")
-        elif pose is None or np.array_equal(pose, survey.poses.stored[view]):
+        elif pose is None or np.array_equal(pose, analysis.pose_files.stored[view]):
             self._copy(path, stem + names.POSE_SUFFIX)
             return pose
         assert pose is not None
         files.write_matrix(self.building / (stem + names.POSE_SUFFIX), pose)
-        fault = Fault(int(survey.poses.fault[view]))
+        fault = Fault(int(analysis.pose_files.fault[view]))
         if fault in _MENDABLE:
             words = {
                 Fault.BOTTOM: "last rows of poses set to 0 0 0 1",
@@ -315,12 +286,12 @@ class _Job:
                 Fault.NOT_ROTATION: "rotation blocks replaced by the nearest rotation",
             }
             self._count(words[fault])
-        for conversion in _conversions(survey, view):
+        for conversion in _conversions(analysis, view):
             self._count(conversion)
         return pose
 
     def _write_azimuth(self, view: int, stem: str, pose: Float[np.ndarray, "4 4"] | None) -> None:
-        path = self.survey.views[view].azimuth_path
+        path = self.analysis.scan.views[view].azimuth_path
         name = stem + names.AZIMUTH_SUFFIX
         if pose is not None:
             rotation, defined = azimuth_rotations(pose[None])
@@ -338,17 +309,17 @@ class _Job:
             self._copy(path, name)
 
     def _write_depth(self, view: int, stem: str) -> None:
-        source = self.survey.views[view]
+        source = self.analysis.scan.views[view]
         path = source.depth_path
         if path is None:
             return
         name = stem + names.DEPTH_SUFFIX
-        pictures = self.survey.pictures
+        pictures = self.analysis.pictures
         row = pictures.rows[view] if pictures is not None else None
         if row is None or row["depth"] != READ or not row["depth_high"] > 0:
             self._copy(path, name)
             return
-        explanation = self.survey.depth_explanation
+        explanation = self.analysis.depth_explanation
         loose = row["depth_dims"][0] == 2 or not row["depth_float32"]
         if explanation is None and not loose:
             self._copy(path, name)
@@ -356,7 +327,7 @@ class _Job:
         depth = source.depth().astype(np.float64)
         if explanation is not None and explanation.kind == "ray":
             height, width = depth.shape
-            full = camera_rays(self.survey.lenses.intrinsics(view, width, height))
+            full = camera_rays(self.analysis.lenses.intrinsics(view, width, height))
             depth = depth / np.linalg.norm(full, axis=-1)
             self._count("depth maps turned from ray length into planar depth")
         elif explanation is not None and explanation.is_unit and explanation.factor is not None:
@@ -371,25 +342,25 @@ class _Job:
 
     def _write_intrinsics(self, view: int, stem: str) -> None:
         """The view's own lens, changed as the dataset's is where depth says that focal lengths are wrong."""
-        path = self.survey.views[view].intrinsics_path
+        path = self.analysis.scan.views[view].intrinsics_path
         if path is None:
             return
-        if self.survey.settings.source.get("focal_ratio") == OPTION:
+        if self.analysis.settings.source.get("focal_ratio") == OPTION:
             self._count("views' own intrinsics left out: --focal-ratio was to hold for all views")
             return
         name = stem + names.INTRINSICS_SUFFIX
-        explanation = self.survey.depth_explanation
-        if explanation is None or explanation.focal_ratio is None or not self.survey.lenses.own[view]:
+        explanation = self.analysis.depth_explanation
+        if explanation is None or explanation.focal_ratio is None or not self.analysis.lenses.own[view]:
             self._copy(path, name)
             return
-        old = self.survey.lenses.pinhole(view)
-        pairs = zip(old.focal_ratio, explanation.focal_ratio, self.survey.settings.focal_ratio, strict=True)
+        old = self.analysis.lenses.pinhole(view)
+        pairs = zip(old.focal_ratio, explanation.focal_ratio, self.analysis.settings.focal_ratio, strict=True)
         x, y = (own * better / usual for own, better, usual in pairs)
         files.write_pinhole(self.building / name, Pinhole((x, y), old.principal_offset))
         self._count("views' own focal lengths corrected")
 
     def _write_mask(self, view: int, stem: str) -> None:
-        path = self.survey.views[view].mask_path
+        path = self.analysis.scan.views[view].mask_path
         if path is None:
             return
         name = stem + names.MASK_SUFFIX
@@ -410,37 +381,37 @@ class _Job:
 
     def _described_poses(self) -> dict[int, Float[np.ndarray, "4 4"]]:
         """Poses from ``scenes/*.json`` for the views whose pose file differs from them."""
-        survey = self.survey
-        if survey.pictures is None or survey.world_is_moved:
+        analysis = self.analysis
+        if analysis.pictures is None or analysis.world_is_moved:
             # Descriptions are of the world as it was.
             return {}
         described: dict[int, Float[np.ndarray, "4 4"]] = {}
-        for scene, note in survey.pictures.scene_notes.items():
-            views = [v for v, error in note.pose_errors.items() if error > survey.limits.meta_pose]
+        for scene, note in analysis.pictures.scene_notes.items():
+            views = [v for v, error in note.pose_errors.items() if error > analysis.limits.meta_pose]
             if note.problem is not None or not views:
                 continue
             card = read_scene_card(self._scene_card_path(scene))
             by_stem = {view.stem: view.matrix() for view in card.views}
-            described |= {view: by_stem[survey.views[view].stem] for view in views}
+            described |= {view: by_stem[analysis.scan.views[view].stem] for view in views}
         return described
 
     def _scene_card_path(self, scene: int) -> Path:
-        for name in self.survey.dataset.scene_cards:
+        for name in self.analysis.scan.dataset.scene_cards:
             if name.removesuffix(".json").isdecimal() and int(name.removesuffix(".json")) == scene:
-                return self.survey.dataset.root / SCENE_FOLDER / name
+                return self.analysis.scan.dataset.root / SCENE_FOLDER / name
         raise WorkError(f"scene {scene} has no description")
 
     def _write_scene_cards(self) -> None:
-        survey = self.survey
-        if not survey.dataset.scene_cards:
+        analysis = self.analysis
+        if not analysis.scan.dataset.scene_cards:
             return
-        if survey.world_is_moved:
+        if analysis.world_is_moved:
             self.outcome.changes.append(
                 f"{SCENE_FOLDER}/ left out: it describes the world as it was before it was turned or shifted"
             )
             return
-        new_stem = {view.stem: stem for view, stem in zip(survey.views, self.stems, strict=True)}
-        digits = names.scene_digits(survey.n_scenes)
+        new_stem = {view.stem: stem for view, stem in zip(analysis.scan.views, self.stems, strict=True)}
+        digits = names.scene_digits(analysis.scan.n_scenes)
         for old, new in self.scene_ids.items():
             try:
                 path = self._scene_card_path(old)
@@ -458,16 +429,20 @@ class _Job:
 
     def _write_card(self) -> None:
         """``dataset.yaml`` with the suggested settings."""
-        survey = self.survey
-        values = survey.card.model_dump(mode="python", exclude_none=True) if survey.card is not None else {}
+        analysis = self.analysis
+        values = (
+            analysis.scan.card.model_dump(mode="python", exclude_none=True)
+            if analysis.scan.card is not None
+            else {}
+        )
         values.setdefault("format_version", FORMAT_VERSION)
         values["conventions"] = {**CONVENTIONS, **(values.get("conventions") or {})}
-        values["scenes"] = survey.n_scenes
-        counts = {block.stop - block.start for block in survey.scene_blocks.values()}
+        values["scenes"] = analysis.scan.n_scenes
+        counts = {block.stop - block.start for block in analysis.scan.scene_blocks.values()}
         if len(counts) == 1:
             values["views_per_scene"] = counts.pop()
-        if survey.pictures is not None:
-            read = survey.pictures.rows[survey.pictures.rows["image"] == READ]
+        if analysis.pictures is not None:
+            read = analysis.pictures.rows[analysis.pictures.rows["image"] == READ]
             sizes = {(int(row["width"]), int(row["height"])) for row in read}
             if len(sizes) == 1:
                 values["image_size"] = sizes.pop()
@@ -497,15 +472,15 @@ class _Job:
 
     def _tell(self) -> None:
         """Turn the tally into words, and list what remains."""
-        dataset = self.survey.dataset
+        dataset = self.analysis.scan.dataset
         changes = [f"{count} {words}" for words, count in self.tally.items() if not words.startswith("!")]
         self.outcome.left += [
             f"{count} {words[1:]}" for words, count in self.tally.items() if words.startswith("!")
         ]
-        misnamed = misnamed_views(self.survey)
+        misnamed = misnamed_views(self.analysis)
         if misnamed:
             self.outcome.left.append(f"{len(misnamed)} views left out whose names hold no scene id")
-        dropped = len(dataset.strays) - len(misnamed) + len(self.survey.extras)
+        dropped = len(dataset.strays) - len(misnamed) + len(self.analysis.scan.extras)
         if dropped > 0:
             changes.append(f"{dropped} pictures left out that are no views")
         if dataset.orphans:

@@ -1,9 +1,11 @@
-"""Decode the bytes of pictures and depth maps that may be broken, hostile, or something else altogether.
+"""Read single files that may be anything: broken, hostile, missing, folders, pipes, or far too large.
 
-Everything wrong with a file is an ``Unreadable`` with the reason in words.
+Everything wrong with a picture or a depth map is an ``Unreadable`` with the reason in words; a matrix is
+returned with what is wrong with it. Nothing raises anything else for bad content, and nothing can hang.
 """
 
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -12,10 +14,10 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from PIL import Image
 
-from objnerf.dataset.untrusted import MAX_PIXELS, PICTURE_FORMATS, Unreadable
+from objnerf.dataset.untrusted import MAX_PIXELS, PICTURE_FORMATS, Unreadable, read_bytes
 
 _JPEG = b"\xff\xd8\xff"
 
@@ -213,3 +215,57 @@ def decode_depth(content: bytes) -> DepthMap:
         with np.errstate(over="ignore"):
             values = values.astype(np.float32, copy=False)
     return DepthMap(values, layout.dims, is_float32)
+
+
+#: No 4×4 matrix as text is larger than this.
+MAX_MATRIX_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class MatrixText:
+    """A matrix file as it was found.
+
+    Attributes:
+        values: the numbers, when it has the wanted shape (they may still be nan or inf).
+        unread: why the text is no matrix.
+        shape: the shape that it has instead of the wanted one, in words.
+    """
+
+    values: Float[np.ndarray, "rows columns"] | None = None
+    unread: str | None = None
+    shape: str | None = None
+
+
+def read_matrix_text(path: str | os.PathLike[str], rows: int, columns: int) -> MatrixText:
+    """Read a whitespace-separated matrix and say how it differs from ``rows`` × ``columns``, if it does."""
+    try:
+        content = read_bytes(path, MAX_MATRIX_BYTES)
+    except Unreadable as problem:
+        return MatrixText(unread=str(problem))
+    try:
+        text = content.decode("ascii")
+    except UnicodeDecodeError:
+        return MatrixText(unread="bytes that are no plain text")
+    words = text.split()
+    if not words:
+        return MatrixText(unread="an empty file")
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError:
+        commas = "; its numbers are separated by commas" if "," in text else ""
+        return MatrixText(unread=f"{_first_non_number(words)!r} where a number should be{commas}")
+    lengths = [len(line.split()) for line in text.splitlines() if line.strip()]
+    if len(lengths) != rows or any(length != columns for length in lengths):
+        widths = sorted(set(lengths))
+        width = str(widths[0]) if len(widths) == 1 else f"{widths[0]} to {widths[-1]}"
+        return MatrixText(shape=f"{len(lengths)}×{width}")
+    return MatrixText(values=np.array(numbers, dtype=np.float64).reshape(rows, columns))
+
+
+def _first_non_number(words: list[str]) -> str:
+    for word in words:
+        try:
+            float(word)
+        except ValueError:
+            return word if len(word) <= 20 else word[:17] + "..."
+    return ""

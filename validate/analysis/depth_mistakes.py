@@ -4,20 +4,20 @@ Works on a few scenes, whose depth maps it reads again; it is only called when t
 """
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32
 
 from objnerf.dataset import names
-from validate.crossview import DepthStack, count_pairs, stack_depths, thinning
-from validate.decoding import decode_depth
-from validate.pictures import ROW
-from validate.reading import Unreadable, read_bytes
-from validate.survey import Survey
+from objnerf.dataset.untrusted import Unreadable, read_bytes
+from validate.analysis.depth_agreement import MIN_POINTS
+from validate.analysis.model import Analysis, Explanation, Kind
+from validate.measure.crossview import DepthStack, count_pairs, stack_depths, thinning
+from validate.measure.pictures import ROW
+from validate.measure.spread import spread_evenly
+from validate.read import decode_depth
 
 #: Scenes and views a scene that are tried.
 _SCENES, _VIEWS = 12, 4
@@ -25,45 +25,18 @@ _SCENES, _VIEWS = 12, 4
 #: Views of a scene that are compared pair by pair.
 _MANY = 12
 
+#: Focal ratios that differ by less, fx and fy together, are the same.
+_SAME_RATIO = 1e-3
+
 #: Factors on the focal length and on depth that are searched.
 _FACTORS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.05, 1.1, 1.15, 1.2, 1.25, 4 / 3, 1.5, 1.75, 2.0)
+
 
 #: Part of the tolerance within which explanations are told from each other.
 _SHARP = 0.25
 
-Kind = Literal["ray", "focal", "depth"]
 
-
-@dataclass(frozen=True)
-class Explanation:
-    """A mistake after whose mending the depths agree.
-
-    Attributes:
-        kind: ``ray`` (ray length as z), ``focal`` (intrinsics) or ``depth`` (another change of depth).
-        words: what the mistake is.
-        focal_ratio: the focal ratio that fits, for ``focal``; where cameras differ each one's is off by the
-            same factors.
-        factor: what to multiply depth by, for a wrong unit.
-        agree, contradict: shares of landed points after mending.
-    """
-
-    kind: Kind
-    words: str
-    agree: float
-    contradict: float
-    focal_ratio: tuple[float, float] | None = None
-    factor: float | None = None
-
-    @property
-    def is_unit(self) -> bool:
-        """Depth is in another unit, by a power of ten: beyond doubt, so that it can be mended."""
-        if self.kind != "depth" or self.factor is None:
-            return False
-        power = math.log10(self.factor)
-        return abs(power - round(power)) < 1e-9 and round(power) != 0
-
-
-def load_depths(survey: Survey, views: Sequence[int]) -> tuple[list[int], DepthStack] | None:
+def load_depths(analysis: Analysis, views: Sequence[int]) -> tuple[list[int], DepthStack] | None:
     """Read the depth maps of some views of a scene again.
 
     Returns:
@@ -71,10 +44,15 @@ def load_depths(survey: Survey, views: Sequence[int]) -> tuple[list[int], DepthS
     """
     by_shape: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = {}
     for view in views:
-        if names.DEPTH_SUFFIX not in survey.views[view].companions or not survey.diagnosis.usable[view]:
+        if (
+            names.DEPTH_SUFFIX not in analysis.scan.views[view].companions
+            or not analysis.diagnosis.usable[view]
+        ):
             continue
         try:
-            content = read_bytes(survey.dataset.root / f"{survey.views[view].stem}{names.DEPTH_SUFFIX}")
+            content = read_bytes(
+                analysis.scan.dataset.root / f"{analysis.scan.views[view].stem}{names.DEPTH_SUFFIX}"
+            )
             depth = decode_depth(content).values
         except Unreadable:
             continue
@@ -87,31 +65,39 @@ def load_depths(survey: Survey, views: Sequence[int]) -> tuple[list[int], DepthS
     height, width = alike[0][1].shape
     step = thinning(height, width)
     thinned = np.stack([depth[::step, ::step] for _, depth in alike])
-    return kept, stack_depths(thinned, (width, height), survey.lenses.numbers[kept], survey.world_poses[kept])
+    return kept, stack_depths(
+        thinned, (width, height), analysis.lenses.numbers[kept], analysis.world_poses[kept]
+    )
 
 
-def explain_contradictions(survey: Survey) -> Explanation | None:
+def explain_contradictions(analysis: Analysis) -> Explanation | None:
     """The likeliest single mistake that explains contradicting depths; None when none does."""
-    rows = survey.pictures.rows if survey.pictures is not None else np.zeros(0, dtype=ROW)
-    measured = np.unique(survey.scene_index[np.flatnonzero(rows["landed"] + (rows["depth_high"] > 0) > 0)])
-    chosen = measured[np.unique(np.linspace(0, len(measured) - 1, min(_SCENES, len(measured))).astype(int))]
+    rows = analysis.pictures.rows if analysis.pictures is not None else np.zeros(0, dtype=ROW)
+    measured = np.unique(
+        analysis.scan.scene_index[np.flatnonzero(rows["landed"] + (rows["depth_high"] > 0) > 0)]
+    )
+    chosen = spread_evenly(measured, _SCENES)
     loaded = (
-        load_depths(survey, np.flatnonzero(survey.scene_index == scene)[:_VIEWS].tolist()) for scene in chosen
+        load_depths(analysis, np.flatnonzero(analysis.scan.scene_index == scene)[:_VIEWS].tolist())
+        for scene in chosen
     )
     scenes = [found[1] for found in loaded if found is not None]
     if not scenes:
         return None
-    tolerance = survey.limits.depth_tolerance
+    tolerance = analysis.limits.depth_tolerance
     stored = _shares(scenes, lambda stack: stack, tolerance)
     fitting: list[tuple[Explanation, float]] = []
-    for kind, words, change, ratio, factor in _trials(survey, scenes):
-        agree, contradict = _shares(scenes, change, tolerance)
+    for trial in _trials(analysis, scenes):
+        agree, contradict = _shares(scenes, trial.undo, tolerance)
         # Much more agreement, or much less contradiction without losing agreement.
         better = agree > stored[0] + 0.1 or (contradict < 0.4 * stored[1] and agree > stored[0] - 0.02)
         if contradict < 0.05 and agree > 0.5 and better:
             # What is nearly right agrees within the tolerance, and only what is right within a part of it.
-            sharp = _shares(scenes, change, _SHARP * tolerance)
-            fitting.append((Explanation(kind, words, agree, contradict, ratio, factor), sharp[0] - sharp[1]))
+            sharp = _shares(scenes, trial.undo, _SHARP * tolerance)
+            explanation = Explanation(
+                trial.kind, trial.words, agree, contradict, trial.focal_ratio, trial.factor
+            )
+            fitting.append((explanation, sharp[0] - sharp[1]))
     if not fitting:
         return None
     most = max(score for _, score in fitting)
@@ -119,35 +105,35 @@ def explain_contradictions(survey: Survey) -> Explanation | None:
     return next(explanation for explanation, score in fitting if score > most - 0.05)
 
 
-def agreement_of_depths(surveys: Sequence[Survey]) -> list[float] | None:
+def agreement_of_depths(analyses: Sequence[Analysis]) -> list[float] | None:
     """How well the depth maps of different views agree under each reading of the poses.
 
     It is the share of points that agree less that of points that contradict: a flat ground agrees with its
     own mirror image, objects that stand on it do not.
 
     Args:
-        surveys: one dataset under several readings.
+        analyses: one dataset under several readings.
     Returns:
         None where there is no depth to compare.
     """
-    survey = surveys[0]
-    with_depth = [names.DEPTH_SUFFIX in view.companions for view in survey.views]
-    scenes = np.unique(survey.scene_index[with_depth])
+    analysis = analyses[0]
+    with_depth = [names.DEPTH_SUFFIX in view.companions for view in analysis.scan.views]
+    scenes = np.unique(analysis.scan.scene_index[with_depth])
     if not len(scenes):
         return None
-    chosen = scenes[np.unique(np.linspace(0, len(scenes) - 1, min(_SCENES, len(scenes))).astype(int))]
-    totals = np.zeros((len(surveys), 3))
+    chosen = spread_evenly(scenes, _SCENES)
+    totals = np.zeros((len(analyses), 3))
     for scene in chosen:
-        loaded = load_depths(survey, np.flatnonzero(survey.scene_index == scene)[:_VIEWS].tolist())
+        loaded = load_depths(analysis, np.flatnonzero(analysis.scan.scene_index == scene)[:_VIEWS].tolist())
         if loaded is None:
             continue
         views, stack = loaded
         pairs = list(itertools.permutations(range(len(views)), 2))
-        for total, reading in zip(totals, surveys, strict=True):
+        for total, reading in zip(totals, analyses, strict=True):
             posed = replace(stack, poses=reading.world_poses[views])
             # Rays' lengths, and other mistakes of depth, cost all readings the same: a loose tolerance.
-            total += count_pairs(posed, pairs, 2.0 * survey.limits.depth_tolerance).sum(axis=0)
-    if totals[:, 0].max() < 50:
+            total += count_pairs(posed, pairs, 2.0 * analysis.limits.depth_tolerance).sum(axis=0)
+    if totals[:, 0].max() < MIN_POINTS:
         return None
     # Of the points that could land, not only of those that do: a wrong reading may look past the scene.
     return [float((total[1] - total[2]) / totals[:, 0].max()) for total in totals]
@@ -156,13 +142,41 @@ def agreement_of_depths(surveys: Sequence[Survey]) -> list[float] | None:
 Change = Callable[[DepthStack], DepthStack]
 
 
-def _trials(
-    survey: Survey, scenes: list[DepthStack]
-) -> list[tuple[Kind, str, Change, tuple[float, float] | None, float | None]]:
-    ratio = survey.settings.focal_ratio
-    width, height = scenes[0].size
-    trials: list[tuple[Kind, str, Change, tuple[float, float] | None, float | None]] = [
-        ("ray", "the length of the ray is stored as depth", planar_from_ray_length, None, None)
+@dataclass(frozen=True)
+class _Trial:
+    """A mistake that is undone on trial; the other fields are those of ``Explanation``."""
+
+    kind: Kind
+    words: str
+    undo: Change
+    focal_ratio: tuple[float, float] | None = None
+    factor: float | None = None
+
+
+def _trials(analysis: Analysis, scenes: list[DepthStack]) -> list[_Trial]:
+    """Mistakes to try, the likelier ones first."""
+    return [
+        _Trial("ray", "the length of the ray is stored as depth", planar_from_ray_length),
+        *_focal_trials(analysis.settings.focal_ratio, scenes[0].size),
+        *_unit_trials(scenes),
+        *(_Trial("depth", _not_one_unit(f), _scaled(f), factor=f) for f in _FACTORS),
+        _Trial("depth", "depth maps are upside down", lambda s: replace(s, depth=s.depth[:, ::-1])),
+        _Trial(
+            "depth", "depth maps are mirrored left to right", lambda s: replace(s, depth=s.depth[:, :, ::-1])
+        ),
+        _Trial("depth", "the inverse of depth (disparity) is stored", _from_inverse),
+    ]
+
+
+def _focal_trials(ratio: tuple[float, float], size: tuple[int, int]) -> list[_Trial]:
+    """Other focal ratios, for pictures of ``size`` (width, height)."""
+    width, height = size
+    focals = [
+        ((ratio[0], ratio[0] * width / height), "pixels are square with the same fx"),
+        ((ratio[1] * height / width, ratio[1]), "pixels are square with the same fy"),
+        ((ratio[0], ratio[0] * 4 / 3), "the picture was squashed from 4:3"),
+        ((ratio[0], ratio[1] * 3 / 4), "fy was 4/3 too long"),
+        *(((ratio[0] * f, ratio[1] * f), f"the focal length is {f:.3g} times as long") for f in _FACTORS),
     ]
 
     def with_focal(new: tuple[float, float]) -> Change:
@@ -170,58 +184,35 @@ def _trials(
         factors = np.array([new[0] / ratio[0], new[1] / ratio[1], 1.0, 1.0])
         return lambda stack: replace(stack, lenses=stack.lenses * factors)
 
-    focals = [
-        ((ratio[0], ratio[0] * width / height), "pixels are square with the same fx"),
-        ((ratio[1] * height / width, ratio[1]), "pixels are square with the same fy"),
-        ((ratio[0], ratio[0] * 4 / 3), "the picture was squashed from 4:3"),
-        ((ratio[0], ratio[1] * 3 / 4), "fy was 4/3 too long"),
+    return [
+        _Trial("focal", words, with_focal(new), focal_ratio=new)
+        for new, words in focals
+        if abs(new[0] - ratio[0]) + abs(new[1] - ratio[1]) > _SAME_RATIO
     ]
-    focals += [((ratio[0] * f, ratio[1] * f), f"the focal length is {f:.3g} times as long") for f in _FACTORS]
-    for new, words in focals:
-        if abs(new[0] - ratio[0]) + abs(new[1] - ratio[1]) > 1e-3:
-            trials.append(("focal", words, with_focal(new), new, None))
 
-    def scaled(factor: float) -> Change:
-        return lambda stack: replace(stack, depth=stack.depth * np.float32(factor))
 
-    distance = float(
-        np.median(np.concatenate([np.linalg.norm(stack.poses[:, :3, 3], axis=1) for stack in scenes]))
-    )
+def _unit_trials(scenes: list[DepthStack]) -> list[_Trial]:
+    """Depth in another unit than the poses, by the power of ten that brings it to the cameras' distance."""
+    distances = [np.linalg.norm(stack.poses[:, :3, 3], axis=1) for stack in scenes]
+    distance = float(np.median(np.concatenate(distances)))
     middle = float(np.median([np.nanmedian(stack.depth) for stack in scenes]))
     power = 10.0 ** round(np.log10(distance / middle)) if middle > 0 and distance > 0 else 1.0
-    if power != 1.0:
-        trials.append(
-            (
-                "depth",
-                f"depth is in another unit than the poses, by {1 / power:g}",
-                scaled(power),
-                None,
-                power,
-            )
-        )
-        ratio_words = "the ray's length is stored, in another unit"
-        trials.append(
-            ("depth", ratio_words, lambda stack: planar_from_ray_length(scaled(power)(stack)), None, None)
-        )
-    trials += [("depth", _not_one_unit(f), scaled(f), None, f) for f in _FACTORS]
-    trials += [
-        (
+    if power == 1.0:
+        return []
+    scaled = _scaled(power)
+    words = f"depth is in another unit than the poses, by {1 / power:g}"
+    return [
+        _Trial("depth", words, scaled, factor=power),
+        _Trial(
             "depth",
-            "depth maps are upside down",
-            lambda stack: replace(stack, depth=stack.depth[:, ::-1]),
-            None,
-            None,
+            "the ray's length is stored, in another unit",
+            lambda stack: planar_from_ray_length(scaled(stack)),
         ),
-        (
-            "depth",
-            "depth maps are mirrored left to right",
-            lambda stack: replace(stack, depth=stack.depth[:, :, ::-1]),
-            None,
-            None,
-        ),
-        ("depth", "the inverse of depth (disparity) is stored", _from_inverse, None, None),
     ]
-    return trials
+
+
+def _scaled(factor: float) -> Change:
+    return lambda stack: replace(stack, depth=stack.depth * np.float32(factor))
 
 
 def _not_one_unit(factor: float) -> str:
@@ -252,12 +243,12 @@ def _shares(scenes: list[DepthStack], change: Change, tolerance: float) -> tuple
     for stack in scenes:
         pairs = list(itertools.permutations(range(len(stack.depth)), 2))
         total += count_pairs(change(stack), pairs, tolerance).sum(axis=0)
-    if total[0] < 50:
+    if total[0] < MIN_POINTS:
         return 0.0, 1.0
     return float(total[1] / total[0]), float(total[2] / total[0])
 
 
-def bad_views_of_scene(survey: Survey, views: Sequence[int], level: float) -> list[int]:
+def bad_views_of_scene(analysis: Analysis, views: Sequence[int], level: float) -> list[int]:
     """The views of a scene that do not go with the others: what is left outside the largest set of views
     that agree with each other pair by pair.
 
@@ -266,13 +257,13 @@ def bad_views_of_scene(survey: Survey, views: Sequence[int], level: float) -> li
     Returns:
         Empty when no majority of the views agrees.
     """
-    loaded = load_depths(survey, list(views)[:_MANY])
+    loaded = load_depths(analysis, list(views)[:_MANY])
     if loaded is None or len(loaded[0]) < 3:
         return []
     usable, stack = loaded
     n = len(usable)
     pairs = list(itertools.permutations(range(n), 2))
-    counts = count_pairs(stack, pairs, survey.limits.depth_tolerance)
+    counts = count_pairs(stack, pairs, analysis.limits.depth_tolerance)
     fits = np.eye(n, dtype=bool)
     for a, b in itertools.combinations(range(n), 2):
         both = counts[[pairs.index((a, b)), pairs.index((b, a))]].sum(axis=0)
