@@ -46,7 +46,7 @@ class RayWorker:
             return str(ray.get(reference, timeout=timeout))
         except ray.exceptions.GetTimeoutError as error:
             raise InputError(
-                f"the Ray cluster gave no free core within {START_TIMEOUT_S:.0f} s; lower --workers, or "
+                f"the Ray cluster had no free core within {START_TIMEOUT_S:.0f} s; lower --workers, or "
                 "look at `ray status`"
             ) from error
         except ray.exceptions.RayTaskError as error:
@@ -84,7 +84,7 @@ def cluster(address: str | None = None) -> Iterator[int]:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, include_dashboard=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise InputError(f"--address {address}: no Ray cluster there ({error})") from error
+        raise InputError(f"--address {address}: no Ray cluster at this address ({error})") from error
     try:
         yield int(ray.cluster_resources().get("CPU", 1))
     finally:

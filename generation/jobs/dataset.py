@@ -107,7 +107,7 @@ class Report:
         replans = sum(self.replans.values())
         parts.append(f"{replans} plans given up" + (f" ({self._reasons()})" if replans else ""))
         if self.deaths:
-            parts.append(f"{len(self.deaths)} workers died and were replaced")
+            parts.append(f"{len(self.deaths)} workers died and were restarted")
         return "; ".join(parts)
 
     def _reasons(self) -> str:
@@ -223,7 +223,7 @@ def check_blender() -> None:
     """
     if importlib.util.find_spec("bpy") is None:
         raise InputError(
-            "rendering needs Blender as the Python module bpy 4.5, which exists for Python 3.11 alone; this "
+            "rendering needs Blender as the Python module bpy 4.5, which exists only for Python 3.11; this "
             f"is Python {sys.version_info.major}.{sys.version_info.minor} without it. Under Python 3.11, "
             "pip install 'objnerf[generate]' brings it; here, --plan-only writes plans that can be rendered "
             "there"
@@ -369,11 +369,11 @@ def _run_tasks(
             report.add(result)
             if result.kind == "disk":
                 raise WorkError(
-                    f"a file cannot be written: {result.error}. Make room and run the same command again: it "
-                    f"goes on after the {report.kept + report.made} scenes that are complete"
+                    f"a file cannot be written: {result.error}. Free some space and run the same command "
+                    f"again: {report.kept + report.made} scenes are complete"
                 )
             if result.kind == "died":
-                logger.warning("scene %d: %s; the scene is tried once more", result.scene, result.error)
+                logger.warning("scene %d: %s; the scene is retried once", result.scene, result.error)
             progress(report.kept + report.made + len(report.failed), total, _note(report))
 
 
@@ -405,7 +405,7 @@ def prepare_folder(out: Path, request: GenerationRequest, pool: AssetPool) -> No
         strangers = sorted(name for name in names if name != PLAN_FOLDER)[:3]
         if strangers:
             raise InputError(
-                f"--out {out}: expected an empty folder or a dataset of ours, found {', '.join(strangers)}; "
+                f"--out {out}: expected an empty folder or an objnerf dataset, found {', '.join(strangers)}; "
                 "name another folder"
             )
         write_card(out, card)
@@ -413,8 +413,8 @@ def prepare_folder(out: Path, request: GenerationRequest, pool: AssetPool) -> No
     difference = _difference(before, card, request)
     if difference is not None:
         raise InputError(
-            f"--out {out}: holds a dataset made otherwise ({difference}); name another folder, or give "
-            "--overwrite to replace it"
+            f"--out {out}: holds a different dataset ({difference}); choose another folder, or "
+            "replace it with --overwrite"
         )
     if before.scenes != request.scenes:
         write_card(out, card)

@@ -187,7 +187,7 @@ def check_cameras(world_from_camera: Float[np.ndarray, "views 4 4"], room: RoomP
                 raise InputError(
                     f"camera {number} at ({x:.4g}, {y:.4g}) is behind a wall of the room, from "
                     f"({x0:.4g}, {y0:.4g}) to ({x1:.4g}, {y1:.4g}); move it inside, or compose the scene "
-                    "with a room of your own"
+                    "with a larger room"
                 )
 
 

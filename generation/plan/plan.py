@@ -191,7 +191,7 @@ class AssetPool:
                     raise
                 raise InputError(
                     f"split_shapes: disjoint keeps {request.shapes} shapes for train and as many "
-                    f"others for test, and {preset.objects.source!r} offers fewer than {count}; use fewer "
+                    f"others for test, but {preset.objects.source!r} offers fewer than {count}; use fewer "
                     "--shapes for both, or split_shapes: shared"
                 ) from error
         else:
@@ -231,9 +231,9 @@ def fit_request(
             ]
             offerer = " and ".join(given) or repr(source)
             if catalogue.mixed:
-                offerer += " and as many made by code"
+                offerer += " and as many procedural ones"
             notes.append(
-                f"usable shapes in {offerer}: {shapes}, of the {request.shapes} wanted. All are used"
+                f"usable shapes in {offerer}: {shapes}, of the {request.shapes} requested. All are used"
             )
     if preset.room.floors == "floors":
         floors = len(catalogue.offered_floors(request.backgrounds))
@@ -241,11 +241,11 @@ def fit_request(
             changes["backgrounds"] = floors
             offerer = "the manifest's floors" if roots.textures is None else f"--textures {roots.textures}"
             notes.append(
-                f"usable images in {offerer}: {floors}, of the {request.backgrounds} backgrounds wanted. "
+                f"usable images in {offerer}: {floors}, of the {request.backgrounds} backgrounds requested. "
                 "All are used"
             )
     elif roots.textures is not None:
-        notes.append(f"--textures is not used: the floor of preset {preset.name} is plain, without textures")
+        notes.append(f"--textures is not used: the floor of preset {preset.name} has no texture")
     return request.model_copy(update=changes), tuple(notes)
 
 

@@ -29,7 +29,7 @@ class _Part(BaseModel):
         for name, value in self:
             is_range = isinstance(value, tuple) and len(value) == 2 and name not in ("sizes", "lamps")
             if is_range and value[0] > value[1]:
-                raise ValueError(f"{name}: expected [least, greatest], found {list(value)}")
+                raise ValueError(f"{name}: expected [minimum, maximum], found {list(value)}")
         return self
 
 
@@ -184,8 +184,7 @@ def load_preset(name: str) -> Preset:
         source = Path(name)
     else:
         raise InputError(
-            f"--preset {name}: expected one of {', '.join(preset_names())}, "
-            "or the path of a .yaml file of yours"
+            f"--preset {name}: expected one of {', '.join(preset_names())}, or the path of a .yaml file"
         )
     content = read_yaml(source)
     try:

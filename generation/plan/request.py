@@ -51,7 +51,7 @@ class GenerationRequest(BaseModel):
     @model_validator(mode="after")
     def _passes_are_different(self) -> "GenerationRequest":
         if len(set(self.passes)) != len(self.passes):
-            raise ValueError(f"every pass is named once, found {list(self.passes)}")
+            raise ValueError(f"expected every pass at most once, found {list(self.passes)}")
         return self
 
     @property
@@ -95,8 +95,8 @@ class GenerationRequest(BaseModel):
             floor = min(floor, diagonal * math.cos(elevation) + height * math.sin(elevation))
         if not math.isfinite(floor):
             raise InputError(
-                f"--size {self.width}x{self.height}: with the preset's cameras such pictures show the "
-                "horizon; use a wider size, or a higher elevation in a copy of the preset"
+                f"--size {self.width}x{self.height}: images of this shape would show the horizon; use a wider "
+                "size, or a higher elevation in a copy of the preset"
             )
         return max(self.preset.far, float(math.ceil(floor)))
 

@@ -65,7 +65,7 @@ def _metres(catalogue: Catalogue, shape: ShapeAsset) -> float:
     metres = catalogue.metres(shape)
     if metres is None:
         raise InputError(
-            f"--real-scale: the real size of {shape.id} is not known. It is known of furniture made by code "
-            "and of mesh files (--meshes, with --unit)"
+            f"--real-scale: the real size of {shape.id} is unknown; it is known for procedural furniture and "
+            "for mesh files (--meshes, with --unit)"
         )
     return metres

@@ -28,7 +28,7 @@ def use_device(device: str) -> str:
         return "CPU"
     raise InputError(
         f"--device {device}: Cycles finds no {device.upper()} device on this machine. --device cpu (the "
-        "default) renders without a GPU, --device auto takes one if there is one"
+        "default) renders without a GPU, --device auto uses one if there is one"
     )
 
 

@@ -144,7 +144,7 @@ class SceneRenderer:
         reasons = {reason: replans.count(reason) for reason in replans}
         common = sorted(reasons, key=lambda reason: -reasons[reason])[:3]
         raise WorkError(
-            f"none of {len(replans)} plans would do (most often: {'; '.join(common)}); "
+            f"none of {len(replans)} plans meets the visibility rules (most often: {'; '.join(common)}); "
             "loosen the preset's placement rules"
         )
 
@@ -179,7 +179,7 @@ class SceneRenderer:
                 )
             except (PlacementError, Unfit):
                 continue
-        raise Unfit(f"none of {EDIT_TRIES} edits would do")
+        raise Unfit(f"none of {EDIT_TRIES} edits meets the visibility rules")
 
     def _look(self, plan: ScenePlan) -> _Look:
         """Labels, depth and normals of all views.

@@ -294,7 +294,7 @@ class _Facts:
         if s.categories:
             category, count = next(iter(s.categories.items()))
             share = count / sum(s.categories.values())
-            limits.append(f"The commonest category, {category}, has {share:.0%} of the objects.")
+            limits.append(f"The most common category, {category}, has {share:.0%} of the objects.")
         if s.distance is not None and s.elevation is not None:
             limits.append(
                 f"Cameras stand {s.distance.least:.1f} to {s.distance.greatest:.1f} world units from the "
@@ -306,7 +306,7 @@ class _Facts:
         if not s.with_depth:
             limits.append("There is no depth.")
         if not self.generated:
-            limits.append("How accurate the poses are is not known; `objnerf validate` measures it.")
+            limits.append("The accuracy of the poses is unknown; `objnerf validate` measures it.")
         return limits
 
     def schema_org(self) -> dict[str, Any]:

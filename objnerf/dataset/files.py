@@ -208,7 +208,7 @@ def read_rows(path: str | os.PathLike[str], expected: str) -> list[list[float]]:
             f"{path}: expected {expected} as text, which cannot be read ({problem})"
         ) from problem
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: expected a matrix as text, found bytes that are no text") from error
+        raise InputError(f"{path}: expected a matrix as text, found binary data") from error
     rows = [line.replace(",", " ").split() for line in text.splitlines() if line.strip()]
     try:
         return [[float(word) for word in row] for row in rows]
@@ -260,15 +260,15 @@ def read_pinhole(path: str | os.PathLike[str], size: tuple[int, int] | None = No
             f"{fx:g} and {fy:g}"
         )
     if max(abs(float(matrix[0, 1])), abs(float(matrix[1, 0]))) > 1e-6 * max(fx, fy):
-        raise InputError(f"{path}: expected pixels without skew, found {matrix[0, 1]:g} beside the diagonal")
+        raise InputError(f"{path}: expected pixels without skew, found {matrix[0, 1]:g} off the diagonal")
     if np.abs(matrix[2, :3] - [0, 0, 1]).max() > 1e-6:
         raise InputError(
-            f"{path}: expected 0 0 1 as third row, found {' '.join(f'{v:g}' for v in matrix[2, :3])}"
+            f"{path}: expected 0 0 1 as the third row, found {' '.join(f'{v:g}' for v in matrix[2, :3])}"
         )
     if min(fx, fy) <= _PIXELS_FROM:
         if max(fx, fy) > _PIXELS_FROM or max(abs(x), abs(y)) > 1:
             raise InputError(
-                f"{path}: expected fx / width, fy / height and a principal point within the picture, or all "
+                f"{path}: expected fx / width, fy / height and a principal point within the image, or all "
                 f"four in pixels; found {fx:g}, {fy:g} and {x:g}, {y:g}"
             )
         return Pinhole((fx, fy), (x / 2 + 0.0, y / 2 + 0.0))
@@ -278,7 +278,7 @@ def read_pinhole(path: str | os.PathLike[str], size: tuple[int, int] | None = No
     offset = x - (width - 1) / 2, y - (height - 1) / 2
     if abs(offset[0]) > width / 2 or abs(offset[1]) > height / 2:
         raise InputError(
-            f"{path}: expected a principal point within the picture of {width} x {height} pixels, found "
+            f"{path}: expected a principal point within the image of {width} x {height} pixels, found "
             f"{x:g}, {y:g}"
         )
     if max(map(abs, offset)) <= _HALF_PIXEL:

@@ -232,7 +232,7 @@ def open_dataset(root: str | os.PathLike[str]) -> Dataset:
         detail = f"{len(dataset.strays)} PNG files whose names hold no scene id" if dataset.strays else "none"
         raise InputError(
             f"{dataset.root}: expected views named like 00011_sc0002_img3.png, found {detail}; "
-            "name the folder that holds the pictures themselves"
+            "give the folder that holds the images"
         )
     return dataset
 

@@ -82,7 +82,7 @@ def read_objects(dataset: Dataset, scene: int) -> SceneObjects:
     path = scene_card_path(dataset.root, scene, views[0].name.digits)
     if path.name not in dataset.scene_cards:
         raise InputError(
-            f"{path}: no such file, and only it says which objects scene {scene} has; `objnerf generate` "
+            f"{path}: no such file, which describes the objects of scene {scene} has; `objnerf generate` "
             "writes it, and other sets have masks at most"
         )
     card = read_scene_card(path)

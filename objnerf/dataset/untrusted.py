@@ -95,7 +95,7 @@ def read_text(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> str:
     except Unreadable as problem:
         raise InputError(f"{path}: cannot be read ({problem})") from problem
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: expected text, found bytes that are no UTF-8 ({error.reason})") from error
+        raise InputError(f"{path}: expected text, found bytes that are not UTF-8 ({error.reason})") from error
 
 
 def read_yaml(path: str | os.PathLike[str]) -> Any:
@@ -123,16 +123,16 @@ def parse_yaml(text: str, where: str) -> Any:
             return None
         if _unfolded(node, {}) > _MAX_YAML_VALUES:
             raise InputError(
-                f"{where}: expected a description, found YAML that unfolds to over {_MAX_YAML_VALUES} values"
+                f"{where}: expected a small file, found YAML that expands to over {_MAX_YAML_VALUES} values"
             )
         return loader.construct_document(node)
     except yaml.YAMLError as error:
         raise InputError(f"{where}: expected YAML, {' '.join(str(error).split())}") from error
     except RecursionError as error:
-        raise InputError(f"{where}: expected YAML, found it nested too deeply to be a description") from error
+        raise InputError(f"{where}: expected YAML, found it too deeply nested") from error
     except (ValueError, TypeError, OverflowError, AttributeError) as error:
         # Values that look like dates or numbers and are none: 2024-13-99, {[1]: 2}.
-        raise InputError(f"{where}: expected YAML, found a value that is none ({error})") from error
+        raise InputError(f"{where}: expected YAML, found an invalid value ({error})") from error
 
 
 def _unfolded(node: yaml.Node, known: dict[int, int]) -> int:

@@ -205,8 +205,8 @@ def scenes_to_evaluate(facts: DatasetFacts | None, dataset: Dataset) -> tuple[li
         return list(dataset.scenes), "the only scene, which the run has learned from, with no view to spare"
     if not facts.held_out_scenes:
         raise InputError(
-            f"{dataset.root} is the dataset that the run was trained on, and the run held no scene out "
-            "(held_out in its recipe), so there is nothing to evaluate on; name a test set"
+            f"{dataset.root} is the run's training set, and the run has no held-out scenes (held_out in its "
+            "recipe), so there is nothing to evaluate; give a test set"
         )
     return list(facts.held_out_scenes), "the scenes that were held out of training"
 
@@ -323,7 +323,9 @@ def open_run(
 def _open_reference(run: Path, device: torch.device, source: str, dataset: Dataset | None) -> OpenedRun:
     recipe = load_recipe(source, dataset_scale=None if dataset is None else dataset.stated_scale())
     if not isinstance(recipe.model, UorfConfig):
-        raise InputError(f"--recipe {source}: expected one of a uorf model, for it says what the weights are")
+        raise InputError(
+            f"--recipe {source}: expected a recipe of a uORF model, which describes the networks"
+        )
     model = load_reference(
         run,
         scene_geometry(recipe),
@@ -397,7 +399,7 @@ def evaluate(
         InputError: no scenes, or a file of theirs that is missing or cannot be read.
     """
     if not scenes:
-        raise InputError(f"{dataset.root}: there are no scenes to evaluate on")
+        raise InputError(f"{dataset.root}: no scenes to evaluate")
     device = next(iter(model.parameters())).device
     lpips, no_lpips = _load_lpips(str(device))
     figures = FIGURES + (EDIT_FIGURES if manipulations else ())
@@ -588,7 +590,7 @@ def _read_scores(path: Path) -> dict[str, SceneScores]:
             content = json.loads(line)
             kept[content["key"]] = SceneScores(**content["scores"])
         except (ValueError, TypeError, KeyError):
-            _log.info("%s: passed over a line that is no scores", path)
+            _log.info("%s: skipped a line that does not hold scores", path)
     return kept
 
 
@@ -606,4 +608,4 @@ def _append_scores(path: Path, key: str, scores: SceneScores) -> None:
                     file.write(b"\n")
             file.write(line.encode() + b"\n")
     except OSError as error:
-        _log.warning("%s: the scores cannot be kept for a later run (%s)", path, error.strerror or error)
+        _log.warning("%s: the scores cannot be cached for a later run (%s)", path, error.strerror or error)

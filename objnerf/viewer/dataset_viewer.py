@@ -163,7 +163,7 @@ class DatasetViewer:
                 views = len(self.dataset.scenes[scene].views)
                 lines = [f"scene {scene}: {views} views. Click a camera to look through it."]
                 if self._points is None:
-                    lines.append("There is no depth, so there are no points to show.")
+                    lines.append("No depth maps, so no points are shown.")
                 self._caption.content = "\n\n".join([*lines, *(f"⚠ {problem}" for problem in problems)])
         self._redraw()
 

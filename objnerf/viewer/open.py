@@ -42,7 +42,7 @@ def open_viewer(
     folder = Path(folder)
     if recipe is None and not (folder / "config.yaml").is_file():
         if dataset is not None:
-            raise InputError(f"{folder}: --dataset goes with a run folder, and this is none (no config.yaml)")
+            raise InputError(f"{folder}: --dataset needs a run folder, and this is not one (no config.yaml)")
         opened = open_dataset(folder)
         first = _checked_scene(opened, scene, min(opened.scenes))
         return DatasetViewer(start_server(host, port), opened, first)
@@ -63,12 +63,11 @@ def open_viewer(
 def _own_dataset(folder: Path, run: "OpenedRun") -> Dataset:
     """What a run was trained on."""
     if run.facts is None:
-        raise InputError(f"{folder}: the reference's checkpoints don't tell their dataset; say --dataset")
+        raise InputError(f"{folder}: uORF's checkpoints don't name their dataset; give it with --dataset")
     place = Path(run.facts.path)
     if not place.is_dir():
         raise InputError(
-            f"{folder}: the dataset that it was trained on, {place}, is not there; say with --dataset which "
-            "to show"
+            f"{folder}: its training set, {place}, does not exist; give a dataset with --dataset"
         )
     return open_dataset(place)
 
@@ -78,5 +77,7 @@ def _checked_scene(dataset: Dataset, scene: int | None, default: int) -> int:
         return default
     if scene not in dataset.scenes:
         ids = sorted(dataset.scenes)
-        raise InputError(f"{dataset.root}: there is no scene {scene}; its ids run from {ids[0]} to {ids[-1]}")
+        raise InputError(
+            f"{dataset.root}: there is no scene {scene}; its scene IDs run from {ids[0]} to {ids[-1]}"
+        )
     return scene

@@ -28,9 +28,7 @@ def start_server(host: str, port: int) -> "viser.ViserServer":
     try:
         import viser
     except ImportError as error:
-        raise InputError(
-            "the viewer needs the optional part `viewer`: pip install 'objnerf[viewer]'"
-        ) from error
+        raise InputError("the viewer needs the extra `viewer`: pip install 'objnerf[viewer]'") from error
     # Browsers open connections that they don't use, each of which would be reported with a traceback.
     logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
     _check_address(host)

@@ -1,4 +1,4 @@
-"""Moving pictures: a sequence of frames as GIF, animated PNG or MP4."""
+"""Animations: a sequence of frames as GIF, animated PNG or MP4."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ ANIMATION_SUFFIXES = (".gif", ".png", ".mp4")
 def write_animation(
     frames: Iterable[Picture], path: str | os.PathLike[str], *, fps: int | float = 15, loop: bool = True
 ) -> Path:
-    """Write frames as a moving picture; the suffix of `path` chooses the format.
+    """Write frames as an animation; the suffix of `path` chooses the format.
 
     Args:
         frames: uint8 arrays (H, W, 3) or pillow pictures, all of one size, in the order of time.
@@ -30,25 +30,25 @@ def write_animation(
         The path written. It appears only when it is complete.
     Raises:
         InputError: no frames, frames of several sizes, a suffix that is none of the three, or an MP4 without
-            the optional part `video`.
+            the extra `video`.
         WorkError: ffmpeg failed; its message is passed on.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in ANIMATION_SUFFIXES:
         raise InputError(
-            f"{path}: cannot tell the format of a moving picture from {suffix or 'a name without suffix'!r}; "
+            f"{path}: cannot infer the animation format from {suffix or 'a name without suffix'!r}; "
             f"expected one of {', '.join(ANIMATION_SUFFIXES)}"
         )
     if not fps > 0:
-        raise InputError(f"a moving picture needs more than 0 frames a second, and got {fps}")
+        raise InputError(f"fps: expected a number above 0, got {fps}")
     pictures = [as_picture(frame) for frame in frames]
     if not pictures:
-        raise InputError(f"{path}: a moving picture needs at least one frame, and got none")
+        raise InputError(f"{path}: expected at least one frame, got none")
     for number, picture in enumerate(pictures):
         if picture.size != pictures[0].size:
             raise InputError(
-                f"{path}: all frames must have one size; frame 0 is {pictures[0].size}, "
+                f"{path}: all frames must have the same size; frame 0 is {pictures[0].size}, "
                 f"frame {number} is {picture.size}"
             )
     with atomic_path(path) as partial:
@@ -101,7 +101,7 @@ def _write_mp4(pictures: list[Image.Image], path: Path, fps: int | float) -> Non
         import imageio_ffmpeg
     except ImportError as error:
         raise InputError(
-            "an MP4 needs the optional part `video` (pip install 'objnerf[video]'); .gif and .png don't"
+            "MP4 needs the extra `video` (pip install 'objnerf[video]'); .gif and .png don't"
         ) from error
 
     arrays = [np.asarray(picture) for picture in pictures]

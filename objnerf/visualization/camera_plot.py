@@ -148,10 +148,10 @@ def read_camera_plot(
         InputError: no such scene, no view with a usable pose, or a pose or picture that cannot be used.
     """
     if max_views is not None and max_views < 1:
-        raise InputError(f"a picture of cameras shows at least one view, and max_views is {max_views}")
+        raise InputError(f"max_views: expected at least 1, got {max_views}")
     if obj_scale is not None and not (np.isfinite(obj_scale) and obj_scale > 0):
         raise InputError(
-            f"obj_scale is half the side of the locality box and above 0, and {obj_scale} was given"
+            f"obj_scale (half the side of the locality box): expected a positive number, got {obj_scale}"
         )
     scenes = _chosen_scenes(dataset, scene)
     shown = _spread(scenes, max_views)
@@ -279,7 +279,7 @@ def _chosen_scenes(dataset: Dataset, scene: int | None) -> list[Scene]:
         ids = sorted(dataset.scenes)
         there = f"{ids[0]} to {ids[-1]}" if len(ids) > 1 else f"only {ids[0]}"
         raise InputError(
-            f"{dataset.root}: there is no scene {scene}; its {len(ids)} scenes have the ids {there}"
+            f"{dataset.root}: there is no scene {scene}; its {len(ids)} scenes have the IDs {there}"
         )
     return [dataset.scenes[scene]]
 

@@ -53,16 +53,16 @@ def contact_sheet(
     pictures = [None if image is None else as_picture(image) for image in images]
     present = [picture for picture in pictures if picture is not None]
     if not present:
-        raise InputError("a contact sheet needs at least one picture, and got none")
+        raise InputError("a contact sheet needs at least one image, got none")
     if labels is not None and len(labels) != len(pictures):
         raise InputError(
-            f"a contact sheet needs one label a picture: {len(pictures)} pictures, {len(labels)} labels"
+            f"a contact sheet needs one label per image, got {len(pictures)} images and {len(labels)} labels"
         )
     cell_w, cell_h = _cell_size(present, cell_width)
     if columns is None:
         columns = _balanced_columns(len(pictures), cell_w, cell_h)
     if columns < 1:
-        raise InputError(f"a contact sheet needs at least one column, and was asked for {columns}")
+        raise InputError(f"columns: expected at least 1, got {columns}")
     rows = math.ceil(len(pictures) / columns)
     for name, headings, expected in (
         ("column", column_labels, columns),
@@ -88,8 +88,8 @@ def contact_sheet(
     height = first_row + rows * (cell_h + caption_h + gap)
     if width * height > 200_000_000:
         raise InputError(
-            f"a contact sheet of {len(pictures)} pictures would be {width} x {height} pixels; "
-            "pass fewer pictures or a smaller cell_width"
+            f"a contact sheet of {len(pictures)} images would be {width} x {height} pixels; "
+            "pass fewer images or a smaller cell_width"
         )
 
     sheet = Image.new("RGB", (width, height), background)
@@ -148,20 +148,18 @@ def as_picture(image: Picture) -> Image.Image:
         array = array[..., 0]
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 3)):
         raise InputError(
-            "a picture is a uint8 array of shape (H, W, 3) or (H, W), and this one has "
+            "expected an image as a uint8 array of shape (H, W, 3) or (H, W), got "
             f"shape {tuple(array.shape)} and type {array.dtype}"
         )
     if array.size == 0:
-        raise InputError(f"a picture needs at least one pixel, and this one has shape {tuple(array.shape)}")
+        raise InputError(f"expected an image of at least one pixel, got shape {tuple(array.shape)}")
     return Image.fromarray(array).convert("RGB")
 
 
 def _cell_size(pictures: Sequence[Image.Image], cell_width: int | None) -> tuple[int, int]:
     """Width and height in pixels of a cell into which every picture fits."""
     if cell_width is not None and cell_width < 8:
-        raise InputError(
-            f"a cell of a contact sheet is at least 8 pixels wide, and {cell_width} was asked for"
-        )
+        raise InputError(f"cell_width: expected at least 8 pixels, got {cell_width} was asked for")
     if cell_width is None:
         widest = max(picture.width for picture in pictures)
         cell_width = widest * max(1, math.ceil(96 / widest))

@@ -43,7 +43,7 @@ def test_a_matrix_comes_back_equal(tmp_path_factory, numbers):
     [
         (b"1 2\n3 4\n", "expected 4 rows of 4 numbers, found 2 rows"),
         (b"a b c d\n" * 4, "matrix of numbers"),
-        (b"\xff\xfe\x00", "bytes that are no text"),
+        (b"\xff\xfe\x00", "found binary data"),
         (b"1 " * 40000, "80000 bytes, far more"),
     ],
 )

@@ -67,9 +67,9 @@ def test_a_matrix_in_pixels_is_told_by_its_size(tmp_path, middle):
         ("1.2 0 0\n0 nan 0\n0 0 1\n", "finite"),
         ("-1.2 0 0\n0 1.6 0\n0 0 1\n", "positive focal lengths"),
         ("1.2 0.1 0\n0 1.6 0\n0 0 1\n", "without skew"),
-        ("1.2 0 0\n0 1.6 0\n0 1 0\n", "0 0 1 as third row"),
+        ("1.2 0 0\n0 1.6 0\n0 1 0\n", "0 0 1 as the third row"),
         ("1.2 0 32\n0 1.6 24\n0 0 1\n", "or all four in pixels"),
-        ("160 0 700\n0 160 47\n0 0 1\n", "within the picture"),
+        ("160 0 700\n0 160 47\n0 0 1\n", "within the image"),
         ("one two three\n", "a matrix of numbers"),
     ],
 )

@@ -140,11 +140,11 @@ def test_a_folder_that_cannot_be_written_to_costs_only_the_resuming(
     keep.parent.write_text("a file where the folder should be")
     result = evaluation.evaluate(model, dataset, [0], settings, keep=keep)
     assert result.mean["ari"] == pytest.approx(1.0)
-    assert "cannot be kept" in caplog.text
+    assert "cannot be cached" in caplog.text
 
 
 def test_no_scenes_is_an_error(model, dataset, settings) -> None:
-    with pytest.raises(InputError, match="no scenes to evaluate on"):
+    with pytest.raises(InputError, match="no scenes to evaluate"):
         evaluation.evaluate(model, dataset, [], settings)
 
 

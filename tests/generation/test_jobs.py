@@ -196,7 +196,7 @@ def test_a_file_that_cannot_be_written_stops_with_a_clear_message(tmp_path, requ
     (out / "scenes" / "0000.json").rename(out / "kept.json")
     (out / "scenes").rmdir()
     (out / "scenes").write_text("in the way")
-    with pytest.raises(WorkError, match=r"cannot be written.*Make room and run the same command again"):
+    with pytest.raises(WorkError, match=r"cannot be written.*Free some space and run the same command again"):
         generate_dataset(request_, out, workers=1)
     (out / "scenes").unlink()
     (out / "scenes").mkdir()
@@ -304,7 +304,7 @@ def test_plans_are_written_without_blender(tmp_path, request_):
 
 def test_a_python_without_blender_is_told_why(tmp_path, request_, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"exists for Python 3\.11 alone"):
+    with pytest.raises(InputError, match=r"exists only for Python 3\.11"):
         generate_dataset(request_, tmp_path / "d")
     assert not (tmp_path / "d").exists()
     assert generate_dataset(request_, tmp_path / "d", plan_only=True).planned == 3

@@ -324,7 +324,7 @@ def test_presets_are_those_of_the_documentation():
         ("views: 4", "no such key"),
         ("obj_scale: -1", "greater than 0"),
         ("  tries: many", "integer"),
-        ("  count: [4, 2]", "least, greatest"),
+        ("  count: [4, 2]", "minimum, maximum"),
     ],
 )
 def test_a_broken_preset_is_refused_with_its_key(tmp_path, change, words):

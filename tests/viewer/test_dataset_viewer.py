@@ -89,7 +89,7 @@ def test_what_cannot_be_shown_is_said(data: Path, tmp_path: Path) -> None:
         open_viewer(tmp_path / "missing")
     with pytest.raises(InputError, match="no scene 7"):
         open_viewer(data / "blocks", scene=7)
-    with pytest.raises(InputError, match="--dataset goes with a run"):
+    with pytest.raises(InputError, match="--dataset needs a run"):
         open_viewer(data / "blocks", dataset=data / "blocks")
     with pytest.raises(InputError, match="cannot listen on this address"):
         open_viewer(data / "blocks", host="203.0.113.1")

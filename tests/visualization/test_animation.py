@@ -50,7 +50,7 @@ def test_gif_loops_and_looks_alike(frames: list[np.ndarray], tmp_path: Path) -> 
 
 
 def test_mp4_has_all_frames_and_even_sides(frames: list[np.ndarray], tmp_path: Path) -> None:
-    ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="MP4 needs the optional part `video`")
+    ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="MP4 needs the extra `video`")
     path = write_animation(frames, tmp_path / "turn.mp4", fps=10)
     command = [ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-i", str(path)]
     raw = subprocess.run(
@@ -68,6 +68,6 @@ def test_what_cannot_be_written_is_said(frames: list[np.ndarray], tmp_path: Path
         write_animation([], tmp_path / "turn.gif")
     with pytest.raises(InputError, match=r"frame 1 is \(2, 2\)"):
         write_animation([frames[0], np.zeros((2, 2, 3), np.uint8)], tmp_path / "turn.gif")
-    with pytest.raises(InputError, match="frames a second"):
+    with pytest.raises(InputError, match="fps: expected"):
         write_animation(frames, tmp_path / "turn.gif", fps=0)
     assert list(tmp_path.iterdir()) == []

@@ -335,9 +335,9 @@ def test_broken_poses_are_skipped_by_name_or_refused(make_dataset) -> None:
 
 def test_what_cannot_be_drawn_is_said(make_dataset, tmp_path: Path) -> None:
     dataset = open_dataset(make_dataset(2, 1))
-    with pytest.raises(InputError, match="no scene 5; its 2 scenes have the ids 0 to 1"):
+    with pytest.raises(InputError, match="no scene 5; its 2 scenes have the IDs 0 to 1"):
         read_camera_plot(dataset, scene=5)
-    with pytest.raises(InputError, match="max_views is 0"):
+    with pytest.raises(InputError, match="max_views: expected at least 1, got 0"):
         read_camera_plot(dataset, max_views=0)
     with pytest.raises(InputError, match="obj_scale"):
         read_camera_plot(dataset, obj_scale=float("nan"))

@@ -67,13 +67,13 @@ def test_as_picture_takes_grey_and_alpha_on_white() -> None:
 @pytest.mark.parametrize(
     ("images", "options", "message"),
     [
-        ([], {}, "at least one picture"),
-        ([None], {}, "at least one picture"),
+        ([], {}, "at least one image"),
+        ([None], {}, "at least one image"),
         ([np.zeros((2, 2, 3))], {}, "float64"),
         ([np.zeros((2, 2, 4), np.uint8)], {}, r"\(2, 2, 4\)"),
         ([np.zeros((0, 2, 3), np.uint8)], {}, "at least one pixel"),
-        ([_flat((0, 0, 0))], {"labels": ["a", "b"]}, "1 pictures, 2 labels"),
-        ([_flat((0, 0, 0))], {"columns": 0}, "at least one column"),
+        ([_flat((0, 0, 0))], {"labels": ["a", "b"]}, "1 images and 2 labels"),
+        ([_flat((0, 0, 0))], {"columns": 0}, "columns: expected at least 1"),
         ([_flat((0, 0, 0))], {"row_labels": ["a", "b"]}, "2 row labels"),
         ([_flat((0, 0, 0))], {"cell_width": 2}, "at least 8"),
     ],

@@ -190,7 +190,7 @@ def test_cameras_that_differ_are_every_views_own(make_scene, tmp_path: Path, tar
         ('{"frames": []}', "at least one frame"),
         ('{"frames": [{"file_path": "gone.png"}]}', "gone.png is not there"),
         ("[" * 100_000, "expected JSON"),
-        ("\ud800", "expected text, found bytes that are no UTF-8"),
+        ("\ud800", "expected text, found bytes that are not UTF-8"),
     ],
 )
 def test_files_that_are_no_transforms_are_refused(tmp_path: Path, content: str, message: str) -> None:
