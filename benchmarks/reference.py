@@ -1,8 +1,8 @@
-"""Cost of one faithful uORF training step: ours, the plain dense formulation's, the reference's own.
+"""Cost of one faithful uORF training step: ours, the plain dense formulation's, uORF's own.
 
     python benchmarks/reference.py                          # K = 5, 4 views of 64² rays × 64 samples
     python benchmarks/reference.py --side 32 --samples 32   # an eighth of the points
-    python benchmarks/reference.py --peer PATH              # also a checkout of the reference's code
+    python benchmarks/reference.py --peer PATH              # also a checkout of uORF's code
 
 A step is: encode one view, render all rays of four, mean squared error, backward, Adam. Each contender runs
 in its own process, with the same weights, pictures and poses, and reports the time of its fastest step, its
@@ -132,7 +132,7 @@ def dense_render(model: UORF, scene: Scene, locality: bool) -> Float[Tensor, "ra
 
 
 def peer_render(checkout: Path, model: UORF, side: int, samples: int) -> Callable[[Scene, bool], Tensor]:
-    """The reference's own networks, loaded with our weights, and its own sampling and compositing.
+    """uORF's own networks, loaded with our weights, and its own sampling and compositing.
 
     Its ``models/model.py`` and ``models/projection.py`` are imported as they are; torchvision and the CUDA
     operators beside them, which a step without perceptual and adversarial loss doesn't touch, are left out.
@@ -279,7 +279,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--threads", type=int, default=2, help="cores")
     parser.add_argument("--chunk", type=int, default=2048, help="our rays in flight; 0 for all")
     parser.add_argument("--no-box", action="store_true", help="after the box was lifted: nothing to cull")
-    parser.add_argument("--peer", type=Path, help="checkout of the reference's code")
+    parser.add_argument("--peer", type=Path, help="checkout of uORF's code")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--only", choices=["ours", "dense", "peer"], help="one contender, in this process")
     settings = parser.parse_args(arguments)

@@ -40,7 +40,7 @@ _DISCS = ((2.0, 0.0, 1.2), (-1.5, 1.8, 1.0), (-0.5, -2.0, 1.1))
 
 
 def _focal_ratio(width: int, height: int) -> tuple[float, float]:
-    """The reference's lens with square pixels. Made for 4:3: taller pictures see the ground beyond far."""
+    """uORF's lens with square pixels. Made for 4:3: taller pictures see the ground beyond far."""
     return 350 / 320, 350 / 320 * width / height
 
 

@@ -58,7 +58,7 @@ class GenerationRequest(BaseModel):
     def intrinsics(self) -> Intrinsics:
         """The preset's lens at the requested size: square pixels, the sensor along the longer side.
 
-        At 4:3 the focal ratio is (lens / sensor, lens / sensor · 4/3), the reference's for 35 mm on 32 mm.
+        At 4:3 the focal ratio is (lens / sensor, lens / sensor · 4/3), uORF's for 35 mm on 32 mm.
         """
         focal = self.preset.cameras.lens / self.preset.cameras.sensor * max(self.width, self.height)
         return Intrinsics(self.width, self.height, focal, focal)

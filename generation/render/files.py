@@ -72,7 +72,7 @@ def _write_edit(root: Path, stem: str, edit: EditPictures) -> None:
         ("_mask_for_bg.png", edit.foreground),
         ("_mask_for_providing_bg.png", edit.providing_foreground),
     ):
-        # In these masks the reference takes the *lowest* grey level for what is not meant, so that the blue
+        # In these masks uORF takes the *lowest* grey level for what is not meant, so that the blue
         # of a first object would be it: one white, whatever the object.
         colours = np.array([files.BACKGROUND_COLOUR, (255, 255, 255)], dtype=np.uint8)
         files.write_image(root / f"{stem}{suffix}", colours[wanted.astype(np.int64)])

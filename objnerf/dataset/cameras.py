@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-#: (fx / width, fy / height) of the reference: a 35 mm lens on a 32 mm wide sensor, images of 4:3.
+#: (fx / width, fy / height) of uORF: a 35 mm lens on a 32 mm wide sensor, images of 4:3.
 REFERENCE_FOCAL_RATIO = (350 / 320, 350 / 240)
 
 #: Flips y and z of a camera frame: OpenGL and Blender (y up, looking along -z) ↔ OpenCV.

@@ -316,7 +316,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 def grey_levels(
     colours: UInt8[np.ndarray, "*batch 3"],
 ) -> UInt8[np.ndarray, "*batch"]:
-    """Luminance of 8-bit RGB as the reference's loader sees it (ITU-R 601, Pillow's integer arithmetic)."""
+    """Luminance of 8-bit RGB as uORF's loader sees it (ITU-R 601, Pillow's integer arithmetic)."""
     weighted = colours.astype(np.uint32) @ np.array([19595, 38470, 7471], dtype=np.uint32)
     # asarray: of a single colour the arithmetic makes a scalar.
     return np.asarray((weighted + 0x8000) >> 16).astype(np.uint8)
@@ -338,7 +338,7 @@ def labels_from_mask(mask: UInt8[np.ndarray, "height width 3"]) -> Integer[np.nd
     same label in every view, even where another one is hidden. Colours that are not the format's, beside its
     background, are numbered after its last one, by their grey levels, then by red, green and blue. In a mask
     without the format's background that has other colours than its own, all objects are numbered by their
-    grey levels, and the background is the second lowest level present (the reference's rule), or the only
+    grey levels, and the background is the second lowest level present (uORF's rule), or the only
     one.
     """
     codes = mask.astype(np.int64) @ _PACKING

@@ -132,7 +132,7 @@ class Dataset:
 
     Attributes:
         scenes: by id, in rising order.
-        strays: names of PNGs that are neither a view nor a view's companion: the reference takes each of
+        strays: names of PNGs that are neither a view nor a view's companion: uORF takes each of
             them for a view.
         orphans: names of companions whose view is not there.
         movements: ``…_movement.txt`` by scene id.
@@ -187,7 +187,7 @@ class Dataset:
         return SceneScale.of(self.stated_scale(), str(self.root / CARD_NAME))
 
     def default_pinhole(self) -> Pinhole:
-        """For views without intrinsics of their own: ``dataset.yaml``'s, else the reference's 35 mm lens."""
+        """For views without intrinsics of their own: ``dataset.yaml``'s, else uORF's 35 mm lens."""
         card = self.card()
         return Pinhole(
             card.focal_ratio if card is not None and card.focal_ratio is not None else REFERENCE_FOCAL_RATIO

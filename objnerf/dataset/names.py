@@ -70,7 +70,7 @@ def parse_view_name(filename: str) -> ViewName | None:
 
     A companion (``…_mask.png``) is no view. An id has four digits or more; a shorter one (``x_sc1.png``, but
     not ``disc1.png``) is taken where there is no other, and is FILE-NAME's to judge. Where several fit the
-    last one counts; FILE-AMBIGUOUS warns of it, because the reference matches any occurrence.
+    last one counts; FILE-AMBIGUOUS warns of it, because uORF matches any occurrence.
     """
     if not filename.endswith(".png") or split_companion(filename) is not None:
         return None

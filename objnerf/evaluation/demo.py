@@ -58,7 +58,7 @@ def demo_page(
         galleries: pictures of some of these.
         steps: what was done, in order.
         edits: a scene before and after edits.
-        turning: frames of a scene seen from all round.
+        turning: frames of an orbit around a scene.
     """
     from markupsafe import Markup
 
@@ -88,9 +88,9 @@ def demo_page(
             scene_count=len(dataset.scenes),
             scene_count_evaluated=len(evaluation.scenes),
             sections=(
-                *(("results", "Objects found"), ("figures", "Figures"), ("dataset", "Dataset")),
-                *(("cameras", "Cameras"), ("validation", "Verdict"), ("training", "Training")),
-                ("steps", "How it came about"),
+                *(("results", "Objects found"), ("figures", "Metrics"), ("dataset", "Dataset")),
+                *(("cameras", "Cameras"), ("validation", "Validation"), ("training", "Training")),
+                ("steps", "Commands"),
             ),
             tiles=headline_tiles(evaluation),
             galleries=[gallery_content(gallery) for gallery in galleries],
@@ -103,8 +103,8 @@ def demo_page(
             turning=inline_animation(turning) if turning else None,
             dataset_note=(
                 f"{len(dataset.scenes)} scenes of {views} views, {size[1]}×{size[0]} pixels, rendered by "
-                "Blender's Cycles; here is the input view of each. Masks, depth and the plan of every scene "
-                "lie beside them."
+                "Blender's Cycles; the input view of each is shown. Masks, depth and the plan of every scene "
+                "are in the dataset, too."
             ),
             sheet=inline(sheet),
             cameras_note=f"{plot.summary}.",
@@ -112,7 +112,7 @@ def demo_page(
             verdict=verdict,
             training_note=(
                 f"{trained} steps of the recipe {evaluation.settings.get('recipe')} in "
-                f"{format_seconds(entries.seconds)}; the held-out scenes are only looked at."
+                f"{format_seconds(entries.seconds)}; the held-out scenes were not used for training."
             ),
             curves=Markup(curves_div(entries)),
             steps=[

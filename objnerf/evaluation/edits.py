@@ -28,7 +28,7 @@ from objnerf.evaluation.scenes import (
 from objnerf.evaluation.segmentation import best_slot
 from objnerf.models.scene import SceneCode, SceneModel
 
-#: Pictures with an object moved, the same with the slot chosen by the reference's rule, changed backgrounds.
+#: Pictures with an object moved, the same with the slot chosen by uORF's rule, changed backgrounds.
 EDIT_FIGURES = tuple(
     f"{what}_{score}" for what in ("moved", "changed", "ref_moved") for score in ("psnr", "ssim", "lpips")
 )
@@ -39,10 +39,10 @@ PictureScores = Mapping[str, Callable[[np.ndarray, np.ndarray], float]]
 def score_edits(
     model: SceneModel, dataset: Dataset, scene: Scene, settings: RenderSettings, scores: PictureScores
 ) -> tuple[dict[str, float | None], dict[str, str]]:
-    """Scores of one scene in the manipulation test, means over all its views as in the reference.
+    """Scores of one scene in the manipulation test, means over all its views as in uORF.
 
     The slot to move is the one that covers the object best in the input view: by what is seen
-    (``moved_…``), and by the reference's rule, which renders each slot alone (``ref_moved_…``).
+    (``moved_…``), and by uORF's rule, which renders each slot alone (``ref_moved_…``).
 
     Returns:
         ``(figures, reasons)``: all of ``EDIT_FIGURES``, and why some are null.
@@ -105,7 +105,7 @@ def slots_to_move(
     world_from_camera: Float[np.ndarray, "4 4"],
     settings: RenderSettings,
 ) -> tuple[int, int]:
-    """The foreground slots that cover the object to be moved best: by sight, and by the reference's rule.
+    """The foreground slots that cover the object to be moved best: by sight, and by uORF's rule.
 
     Args:
         view: the input view, which has a ``_mask_for_moving.png``.

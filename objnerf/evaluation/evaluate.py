@@ -55,7 +55,7 @@ SCORES_FILE = Path("evaluation") / "scenes.jsonl"
 GALLERY_SAMPLES = 64
 
 #: Segmentation of the input view and of the novel ones; then pictures of the novel views and of the input
-#: view; then segmentation as the reference computes it.
+#: view; then segmentation as uORF computes it.
 FIGURES = (
     *("ari", "fg_ari", "nv_ari", "nv_fg_ari"),
     *("psnr", "ssim", "lpips", "input_psnr", "input_ssim", "input_lpips"),
@@ -175,7 +175,7 @@ def render_settings(recipe: Recipe, *, seed: int = 0) -> RenderSettings:
         size=recipe.stages[-1].size,
         samples=recipe.sampling.eval_samples,
         input_size=recipe.input_size,
-        # The reference evaluates without the box; a recipe that never lifts it keeps it here too.
+        # uORF evaluates without the box; a recipe that never lifts it keeps it here too.
         locality=recipe.locality.until is None,
         chunk_rays=recipe.sampling.chunk,
         seed=seed,
@@ -237,7 +237,7 @@ class OpenedRun:
     model: SceneModel
     recipe: Recipe
     facts: DatasetFacts | None
-    """What it was trained on; None for weights of the reference, which don't tell."""
+    """What it was trained on; None for weights of uORF, which don't tell."""
     step: int | None
     """Steps that the weights have seen; None where that is not known."""
 
@@ -302,12 +302,12 @@ def _lens_of(root: Path, run: OpenedRun) -> Pinhole | None:
 def open_run(
     run: Path, device: str = "auto", *, recipe: str | None = None, dataset: Dataset | None = None
 ) -> OpenedRun:
-    """Load a run folder's newest checkpoint, or a folder of the reference's checkpoints.
+    """Load a run folder's newest checkpoint, or a folder of uORF's checkpoints.
 
     Args:
         run: a run folder, made on this or another machine.
         device: where to compute.
-        recipe: says that ``run`` holds the reference's ``latest_net_Encoder.pth``, …, trained by this recipe.
+        recipe: says that ``run`` holds uORF's ``latest_net_Encoder.pth``, …, trained by this recipe.
         dataset: its ``dataset.yaml`` says what that recipe leaves open (scales and lens).
     Raises:
         InputError: no run, no checkpoint, or one that cannot be used; no such device or recipe.
@@ -486,7 +486,7 @@ def scores_of_renderings(
         predicted = renderings[view].reference_labels
         labels, background = reference_true_labels(_mask(images, view))
         if predicted is None:
-            raise MetricUnavailable("the view was not rendered by the reference's rule")
+            raise MetricUnavailable("the view was not rendered by uORF's rule")
         return metrics.fg_ari(labels, predicted, background) if foreground else metrics.ari(labels, predicted)
 
     put("ari", lambda: ari(0))
@@ -495,7 +495,7 @@ def scores_of_renderings(
     put("nv_fg_ari", lambda: _mean([fg_ari(view) for view in novel]))
     put("ref_ari", lambda: ref_ari(0))
     put("ref_fg_ari", lambda: ref_ari(0, foreground=True))
-    # The reference keeps the last view's value of what it meant to average.
+    # uORF keeps the last view's value of what it meant to average.
     put("ref_nv_ari", lambda: _mean([ref_ari(view) for view in novel[-1:]]))
 
     objects = None if images.masks[0] is None else len(np.unique(true_labels(images.masks[0]))) - 1

@@ -5,7 +5,7 @@ Images are RGB in [0, 1], labels are integers with 0 for the background. The def
 - ARI: adjusted Rand index (Hubert and Arabie, 1985) over *all* pixels of a view.
 - FG-ARI: the same over the pixels that the *ground truth* gives to an object.
 - NV-ARI, NV-FG-ARI: their means over all novel views of a scene.
-- PSNR, SSIM, LPIPS: with the settings of the reference, so that figures can be set beside published ones.
+- PSNR, SSIM, LPIPS: with the settings of uORF, so that figures can be set beside published ones.
 """
 
 import math
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Integer
 
-#: Added to the mean squared error, as the reference's library does; equal images score 80 dB, not infinity.
+#: Added to the mean squared error, as uORF's library does; equal images score 80 dB, not infinity.
 PSNR_EPSILON = 1e-8
 
 #: Side of SSIM's Gaussian window (standard deviation 1.5, Wang et al. 2004), in pixels.
@@ -74,7 +74,7 @@ def psnr(image: Float[np.ndarray, "height width 3"], target: Float[np.ndarray, "
 def ssim(image: Float[np.ndarray, "height width 3"], target: Float[np.ndarray, "height width 3"]) -> float:
     """Structural similarity (Wang et al., 2004) of images in [0, 1]: Gaussian window, mean over colours.
 
-    Only pixels whose window lies inside the image count, as in the reference.
+    Only pixels whose window lies inside the image count, as in uORF.
 
     Raises:
         MetricUnavailable: the images are smaller than the window.
@@ -100,7 +100,7 @@ def ssim(image: Float[np.ndarray, "height width 3"], target: Float[np.ndarray, "
 
 
 class Lpips:
-    """Learned perceptual distance (Zhang et al., 2018), AlexNet version 0.1 as the reference uses it.
+    """Learned perceptual distance (Zhang et al., 2018), AlexNet version 0.1 as uORF uses it.
 
     Args:
         device: where the network runs, e.g. ``"cpu"`` or ``"cuda:0"``.

@@ -46,7 +46,7 @@ class RenderSettings:
     pinhole: Pinhole | None = None
     """Lens of all other views; None for the model's."""
     stored_azimuth: bool = False
-    """Take the input view's azimuth frame from ``_azi_rot.txt`` instead of the pose: for the reference's
+    """Take the input view's azimuth frame from ``_azi_rot.txt`` instead of the pose: for uORF's
     weights, which were trained on files whose zero direction may be another than ours."""
 
 
@@ -81,7 +81,7 @@ class ViewRendering:
     labels: Int[np.ndarray, "height width"]
     """Slot that each pixel sees most of; 0 is the background."""
     reference_labels: Int[np.ndarray, "height width"] | None = None
-    """Slots by the reference's rule, where it was asked for."""
+    """Slots by uORF's rule, where it was asked for."""
 
     @property
     def picture(self) -> UInt8[np.ndarray, "height width 3"]:
@@ -225,7 +225,7 @@ def render_view(
         world_from_camera: of the view, OpenCV axes.
         settings: size, samples and locality.
         pinhole: the view's lens; the model's when None.
-        reference: also label the pixels by the reference's rule, which renders each slot alone.
+        reference: also label the pixels by uORF's rule, which renders each slot alone.
     """
     device = next(model.parameters()).device
     width, height = settings.size

@@ -1,7 +1,7 @@
 """From rendered slots and stored masks to instance labels.
 
 Two rules stand side by side. Ours gives a pixel to the slot that is *seen* there: weights are rendered with
-mutual occlusion, and what passes through everything belongs to the background. The reference's, kept under
+mutual occlusion, and what passes through everything belongs to the background. uORF's, kept under
 its own name, renders each slot as if the others were not there, so that a hidden object still claims the
 pixels of the one in front of it, and takes the second lowest grey level of a mask for the background.
 """
@@ -35,7 +35,7 @@ def labels_from_opacity(slot_opacity: Float[Tensor, "*rays slots"]) -> Int[Tenso
 def reference_labels(density_mask: Float[Tensor, "*rays slots"]) -> Int[Tensor, "*rays"]:
     """The slot whose own rendering, blind to the others, has the largest weighted density.
 
-    This is the reference's rule.
+    This is uORF's rule.
 
     Args:
         density_mask: density summed with the weights of a ray that only this slot stops.
@@ -51,16 +51,16 @@ def true_labels(mask: UInt8[np.ndarray, "height width 3"]) -> Integer[np.ndarray
 def reference_true_labels(
     mask: UInt8[np.ndarray, "height width 3"],
 ) -> tuple[Integer[np.ndarray, "height width"], int]:
-    """Labels of a mask and which of them is the background, as the reference's loader has it.
+    """Labels of a mask and which of them is the background, as uORF's loader has it.
 
     Returns:
         Index of each pixel's grey level among those present, and 1: the second lowest is the background.
     Raises:
-        MetricUnavailable: the mask shows a single grey level (the reference fails there).
+        MetricUnavailable: the mask shows a single grey level (uORF fails there).
     """
     levels, labels = np.unique(grey_levels(mask), return_inverse=True)
     if len(levels) < 2:
-        raise MetricUnavailable("the mask has a single grey level, so the reference's background rule fails")
+        raise MetricUnavailable("the mask has a single grey level, so uORF's background rule fails")
     return labels.reshape(mask.shape[:2]), 1
 
 

@@ -109,7 +109,7 @@ def world_rays(
 def uniform_depths(
     near: float, far: float, samples: int, device: torch.device | str | None = None
 ) -> Float[Tensor, "samples"]:
-    """Evenly spaced planar depths from near to far, both included: the reference's sampling."""
+    """Evenly spaced planar depths from near to far, both included: uORF's sampling."""
     return torch.linspace(near, far, samples, device=device)
 
 

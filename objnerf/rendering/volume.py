@@ -12,10 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 SHARE_EPS = 1e-5
-"""Keeps the density shares finite where no slot has any density (the reference's value)."""
+"""Keeps the density shares finite where no slot has any density (uORF's value)."""
 
 LAST_STEP = 1e-2
-"""Length of a ray's last step, as a share of far - near (the reference's value)."""
+"""Length of a ray's last step, as a share of far - near (uORF's value)."""
 
 Mixing = Literal["share", "sum"]
 
@@ -32,14 +32,14 @@ class SlotSamples:
 
 @dataclass(frozen=True)
 class SlotRendering:
-    """Every slot composited alone, as if the others did not occlude it (the reference's way)."""
+    """Every slot composited alone, as if the others did not occlude it (uORF's way)."""
 
     rgb: Float[Tensor, "scenes rays slots 3"]
     """Colour in [0, 1], on black."""
     depth: Float[Tensor, "scenes rays slots"]
     """Expected planar depth, world units."""
     density_mask: Float[Tensor, "scenes rays slots"]
-    """Density summed with the ray's weights: the map that the reference takes the argmax of."""
+    """Density summed with the ray's weights: the map that uORF takes the argmax of."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def composite(
         depths: planar depths of the samples, world units, ascending.
         directions: ray directions with camera z-depth 1; their length stretches the steps.
         unit: world units that the density is measured per: far - near.
-        mixing: ``share`` weights densities and colours by the slots' shares (the reference: the density
+        mixing: ``share`` weights densities and colours by the slots' shares (uORF: the density
             of a point is the share-weighted mean), ``sum`` adds the densities and averages colours.
         alone: render each slot by itself too.
     """

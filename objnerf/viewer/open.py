@@ -33,7 +33,7 @@ def open_viewer(
         host: address to listen at; 127.0.0.1 is reached from this machine alone.
         port: where to listen; the next free one is taken when it is busy.
         device: for a run: where the model computes.
-        recipe: says that ``folder`` holds the reference's checkpoints, trained by this recipe.
+        recipe: says that ``folder`` holds uORF's checkpoints, trained by this recipe.
     Returns:
         The viewer, already serving; ``.url`` says where, ``.stop()`` ends it.
     Raises:
