@@ -95,8 +95,8 @@ class GenerationRequest(BaseModel):
             floor = min(floor, diagonal * math.cos(elevation) + height * math.sin(elevation))
         if not math.isfinite(floor):
             raise InputError(
-                f"--size {self.width}x{self.height}: images of this shape would show the horizon; use a wider "
-                "size, or a higher elevation in a copy of the preset"
+                f"--size {self.width}x{self.height}: images of this shape would show the horizon; use a "
+                "wider size, or a higher elevation in a copy of the preset"
             )
         return max(self.preset.far, float(math.ceil(floor)))
 

@@ -129,7 +129,7 @@ def parse_yaml(text: str, where: str) -> Any:
     except yaml.YAMLError as error:
         raise InputError(f"{where}: expected YAML, {' '.join(str(error).split())}") from error
     except RecursionError as error:
-        raise InputError(f"{where}: expected YAML, found it too deeply nested") from error
+        raise InputError(f"{where}: expected YAML, found it nested too deeply") from error
     except (ValueError, TypeError, OverflowError, AttributeError) as error:
         # Values that look like dates or numbers and are none: 2024-13-99, {[1]: 2}.
         raise InputError(f"{where}: expected YAML, found an invalid value ({error})") from error

@@ -70,7 +70,7 @@ def test_a_generator_that_was_stopped_leaves_a_dataset_that_can_be_used(
     assert 8 > len(ids) >= 2
     result = call("validate", root, "--only", "FILE-IDS,META")
     assert result.exit_code == 0, result.output
-    assert f"{len(ids)} of 8 scenes are complete" in " ".join(result.output.split())
+    assert f"{len(ids)} of 8 scenes are there" in " ".join(result.output.split())
     del card["preset"]
     (root / "dataset.yaml").write_text(yaml.safe_dump(card))
     assert call("validate", root, "--only", "FILE-IDS,META").exit_code == 1

@@ -32,7 +32,7 @@ def test_plans_come_without_blender(tmp_path):
     [
         (["--preset", "room-divers"], "expected one of clevr-567, clevr-567-metal, room-chair, room-diverse"),
         (["--preset", "missing.yaml"], "cannot be read"),
-        (["--size", "192"], "expected width x height, such as 192x144, found '192'"),
+        (["--size", "192"], "expected WIDTHxHEIGHT, such as 192x144, found '192'"),
         (["--size", "2x2"], "width: Input should be greater than or equal to 8, found 2"),
         (["--shard", "3/2"], "expected I/N with I from 1 to N"),
         (["--passes", "depth,mist"], "found 'mist'"),

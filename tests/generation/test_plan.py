@@ -419,7 +419,7 @@ def test_counts_fit_what_the_users_folders_offer(tmp_path: Path, count: int, use
     assert [f"usable shapes in --meshes {tmp_path / 'meshes'}: {used}," in note for note in notes] == (
         [True, False] if used < 30 else [False]
     )
-    assert f"--textures {tmp_path / 'tiles'}: 3, of the 50 backgrounds wanted" in notes[-1]
+    assert f"--textures {tmp_path / 'tiles'}: 3, of the 50 backgrounds requested" in notes[-1]
     pool = AssetPool.draw(catalogue, fitted)
     assert (len(pool.shapes), len(pool.floors)) == (used, 3)
     assert {item.asset for item in plan_scene(fitted, pool, 0).objects} <= {s.id for s in pool.shapes}
@@ -432,7 +432,7 @@ def test_counts_are_left_alone_where_there_is_enough(setting: Callable) -> None:
     assert fit_request(request, pool.catalogue) == (request, ())
     more, notes = fit_request(build_request("clevr-567", scenes=1, shapes=9), pool.catalogue)
     assert more.shapes == 3
-    assert notes == ("usable shapes in 'primitives': 3, of the 9 wanted. All are used",)
+    assert notes == ("usable shapes in 'primitives': 3, of the 9 requested. All are used",)
 
 
 def test_textures_for_a_plain_floor_are_said_to_be_left_out(tmp_path: Path) -> None:
@@ -440,7 +440,7 @@ def test_textures_for_a_plain_floor_are_said_to_be_left_out(tmp_path: Path) -> N
     request = build_request("clevr-567", scenes=1)
     fitted, (note,) = fit_request(request, catalogue)
     assert fitted == request
-    assert note.startswith("--textures is not used: the floor of preset clevr-567 is plain")
+    assert note.startswith("--textures is not used: the floor of preset clevr-567 has no texture")
 
 
 def test_a_folder_of_which_nothing_can_be_used_is_refused(tmp_path: Path) -> None:
