@@ -1,6 +1,6 @@
 """The optional parts of the distribution: which extra brings which library.
 
-``pip install objnerf`` brings what the dataset format, the validator, the converters and pictures of cameras
+``pip install objnerf`` brings what the dataset format, the validator, the converters and plots of cameras
 need. The heavy libraries come with extras (pyproject.toml), and whoever calls a function whose extra is not
 installed is told its name.
 """

@@ -293,7 +293,7 @@ def render_plan(
 
 
 def _join_dataset(plan: ScenePlan, out: Path) -> None:
-    """See that a plan's pictures fit the dataset in a folder; begin one where there is none."""
+    """See that a plan's images fit the dataset in a folder; begin one where there is none."""
     render = plan.render
     card = read_card(out) if out.is_dir() else None
     if card is None:

@@ -60,7 +60,7 @@ class ObjectPlan(BaseModel):
 
 
 class ViewPlan(BaseModel):
-    """A camera and the name of its picture."""
+    """A camera and the name of its image."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -75,7 +75,7 @@ class ViewPlan(BaseModel):
 
 
 class RenderPlan(BaseModel):
-    """How the pictures are taken."""
+    """How the images are taken."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -91,7 +91,7 @@ class RenderPlan(BaseModel):
 
     @classmethod
     def of(cls, request: GenerationRequest, seed: int, unclipped: float) -> "RenderPlan":
-        """What a request says of every picture; seed and factor of exposure are the scene's own."""
+        """What a request says of every image; seed and factor of exposure are the scene's own."""
         preset, intrinsics = request.preset, request.intrinsics
         return cls(
             width=request.width,

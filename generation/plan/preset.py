@@ -121,7 +121,7 @@ class LightRules(_Part):
 
 
 class RenderRules(_Part):
-    """How a picture is sampled."""
+    """How an image is sampled."""
 
     samples: int = Field(ge=1, description="samples of light a pixel, the default of --samples")
     surface_samples: int = Field(

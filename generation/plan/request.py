@@ -14,10 +14,10 @@ from objnerf.errors import InputError
 PassName = Literal["depth", "mask", "normal", "albedo", "amodal"]
 DEFAULT_PASSES: tuple[PassName, ...] = ("depth", "mask")
 
-#: Width and height of a picture when none is asked for.
+#: Width and height of an image when none is asked for.
 DEFAULT_SIZE = (192, 144)
 
-#: Raised whenever the same request comes to give other pictures, so that a dataset that an earlier version
+#: Raised whenever the same request comes to give other images, so that a dataset that an earlier version
 #: began is refused and not gone on with. Plans say everything, and are made again by any later version.
 GENERATOR_VERSION = 2
 
@@ -79,7 +79,7 @@ class GenerationRequest(BaseModel):
     def far(self) -> float:
         """A planar depth that no pixel exceeds: the preset's, or more where the image is taller than 4:3.
 
-        The greatest depth is at the top of a picture: of the floor, without walls in front of it, it is
+        The greatest depth is at the top of an image: of the floor, without walls in front of it, it is
         h / (sin e - cos e · t) at camera height h, elevation e and half field of view tan⁻¹ t.
         """
         cameras, intrinsics = self.preset.cameras, self.intrinsics

@@ -20,7 +20,7 @@ FLOOR_SPECULAR = 0.15
 SKIRTING_COLOURS: tuple[Colour, ...] = ((0.92, 0.91, 0.89), (0.36, 0.24, 0.16), (0.22, 0.22, 0.23))
 
 
-#: Linear value that the brightest spot of floor and walls has by direct light, at most. A picture clips at 1;
+#: Linear value that the brightest spot of floor and walls has by direct light, at most. An image clips at 1;
 #: the rest is for light that comes by way of the walls.
 _BRIGHTEST = 0.88
 

@@ -24,7 +24,7 @@ class Sightings:
 
     Attributes:
         pixels: visible pixels.
-        shares: visible pixels over those of the whole silhouette inside the picture; 0 where it is empty.
+        shares: visible pixels over those of the whole silhouette inside the image; 0 where it is empty.
     """
 
     pixels: Int[np.ndarray, "views objects"]

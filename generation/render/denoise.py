@@ -1,6 +1,6 @@
 """Open Image Denoise, called directly: the library that bpy brings, without Blender's fixed cost an image.
 
-Blender's own denoising sets up a device and compiles the network for every picture. One device and one filter
+Blender's own denoising sets up a device and compiles the network for every image. One device and one filter
 a process, run on one thread, make the cost proportional to the pixels, and the result repeatable.
 """
 
@@ -55,7 +55,7 @@ def _load() -> ctypes.CDLL:
 
 
 class Denoiser:
-    """Denoises pictures of one size, guided by normals, on one thread."""
+    """Denoises images of one size, guided by normals, on one thread."""
 
     def __init__(self, width: int, height: int, *, fast: bool = False) -> None:
         """`fast`: the smallest network, in a third of the time: good enough for what is small."""
@@ -89,7 +89,7 @@ class Denoiser:
         """Scene-linear light without noise.
 
         Raises:
-            ValueError: the pictures have another size than the denoiser.
+            ValueError: the images have another size than the denoiser.
             WorkError: the library failed.
         """
         for name, image in (("color", light), ("normal", normal)):

@@ -1,4 +1,4 @@
-"""What Cycles computes on. Pictures are the same to the byte on CPUs alone; a GPU rounds otherwise."""
+"""What Cycles computes on. Images are the same to the byte on CPUs alone; a GPU rounds otherwise."""
 
 import bpy
 

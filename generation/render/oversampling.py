@@ -1,4 +1,4 @@
-"""Pictures computed larger than asked for, and how they become small. No Blender here."""
+"""Images computed larger than asked for, and how they become small. No Blender here."""
 
 import math
 
@@ -11,7 +11,7 @@ OVERSAMPLING = 2
 
 
 def reduce_picture(picture: Float32[np.ndarray, "tall wide 3"]) -> Float32[np.ndarray, "height width 3"]:
-    """An oversampled picture at its final size, by Blender's own pixel filter (Blackman-Harris, 1.5)."""
+    """An oversampled image at its final size, by Blender's own pixel filter (Blackman-Harris, 1.5)."""
     height, width = (side // OVERSAMPLING for side in picture.shape[:2])
     margin = (len(_FILTER) - OVERSAMPLING) // 2
     padded = np.pad(picture.astype(np.float64), ((margin, margin), (margin, margin), (0, 0)), mode="edge")

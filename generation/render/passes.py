@@ -95,13 +95,13 @@ def render_geometry(scene: bpy.types.Scene, folder: Path) -> GeometryPass:
 
 
 def render_surfaces(scene: bpy.types.Scene, folder: Path, samples: int, seed: int) -> SurfacePass:
-    """Colours of surfaces with `samples` samples a pixel of the final picture; the scene shows surfaces."""
+    """Colours of surfaces with `samples` samples a pixel of the final image; the scene shows surfaces."""
     channels = _render_oversampled(scene, folder, samples, seed)
     return SurfacePass(_stack(channels, "Combined", "RGB"), _stack(channels, DIFFUSE_COLOUR, "RGB"))
 
 
 def render_light(scene: bpy.types.Scene, folder: Path, samples: int, seed: int) -> LightPass:
-    """Light with `samples` samples a pixel of the final picture; the scene shows light."""
+    """Light with `samples` samples a pixel of the final image; the scene shows light."""
     channels = _render_oversampled(scene, folder, samples, seed)
     # Blender divides these passes by the colour with which it shades.
     scattered = _stack(channels, "DiffCol", "RGB") * (
@@ -118,7 +118,7 @@ def render_light(scene: bpy.types.Scene, folder: Path, samples: int, seed: int) 
 def _render_oversampled(
     scene: bpy.types.Scene, folder: Path, samples: int, seed: int
 ) -> dict[str, Float32[np.ndarray, "tall wide"]]:
-    """A picture `OVERSAMPLING` times as large each way, with as many fewer samples a pixel.
+    """An image `OVERSAMPLING` times as large each way, with as many fewer samples a pixel.
 
     Without a pixel filter: the denoiser then sees edges where they are. `reduce_picture` makes it small.
     """

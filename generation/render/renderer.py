@@ -1,4 +1,4 @@
-"""From a request and a scene's number, or from a plan alone, to the pictures of that scene."""
+"""From a request and a scene's number, or from a plan alone, to the images of that scene."""
 
 import logging
 import time
@@ -38,7 +38,7 @@ _BLACK = np.float32(1e-4)
 
 @dataclass(frozen=True)
 class ViewPictures:
-    """All pictures of one view.
+    """All images of one view.
 
     Attributes:
         image: 8-bit sRGB.
@@ -67,7 +67,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class EditPictures:
-    """One view of the manipulation test: the three pictures and what their masks show."""
+    """One view of the manipulation test: the three images and what their masks show."""
 
     moved: UInt8[np.ndarray, "height width 3"]
     changed: UInt8[np.ndarray, "height width 3"]
@@ -149,7 +149,7 @@ class SceneRenderer:
         )
 
     def remake(self, plan: ScenePlan) -> RenderedScene:
-        """Take the pictures of a plan again.
+        """Take the images of a plan again.
 
         Raises:
             WorkError: an object is not seen as the plan asks.
@@ -246,7 +246,7 @@ class SceneRenderer:
         """Surfaces and light of all views; `number` tells a scene's edits apart."""
         scene, samples = self._scene(plan), plan.render.samples
         surface_samples = plan.render.surface_samples * samples
-        # Another pattern a picture, or all of them would share one noise.
+        # Another pattern an image, or all of them would share one noise.
         seeds = [plan.render.seed + number * len(plan.views) + index for index in range(len(plan.views))]
         # Surfaces first, always: in which order Cycles meets the lamps decides how it samples them.
         show(scene, "surfaces")
@@ -266,7 +266,7 @@ class SceneRenderer:
     def _develop(
         self, plan: ScenePlan, surfaces: list[SurfacePass], light: list[LightPass]
     ) -> list[UInt8[np.ndarray, "height width 3"]]:
-        """Pictures as they are written.
+        """Images as they are written.
 
         What surfaces scatter is their own colour times the light that falls on them. The light has no
         texture, so that denoising takes nothing from it; the colour needs no denoising, having many samples.

@@ -55,7 +55,7 @@ def build_scene(plan: ScenePlan, meshes: MeshSource, roots: Roots, device: str =
     """Replace whatever Blender holds by the plan's scene, its camera at the first view.
 
     Starts from Blender's factory state, so that nothing of an earlier scene can change a pixel. Call `show`
-    before a picture is taken.
+    before an image is taken.
 
     Args:
         plan: the scene.
@@ -110,7 +110,7 @@ def _set_up_rendering(scene: bpy.types.Scene, plan: RenderPlan) -> None:
 
 
 def show(scene: bpy.types.Scene, what: Literal["light", "surfaces"]) -> None:
-    """What the next pictures are of: light, with all its ways; or surfaces, with their own colour, unlit.
+    """What the next images are of: light, with all its ways; or surfaces, with their own colour, unlit.
 
     The second costs a sixth of the first a sample, having no light to follow.
     """
@@ -159,7 +159,7 @@ def _add_lights(scene: bpy.types.Scene, plan: ScenePlan) -> None:
         light = bpy.data.objects.new(f"lamp{number}", data)
         position = mathutils.Vector(lamp.position)
         light.matrix_world = mathutils.Matrix.LocRotScale(position, position.to_track_quat("Z", "Y"), None)
-        # A lamp is seen by what it lights, not as a bright square in a picture.
+        # A lamp is seen by what it lights, not as a bright square in an image.
         light.visible_camera = False
         scene.collection.objects.link(light)
 

@@ -132,7 +132,7 @@ def _own_stdout() -> IO[str]:
 
 
 def _die_with_parent() -> None:
-    """On Linux, be killed when the parent process is, even in the middle of a picture."""
+    """On Linux, be killed when the parent process is, even in the middle of an image."""
     if sys.platform == "linux":
         import ctypes
 

@@ -255,10 +255,8 @@ class _Facts:
             if value is not None
         ]
         if known:
-            return (
-                f"`dataset.yaml` says {'; '.join(known)}. Who made the pictures, when and how is not stated."
-            )
-        return "Not known: no `dataset.yaml` says how, when or by whom the pictures were made."
+            return f"`dataset.yaml` says {'; '.join(known)}. Who made the images, when and how is not stated."
+        return "Not known: no `dataset.yaml` says how, when or by whom the images were made."
 
     @property
     def licence_words(self) -> str:
@@ -269,8 +267,8 @@ class _Facts:
         else:
             return "Not known: neither its publisher nor a `dataset.yaml` states one. Ask before you use it."
         if self.uses:
-            return f"{text} Its pictures show assets, whose licences hold beside it."
-        return f"{text} Which assets its pictures show, and under which licences, is not known."
+            return f"{text} Its images show assets, whose licences hold beside it."
+        return f"{text} Which assets its images show, and under which licences, is not known."
 
     @property
     def forbidden(self) -> str:
@@ -333,9 +331,9 @@ class _Facts:
         """The facts under the names of Croissant's vocabulary for responsible AI."""
         s = self.statistics
         if self.synthetic:
-            personal = "None: everything in the pictures was made by code; no person is shown."
+            personal = "None: everything in the images was made by code; no person is shown."
         else:
-            personal = "Not known: pictures or assets come from elsewhere and were not examined for persons."
+            personal = "Not known: images or assets come from elsewhere and were not examined for persons."
         facts: dict[str, str | list[str]] = {
             "dataCollection": self.provenance,
             "dataCollectionType": ["Software Collection" if self.generated else "Others"],
@@ -343,11 +341,11 @@ class _Facts:
             "dataBiases": [sentence for sentence in self.limits if "ategor" in sentence]
             or ["Not known: the objects' categories are not stated."],
             "dataUseCases": [
-                "Training and evaluating models that find objects and synthesise views from posed pictures."
+                "Training and evaluating models that find objects and synthesise views from posed images."
             ],
             "dataSocialImpact": "No direct one is known."
             if self.synthetic
-            else "Not known: what the pictures show was not examined.",
+            else "Not known: what the images show was not examined.",
             "personalSensitiveInformation": [personal],
             "dataReleaseMaintenancePlan": "Not stated by the publisher.",
         }
@@ -355,7 +353,7 @@ class _Facts:
             facts["dataAnnotationProtocol"] = [
                 "Instance masks are the renderer's own, a label a pixel, without smoothing."
                 if self.generated
-                else "Instance masks came with the pictures; how they were made is not known."
+                else "Instance masks came with the images; how they were made is not known."
             ]
         if self.generated:
             facts["machineAnnotationTools"] = ["Blender Cycles, by objnerf's generator"]

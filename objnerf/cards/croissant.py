@@ -2,7 +2,7 @@
 
 Croissant 1.0 with the vocabulary for responsible AI, https://docs.mlcommons.org/croissant/docs/croissant-spec.html.
 A file set names its members by patterns, one a shape of name (``[0-9]`` for every digit), since loaders match
-them against whole paths and ``*`` would take pictures in sub-folders as well.
+them against whole paths and ``*`` would take images in sub-folders as well.
 """
 
 import glob
@@ -40,7 +40,7 @@ _PNG, _TEXT, _NPY = "image/png", "text/plain", "application/x-npy"
 _COMPANIONS = {
     names.POSE_SUFFIX: ("poses", _TEXT, "4x4 camera-to-world matrices, OpenCV axes"),
     names.AZIMUTH_SUFFIX: ("azimuths", _TEXT, "3x3 rotations from the views' azimuth frames to the world"),
-    names.INTRINSICS_SUFFIX: ("intrinsics", _TEXT, "3x3 intrinsics in shares of the pictures' size"),
+    names.INTRINSICS_SUFFIX: ("intrinsics", _TEXT, "3x3 intrinsics in shares of the images' size"),
     names.MASK_SUFFIX: ("masks", _PNG, "instance masks in flat colours"),
     names.DEPTH_SUFFIX: ("depths", _NPY, "planar depth in world units, float32, height x width x 1"),
 }
@@ -87,14 +87,14 @@ def croissant(
 
 def _file_sets(dataset: Dataset) -> Iterable[dict[str, Any]]:
     views = list(dataset.views())
-    yield _file_set("views", _PNG, "the views' pictures, 8-bit RGB", (f"{view.stem}.png" for view in views))
+    yield _file_set("views", _PNG, "the views' images, 8-bit RGB", (f"{view.stem}.png" for view in views))
     for suffix, (name, media, text) in _COMPANIONS.items():
         files = [f"{view.stem}{suffix}" for view in views if suffix in view.companions]
         if files:
             yield _file_set(name, media, text, files)
     edits = [f"{v.stem}{suffix}" for v in views for suffix in names.EDIT_SUFFIXES if suffix in v.companions]
     if edits:
-        yield _file_set("edits", _PNG, "pictures and masks of the scene-manipulation test", edits)
+        yield _file_set("edits", _PNG, "images and masks of the scene-manipulation test", edits)
     if dataset.scene_cards:
         files = [f"scenes/{name}" for name in dataset.scene_cards]
         yield _file_set("scenes", "application/json", "objects, poses, cameras of each scene", files)

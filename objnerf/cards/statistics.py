@@ -48,11 +48,11 @@ class Statistics:
         with_masks, with_depth, with_edits: views that have these files.
         sampled: views whose masks and depth were decoded.
         objects: in the masks of a scene (of its sampled views).
-        object_pixels: share of a picture that an object covers, where it is visible.
+        object_pixels: share of an image that an object covers, where it is visible.
         depth_range: 1st and 99th percentile of finite depth, world units.
         described: scenes that have a ``scenes/*.json``.
         categories: objects in these, by category.
-        visible: share of an object's silhouette in a picture that is not hidden.
+        visible: share of an object's silhouette in an image that is not hidden.
     """
 
     scenes: int

@@ -23,18 +23,18 @@ REFERENCE_FOCAL_RATIO = (350 / 320, 350 / 240)
 OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
-#: Relative to the focal length and to the picture's size: intrinsics that differ by less are the same. A text
+#: Relative to the focal length and to the image's size: intrinsics that differ by less are the same. A text
 #: file's six decimals round by less.
 SAME_PINHOLE = 1e-5
 
 
 @dataclass(frozen=True)
 class Pinhole:
-    """Intrinsics as shares of the picture's size: the same at every resolution.
+    """Intrinsics as shares of the image's size: the same at every resolution.
 
     Attributes:
         focal_ratio: (fx / width, fy / height).
-        principal_offset: how far the principal point lies right of and below the picture's middle, as shares
+        principal_offset: how far the principal point lies right of and below the image's middle, as shares
             of width and height: ((cx - (width - 1) / 2) / width, (cy - (height - 1) / 2) / height).
     """
 
@@ -43,7 +43,7 @@ class Pinhole:
 
     @property
     def centred(self) -> bool:
-        """Whether the principal point is the picture's middle."""
+        """Whether the principal point is the image's middle."""
         return max(map(abs, self.principal_offset)) <= SAME_PINHOLE
 
     def same_as(self, other: "Pinhole") -> bool:
@@ -53,7 +53,7 @@ class Pinhole:
         return bool(focal.all() and offset.all())
 
     def at(self, width: int, height: int) -> "Intrinsics":
-        """In pixels, for a picture of ``width`` × ``height``."""
+        """In pixels, for an image of ``width`` × ``height``."""
         return Intrinsics.from_focal_ratio(self.focal_ratio, width, height, self.principal_offset)
 
 
@@ -83,7 +83,7 @@ class Intrinsics:
     Attributes:
         width, height: of the picture.
         fx, fy: focal lengths.
-        offset_x, offset_y: how far the principal point lies right of and below the picture's middle,
+        offset_x, offset_y: how far the principal point lies right of and below the image's middle,
             ((width - 1) / 2, (height - 1) / 2).
     """
 
@@ -110,7 +110,7 @@ class Intrinsics:
 
     @property
     def pinhole(self) -> Pinhole:
-        """The same as shares of the picture's size."""
+        """The same as shares of the image's size."""
         return Pinhole(self.focal_ratio, (self.offset_x / self.width, self.offset_y / self.height))
 
     @classmethod

@@ -80,7 +80,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class AssetUse(BaseModel):
-    """An asset that the dataset's pictures show, with what its licence asks to be said."""
+    """An asset that the dataset's images show, with what its licence asks to be said."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -187,7 +187,7 @@ class SceneCard(BaseModel):
     views: list[ViewCard]
     seen: list[list[Share]] | None = Field(
         default=None,
-        description="for each view, the share of each object's silhouette in the picture that is visible",
+        description="for each view, the share of each object's silhouette in the image that is visible",
     )
 
 

@@ -136,7 +136,7 @@ def read_image(
         path: the file.
         at_least: width and height that are enough for the caller, pixels. A JPEG may then come smaller, by
             2, 4 or 8, which is decoded several times faster; only by what divides both sides, so that the
-            picture's edges stay where they are. Other formats always come as they are stored.
+            image's edges stay where they are. Other formats always come as they are stored.
     Raises:
         InputError: the file is missing, truncated or no image.
     """
@@ -227,7 +227,7 @@ def write_matrix(path: str | os.PathLike[str], matrix: Float[np.ndarray, "rows c
     write_text(path, "\n".join(rows) + "\n")
 
 
-#: A focal length of this many picture widths sees less than three degrees: a number beyond it is in pixels.
+#: A focal length of this many image widths sees less than three degrees: a number beyond it is in pixels.
 _PIXELS_FROM = 20.0
 
 #: A principal point that is no further from the middle than this, in pixels, is the middle: half a pixel is
@@ -239,14 +239,14 @@ def read_pinhole(path: str | os.PathLike[str], size: tuple[int, int] | None = No
     """Read a view's ``_intrinsics.txt``: a matrix of 3×3, 3×4 or 4×4 numbers.
 
     uOCF and SlotLifter have fx / width and fy / height on its diagonal, and in the third column how far the
-    principal point lies from the picture's middle, in half widths and half heights. Where both focal lengths
+    principal point lies from the image's middle, in half widths and half heights. Where both focal lengths
     are too large to be shares (over 20), the matrix is one in pixels, as ScanNet and many others have it: fx,
     fy on the diagonal and cx, cy in the third column.
 
     Args:
         path: the file.
-        size: width and height of the picture; only needed for a matrix in pixels, and then read from the
-            picture beside the file when it is not given.
+        size: width and height of the image; only needed for a matrix in pixels, and then read from the
+            image beside the file when it is not given.
     Raises:
         InputError: the file is missing or no such matrix: not finite, focal lengths that are not positive,
             skewed pixels, rows that are no pinhole's.
@@ -304,7 +304,7 @@ def write_pinhole(path: str | os.PathLike[str], pinhole: Pinhole) -> None:
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Width and height of a picture in pixels, from its header.
+    """Width and height of an image in pixels, from its header.
 
     Raises:
         InputError: the file is missing or no image.

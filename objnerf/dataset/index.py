@@ -1,6 +1,6 @@
 """Open a dataset folder in one scan: its scenes, views and their companions.
 
-The index only knows names. It opens no image and judges nothing: what is odd (stray pictures, poses
+The index only knows names. It opens no image and judges nothing: what is odd (stray images, poses
 without a view) is kept in lists, which the validator reads and everybody else may ignore.
 """
 
@@ -29,7 +29,7 @@ from objnerf.errors import InputError
 
 @dataclass(frozen=True)
 class View:
-    """One picture of a scene and the files beside it.
+    """One image of a scene and the files beside it.
 
     ``companions`` holds the suffixes (``_RT.txt``, ``_mask.png``, …) of the files that are there.
     """
@@ -72,7 +72,7 @@ class View:
         return self.companion(names.INTRINSICS_SUFFIX)
 
     def image(self, at_least: tuple[int, int] | None = None) -> UInt8[np.ndarray, "height width 3"]:
-        """The picture as 8-bit RGB; one that is stored as JPEG perhaps smaller, see ``files.read_image``."""
+        """The image as 8-bit RGB; one that is stored as JPEG perhaps smaller, see ``files.read_image``."""
         return files.read_image(self.image_path, at_least)
 
     def pose(self) -> Float[np.ndarray, "4 4"]:

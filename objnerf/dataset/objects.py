@@ -30,7 +30,7 @@ class SceneObjects:
         size: of the bounding boxes along the objects' own axes, world units; nan where the file has none.
         stems: the views' names, in the order of the dataset.
         camera_from_object: object-to-camera poses (OpenCV axes), by the views' own ``_RT.txt``.
-        visible: share of each object's silhouette inside the picture that other objects do not hide, 0 to 1;
+        visible: share of each object's silhouette inside the image that other objects do not hide, 0 to 1;
             nan where the file does not say.
     """
 
@@ -116,7 +116,7 @@ def read_objects(dataset: Dataset, scene: int) -> SceneObjects:
 
 
 def read_amodal_mask(view: View, label: int) -> Bool[np.ndarray, "height width"] | None:
-    """An object's whole silhouette inside the picture, hidden parts too; None where there is no such file.
+    """An object's whole silhouette inside the image, hidden parts too; None where there is no such file.
 
     Raises:
         InputError: the file is there and is no image.

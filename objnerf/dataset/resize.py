@@ -13,9 +13,9 @@ from PIL import Image
 def resize_by_area(
     image: UInt8[np.ndarray, "height width 3"], size: tuple[int, int]
 ) -> UInt8[np.ndarray, "new_height new_width 3"]:
-    """A picture at (width, height) ``size``: each new pixel is the mean of the area that it covers.
+    """An image at (width, height) ``size``: each new pixel is the mean of the area that it covers.
 
-    Where a side grows, pixels are interpolated linearly. In both cases the picture's outer edges stay put.
+    Where a side grows, pixels are interpolated linearly. In both cases the image's outer edges stay put.
     """
     height, width = image.shape[:2]
     if (width, height) == size:

@@ -2,7 +2,7 @@
 
 What this package reads comes from the internet as often as not. Here are the ways in: bytes of a regular
 file (no pipe can hang, no device can fill the memory), YAML without tags and without aliases that unfold to
-gigabytes, JSON, and pictures of the formats that people keep pictures in, up to a size that a loader takes.
+gigabytes, JSON, and images of the formats that people keep images in, up to a size that a loader takes.
 """
 
 import io
@@ -20,10 +20,10 @@ from PIL import Image
 
 from objnerf.errors import InputError, ObjnerfError
 
-#: No picture, mask or depth map that a loader could use is larger than this.
+#: No image, mask or depth map that a loader could use is larger than this.
 MAX_BYTES = 1 << 28
 
-#: Larger pictures are refused unopened: a few bytes of PNG can unfold to gigabytes.
+#: Larger images are refused unopened: a few bytes of PNG can unfold to gigabytes.
 MAX_PIXELS = 1 << 26
 
 #: Pillow knows forty more, one of which (EPS) is a program that Ghostscript runs.
@@ -171,13 +171,13 @@ _DECODING_ERRORS = (
 
 @contextmanager
 def opened_picture(source: str | os.PathLike[str] | bytes, where: str | None = None) -> Iterator[Image.Image]:
-    """A picture of which only the header has been read yet; decoding it may fail inside the ``with``.
+    """An image of which only the header has been read yet; decoding it may fail inside the ``with``.
 
     Args:
         source: the file, or its bytes.
         where: what it is, for messages; the path when left out.
     Raises:
-        InputError: it cannot be read, is no picture of ``PICTURE_FORMATS``, is damaged, or has more than
+        InputError: it cannot be read, is no image of ``PICTURE_FORMATS``, is damaged, or has more than
             ``MAX_PIXELS``.
     """
     where = str(source) if where is None and not isinstance(source, bytes) else where

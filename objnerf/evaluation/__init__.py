@@ -1,1 +1,1 @@
-"""Figures and pictures of trained models: metrics, segmentation, the manipulation test, reports."""
+"""Figures and images of trained models: metrics, segmentation, the manipulation test, reports."""

@@ -55,7 +55,7 @@ def demo_page(
         verdict: the validator's report, as in its JSON.
         run: the run folder, for its ``metrics.jsonl``.
         evaluation: on held-out scenes.
-        galleries: pictures of some of these.
+        galleries: images of some of these.
         steps: what was done, in order.
         edits: a scene before and after edits.
         turning: frames of an orbit around a scene.

@@ -1,6 +1,6 @@
 """The manipulation test: move an object, change the background, and compare with the true picture.
 
-A test set holds, beside each view, the picture with one object moved (``_moved.png``), the one with another
+A test set holds, beside each view, the image with one object moved (``_moved.png``), the one with another
 background (``_changed.png``), the scene that provides it (``_providing_bg.png``) and the mask of the object
 that moves (``_mask_for_moving.png``), and for each scene how far it moves (``002_movement.txt``: dx and dy).
 """
@@ -28,7 +28,7 @@ from objnerf.evaluation.scenes import (
 from objnerf.evaluation.segmentation import best_slot
 from objnerf.models.scene import SceneCode, SceneModel
 
-#: Pictures with an object moved, the same with the slot chosen by uORF's rule, changed backgrounds.
+#: Images with an object moved, the same with the slot chosen by uORF's rule, changed backgrounds.
 EDIT_FIGURES = tuple(
     f"{what}_{score}" for what in ("moved", "changed", "ref_moved") for score in ("psnr", "ssim", "lpips")
 )

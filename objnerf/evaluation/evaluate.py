@@ -51,10 +51,10 @@ SCORES_VERSION = 1
 #: File in a run folder that keeps the scores of single scenes, one JSON object a line.
 SCORES_FILE = Path("evaluation") / "scenes.jsonl"
 
-#: Samples a ray that pictures for people get at most; more changes nothing that is seen.
+#: Samples a ray that images for people get at most; more changes nothing that is seen.
 GALLERY_SAMPLES = 64
 
-#: Segmentation of the input view and of the novel ones; then pictures of the novel views and of the input
+#: Segmentation of the input view and of the novel ones; then images of the novel views and of the input
 #: view; then segmentation as uORF computes it.
 FIGURES = (
     *("ari", "fg_ari", "nv_ari", "nv_fg_ari"),
@@ -268,7 +268,7 @@ class OpenedRun:
         return encode_scene(self.model, scene, self.settings(scene.views[0].root, seed=seed))
 
     def gallery_settings(self, root: Path | None = None, *, seed: int = 0, width: int = 64) -> RenderSettings:
-        """How pictures for people are rendered: like scored ones, but at least ``width`` pixels wide."""
+        """How images for people are rendered: like scored ones, but at least ``width`` pixels wide."""
         settings = self.settings(root, seed=seed)
         factor = max(1, -(-width // settings.size[0]))
         size = (settings.size[0] * factor, settings.size[1] * factor)
@@ -536,7 +536,7 @@ def _load_lpips(device: str) -> tuple[Lpips | None, str]:
 def _picture_scores(
     lpips: Lpips | None, no_lpips: str
 ) -> dict[str, Callable[[np.ndarray, np.ndarray], float]]:
-    """The three scores of a picture against the true one, by name."""
+    """The three scores of an image against the true one, by name."""
 
     def distance(image: np.ndarray, target: np.ndarray) -> float:
         if lpips is None:

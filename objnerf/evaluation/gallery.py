@@ -1,4 +1,4 @@
-"""Pictures of what a model makes of a scene: rendered views, segmentations, each slot alone."""
+"""Images of what a model makes of a scene: rendered views, segmentations, each slot alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from objnerf.evaluation.segmentation import BACKGROUND, true_labels
 from objnerf.models.scene import SceneModel
 from objnerf.visualization.contact_sheets import contact_sheet
 
-#: A slot of which less than this share of light is seen anywhere is not worth a picture.
+#: A slot of which less than this share of light is seen anywhere is not worth an image.
 FAINTEST_SLOT = 0.05
 
 
@@ -54,7 +54,7 @@ class SlotPicture:
 
 @dataclass(frozen=True)
 class SceneGallery:
-    """Pictures of one scene: the input view first, then novel ones."""
+    """Images of one scene: the input view first, then novel ones."""
 
     scene: int
     views: tuple[ViewPictures, ...]
@@ -65,7 +65,7 @@ class SceneGallery:
 def scene_gallery(
     model: SceneModel, scene: Scene, settings: RenderSettings, *, novel: int = 1
 ) -> SceneGallery:
-    """Render the pictures of one scene.
+    """Render the images of one scene.
 
     Args:
         model: in evaluation mode.
@@ -123,7 +123,7 @@ def scene_gallery(
 
 @dataclass(frozen=True)
 class EditPictures:
-    """A view of a scene as the model has it, and after edits, in words and picture."""
+    """A view of a scene as the model has it, and after edits, in words and image."""
 
     scene: int
     pictures: tuple[tuple[str, UInt8[np.ndarray, "height width 3"]], ...]
@@ -138,7 +138,7 @@ def edit_pictures(
         scene: to be edited.
         other: whose background is taken.
     Returns:
-        The input view's pictures; None where the model found no object in it.
+        The input view's images; None where the model found no object in it.
     Raises:
         InputError: a file that is missing or cannot be read.
     """
@@ -149,7 +149,7 @@ def edit_pictures(
     if not areas.any():
         return None
     slot = int(areas.argmax()) + 1
-    # Towards the right of the picture, over the ground: a move that is seen.
+    # Towards the right of the image, over the ground: a move that is seen.
     right = torch.tensor(pose[:3, 0] * [1.5, 1.5, 0.0], dtype=code.offsets.dtype, device=code.offsets.device)
     versions = (
         ("as the model has it", code),
@@ -229,7 +229,7 @@ def slot_colours(
 
 
 def gallery_sheet(galleries: Sequence[SceneGallery], *, cell_width: int | None = None) -> Image.Image:
-    """One picture of several scenes, a row each: input, reconstruction, novel view, masks and slots."""
+    """One image of several scenes, a row each: input, reconstruction, novel view, masks and slots."""
     most = max(len(gallery.slots) for gallery in galleries)
     headings = ["input", "reconstruction", "novel view, true", "novel view", "objects, true", "objects"]
     headings += ["background", *(f"slot {number}" for number in range(1, most))]

@@ -193,7 +193,7 @@ def write_renders(
     """Render a scene from the given cameras and write the images.
 
     Args:
-        poses: ``world_from_camera`` of each picture, OpenCV axes.
+        poses: ``world_from_camera`` of each image, OpenCV axes.
         out: see the module.
         pinholes: intrinsics of each camera; None for the model's.
         name: of the files in a folder: ``view_000.png``, with segments beside in ``view_000_slots.png``.
@@ -245,7 +245,7 @@ def write_edit(
     """Render a scene before and after an edit.
 
     Args:
-        poses: ``world_from_camera`` of each picture, OpenCV axes.
+        poses: ``world_from_camera`` of each image, OpenCV axes.
         out: see the module; a folder gets ``before_000.png`` and ``after_000.png``, ….
         pinholes: intrinsics of each camera; None for the model's.
     Returns:
@@ -275,7 +275,7 @@ def write_edit(
 
 
 def write_picture(path: Path, picture: Image.Image) -> Path:
-    """Write a picture as PNG, atomically."""
+    """Write an image as PNG, atomically."""
     with atomic_path(path) as temporary:
         picture.save(temporary, format="PNG", optimize=True)
     return path

@@ -1,4 +1,4 @@
-"""Evaluations as pages: one HTML file with every picture inside, to be opened anywhere, offline."""
+"""Evaluations as pages: one HTML file with every image inside, to be opened anywhere, offline."""
 
 import base64
 import io
@@ -56,7 +56,7 @@ HEADLINES = {
     "ssim": "SSIM, novel views",
 }
 
-#: Scenes of which a page shows pictures.
+#: Scenes of which a page shows images.
 GALLERY_SCENES = 6
 
 
@@ -79,7 +79,7 @@ def write_page(path: Path, evaluation: Evaluation, galleries: Sequence[SceneGall
 
 
 def evaluation_page(evaluation: Evaluation, galleries: Sequence[SceneGallery] = ()) -> str:
-    """The page of an evaluation: headline figures, pictures of some scenes, tables, settings."""
+    """The page of an evaluation: headline figures, images of some scenes, tables, settings."""
     run = evaluation.settings.get("run", "a run")
     dataset = evaluation.settings.get("dataset", "a dataset")
     return (
@@ -162,7 +162,7 @@ def format_figure(key: str, value: float | None) -> str:
 
 
 def gallery_content(gallery: SceneGallery) -> dict[str, Any]:
-    """A scene's pictures as the templates want them, inlined."""
+    """A scene's images as the templates want them, inlined."""
     return {
         "id": gallery.scene,
         "views": [
@@ -186,7 +186,7 @@ def gallery_content(gallery: SceneGallery) -> dict[str, Any]:
 
 
 def inline(picture: np.ndarray | Image.Image, *, width: int = 192, smooth: bool = True) -> str:
-    """A picture as a ``data:`` address, enlarged to about ``width`` pixels where it is smaller.
+    """An image as a ``data:`` address, enlarged to about ``width`` pixels where it is smaller.
 
     Args:
         smooth: interpolate; without it pixels become squares, as masks need.

@@ -1,6 +1,6 @@
 """One scene through a trained model: read its files, look at its input view, render what is asked for.
 
-Poses are ``world_from_camera`` with OpenCV axes; lengths are world units; pictures are RGB in [0, 1].
+Poses are ``world_from_camera`` with OpenCV axes; lengths are world units; images are RGB in [0, 1].
 """
 
 from dataclasses import dataclass
@@ -90,7 +90,7 @@ class ViewRendering:
 
 
 def read_scene(scene: Scene, settings: RenderSettings) -> SceneImages:
-    """Read a scene's pictures, poses and masks.
+    """Read a scene's images, poses and masks.
 
     Raises:
         InputError: a file that is missing or cannot be read.

@@ -62,7 +62,7 @@ def pixel_directions(
 
     Args:
         pinholes: each ray's camera, as ``pinhole_tensor`` has it.
-        pixels: row-major positions in pictures of ``width`` × ``height``.
+        pixels: row-major positions in images of ``width`` × ``height``.
     """
     fx, fy, offset_x, offset_y = pinholes.unbind(-1)
     x = ((pixels % width - (width - 1) / 2) / width - offset_x) / fx
@@ -75,7 +75,7 @@ def picture_coordinates(
     pinhole: tuple[float, float] | Float[Tensor, "*#points 4"],
     nearest: float,
 ) -> Float[Tensor, "*points 2"]:
-    """Where points are seen, from -1 at a picture's left or upper edge to 1 at the other.
+    """Where points are seen, from -1 at an image's left or upper edge to 1 at the other.
 
     Args:
         in_camera: camera frame, OpenCV axes.

@@ -1,4 +1,4 @@
-"""A dataset in the browser: cameras, pictures, locality box, and points where there is depth."""
+"""A dataset in the browser: cameras, images, locality box, and points where there is depth."""
 
 import threading
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from objnerf.visualization.camera_plot import CAMERA_COLOURS, CameraPlot, read_c
 if TYPE_CHECKING:
     import viser
 
-#: Points beyond this many are thinned out, evenly over the pictures.
+#: Points beyond this many are thinned out, evenly over the images.
 _MAX_POINTS = 300_000
 
 
@@ -36,7 +36,7 @@ class ScenePoints:
     positions: Float32[np.ndarray, "points 3"]
     """World units."""
     colours: UInt8[np.ndarray, "points 3"]
-    """Of the pictures."""
+    """Of the images."""
     objects: Int[np.ndarray, "points"]
     """Number of the object that each point belongs to; 0 is the background, and everything without masks."""
 

@@ -294,7 +294,7 @@ class RunViewer:
 
         @server.on_client_connect
         def _(client: Any) -> None:
-            # A model draws best from where it has seen pictures, so the user starts in its input view.
+            # A model draws best from where it has seen images, so the user starts in its input view.
             if self._cameras:
                 first = finite_pose(self.dataset.scenes[self.scene].views[0])
                 self._doors.enter(client.camera, self._cameras[0], first)

@@ -21,7 +21,7 @@ def write_animation(
     """Write frames as an animation; the suffix of `path` chooses the format.
 
     Args:
-        frames: uint8 arrays (H, W, 3) or pillow pictures, all of one size, in the order of time.
+        frames: uint8 arrays (H, W, 3) or pillow images, all of one size, in the order of time.
         path: `.gif`, `.png` (animated PNG: no loss) or `.mp4` (H.264; sides are made even by repeating
             the last row or column, as the codec needs).
         fps: frames a second.

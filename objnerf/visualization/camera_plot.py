@@ -134,18 +134,18 @@ def read_camera_plot(
     thumbnails: int = 0,
     skip_broken: bool = False,
 ) -> CameraPlot:
-    """Gather what a picture of a dataset's cameras shows.
+    """Gather what an image of a dataset's cameras shows.
 
     Args:
         scene: only this scene's cameras.
         max_views: at most so many cameras: whole scenes, spread evenly over the dataset; if that leaves
             less than one scene, the first views of one.
         obj_scale: half side of the locality box, world units; default: what ``dataset.yaml`` says, or 4.5.
-        thumbnails: width in pixels of the pictures at the cameras; 0 leaves them out. Over 64 cameras they
+        thumbnails: width in pixels of the images at the cameras; 0 leaves them out. Over 64 cameras they
             are half as wide, over 256 they are left out: a browser could no longer turn them.
         skip_broken: draw the other cameras when a pose cannot be used, and say so in ``CameraPlot.skipped``.
     Raises:
-        InputError: no such scene, no view with a usable pose, or a pose or picture that cannot be used.
+        InputError: no such scene, no view with a usable pose, or a pose or image that cannot be used.
     """
     if max_views is not None and max_views < 1:
         raise InputError(f"max_views: expected at least 1, got {max_views}")
@@ -319,7 +319,7 @@ def _finite_pose(view: View) -> Float[np.ndarray, "4 4"]:
 
 
 def _image_size(dataset: Dataset, view: View) -> tuple[int, int]:
-    """Width and height of the pictures, from the header of one; 4:3 where that cannot be read."""
+    """Width and height of the images, from the header of one; 4:3 where that cannot be read."""
     try:
         return image_size(view.image_path)
     except InputError:

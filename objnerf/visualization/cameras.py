@@ -1,4 +1,4 @@
-"""One call for a picture of cameras in any of the four formats."""
+"""One call for an image of cameras in any of the four formats."""
 
 import os
 from collections.abc import Callable

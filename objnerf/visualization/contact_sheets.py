@@ -1,4 +1,4 @@
-"""Contact sheets: many small pictures on one, in rows and columns, with captions."""
+"""Contact sheets: many small images on one, in rows and columns, with captions."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from objnerf.errors import InputError
 
 Colour = tuple[int, int, int]
-# An array (uint8, H W or H W 3), a picture of pillow's, or None for an empty cell. `Any` because a union of
+# An array (uint8, H W or H W 3), an image of pillow's, or None for an empty cell. `Any` because a union of
 # shaped arrays says less than `as_picture` does when it refuses one.
 Picture = Any
 
@@ -31,24 +31,24 @@ def contact_sheet(
     background: Colour = (255, 255, 255),
     gap: int = 8,
 ) -> Image.Image:
-    """Lay pictures out in rows and columns.
+    """Lay images out in rows and columns.
 
     Args:
-        images: uint8 arrays (H, W, 3) or (H, W), pillow pictures, or None for an empty cell, in reading
+        images: uint8 arrays (H, W, 3) or (H, W), pillow images, or None for an empty cell, in reading
             order. They may differ in size: each is scaled to fit its cell and keeps its shape.
-        labels: a caption below each picture (None: none); as many as there are pictures.
-        columns: pictures in a row. Default: as near to a sheet of shape 4:3 as the pictures allow.
+        labels: a caption below each image (None: none); as many as there are pictures.
+        columns: images in a row. Default: as near to a sheet of shape 4:3 as the images allow.
         title: a line above everything.
         column_labels: a heading for each column.
         row_labels: a heading left of each row.
-        cell_width: width of a cell in pixels. Default: the widest picture, scaled up by a whole factor
+        cell_width: width of a cell in pixels. Default: the widest image, scaled up by a whole factor
             where it is so small (under 96 pixels) that captions would not fit.
         background: colour of the paper, RGB.
         gap: pixels between cells.
     Returns:
         One RGB picture.
     Raises:
-        InputError: no pictures, an array that is no picture, or captions that do not match in number.
+        InputError: no images, an array that is no image, or captions that do not match in number.
     """
     pictures = [None if image is None else as_picture(image) for image in images]
     present = [picture for picture in pictures if picture is not None]
@@ -112,7 +112,7 @@ def contact_sheet(
         fitted = _fitted(picture, cell_w, cell_h)
         x_image, y_image = x + (cell_w - fitted.width) // 2, y + (cell_h - fitted.height) // 2
         sheet.paste(fitted, (x_image, y_image))
-        # A hairline just outside the picture, so that a white background does not melt into the paper.
+        # A hairline just outside the image, so that a white background does not melt into the paper.
         draw.rectangle(
             (x_image - 1, y_image - 1, x_image + fitted.width, y_image + fitted.height), outline=_FRAME
         )
@@ -129,10 +129,10 @@ def contact_sheet(
 
 
 def as_picture(image: Picture) -> Image.Image:
-    """A pillow RGB picture from an array or a picture.
+    """A pillow RGB image from an array or an image.
 
     Args:
-        image: uint8 array (H, W, 3), (H, W, 1) or (H, W), or a pillow picture; alpha is flattened on white.
+        image: uint8 array (H, W, 3), (H, W, 1) or (H, W), or a pillow image; alpha is flattened on white.
     Raises:
         InputError: anything else, naming its shape and type.
     """
@@ -157,7 +157,7 @@ def as_picture(image: Picture) -> Image.Image:
 
 
 def _cell_size(pictures: Sequence[Image.Image], cell_width: int | None) -> tuple[int, int]:
-    """Width and height in pixels of a cell into which every picture fits."""
+    """Width and height in pixels of a cell into which every image fits."""
     if cell_width is not None and cell_width < 8:
         raise InputError(f"cell_width: expected at least 8 pixels, got {cell_width} was asked for")
     if cell_width is None:
@@ -173,7 +173,7 @@ def _balanced_columns(count: int, cell_w: int, cell_h: int) -> int:
 
 
 def _fitted(picture: Image.Image, width: int, height: int) -> Image.Image:
-    """The picture scaled to fit into width x height, its shape kept."""
+    """The image scaled to fit into width x height, its shape kept."""
     scale = min(width / picture.width, height / picture.height)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     if size == picture.size:

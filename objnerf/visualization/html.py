@@ -25,7 +25,7 @@ from objnerf.visualization.contact_sheets import Colour
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-# Pictures at the cameras are meshes with a colour at each vertex: beyond this many vertices in all, a browser
+# Images at the cameras are meshes with a colour at each vertex: beyond this many vertices in all, a browser
 # without a fast graphics card turns the scene haltingly.
 _MAX_PICTURE_VERTICES = 150_000
 
@@ -138,7 +138,7 @@ def write_html(plot: CameraPlot, path: Path) -> Path:
     if plot.left_out:
         summary += f", {plot.left_out} more not shown"
     notes = [
-        "World: right-handed, z up. Cameras: x right, y down, z forward; a roof marks the picture's top.",
+        "World: right-handed, z up. Cameras: x right, y down, z forward; a roof marks the image's top.",
         "Drag to turn, scroll to zoom, right-drag to shift, point at a camera for its name.",
     ]
     skipped = "".join(f"<li>{html.escape(reason)}</li>" for _, reason in plot.skipped)
@@ -246,7 +246,7 @@ def _pictures_trace(plot: CameraPlot) -> "go.Mesh3d | None":
     """The thumbnails as one mesh on the cameras' image planes, each pixel a coloured quad.
 
     The mesh itself is made in the page, by the loader in `plotly_script`: its hundreds of thousands of
-    triangles follow from each picture's corners, size and colours, which `meta` holds.
+    triangles follow from each image's corners, size and colours, which `meta` holds.
     """
     import plotly.graph_objects as go
 
@@ -271,7 +271,7 @@ def _pictures_trace(plot: CameraPlot) -> "go.Mesh3d | None":
         return None
     return go.Mesh3d(
         meta={"pictures": pictures},
-        # The pictures' own colours, not lit ones.
+        # The images' own colours, not lit ones.
         lighting={"ambient": 1, "diffuse": 0, "specular": 0, "fresnel": 0},
         flatshading=True,
         name="pictures",

@@ -60,9 +60,9 @@ def write_png(plot: CameraPlot, path: Path) -> Path:
 
 
 def _spectator(lines: list[LineSet], width: int, height: int) -> tuple[Intrinsics, Float[np.ndarray, "4 4"]]:
-    """Intrinsics and pose (OpenCV axes) of a spectator who sees all lines, filling the picture."""
+    """Intrinsics and pose (OpenCV axes) of a spectator who sees all lines, filling the image."""
     points = np.concatenate([line_set.segments.reshape(-1, 3) for line_set in lines])
-    # One far-off camera must not shrink the rest to a dot: outliers may leave the picture.
+    # One far-off camera must not shrink the rest to a dot: outliers may leave the image.
     low, high = np.percentile(points, [0.5, 99.5], axis=0)
     centre = (low + high) / 2
     radius = max(float(np.linalg.norm(high - low)) / 2, 1e-6)
@@ -93,7 +93,7 @@ def _far_to_near(
         width = _WIDTHS.get(line_set.part, 2.4 if line_set.part.startswith("world") else 1.6)
         xy, depth = project(line_set.segments, view, spectator)
         for segment, ends in zip(xy, depth, strict=True):
-            # A line that passes the spectator has no end in the picture.
+            # A line that passes the spectator has no end in the image.
             if ends.min() > 1e-6 and np.abs(segment).max() < 1e5:
                 pieces.append(
                     (

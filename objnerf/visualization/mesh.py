@@ -127,10 +127,10 @@ def _add_picture(scene: "trimesh.Scene", plot: CameraPlot, camera: PlottedCamera
         roughnessFactor=1.0,
         doubleSided=True,
     )
-    # trimesh counts v upwards: the upper corners of the picture have v = 1.
+    # trimesh counts v upwards: the upper corners of the image have v = 1.
     visual = trimesh.visual.TextureVisuals(uv=np.array([[0, 1], [1, 1], [1, 0], [0, 0]]), material=material)
     rectangle = trimesh.Trimesh(corners, [[0, 2, 1], [0, 3, 2]], visual=visual, process=False)
-    name = f"picture of {camera.stem}"
+    name = f"image of {camera.stem}"
     scene.add_geometry(rectangle, geom_name=name, node_name=name, parent_node_name=camera.stem)
 
 

@@ -173,7 +173,7 @@ def test_links_and_paths_in_an_archive_lead_nowhere(data: Path, tmp_path: Path) 
             member = tarfile.TarInfo(name)
             member.type, member.linkname = kind, target
             archive.addfile(member)
-    with pytest.raises(InputError, match="expected a picture"):
+    with pytest.raises(InputError, match="expected an image"):
         convert(tmp_path / "sound", tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sound"]
 

@@ -89,7 +89,7 @@ def test_glb_thumbnails_are_upright(make_dataset, tmp_path: Path) -> None:
     scene = trimesh.load_scene(
         write_cameras(read_camera_plot(open_dataset(root), thumbnails=8), tmp_path / "cameras.glb")
     )
-    (name,) = [name for name in scene.geometry if name.startswith("picture of")]
+    (name,) = [name for name in scene.geometry if name.startswith("image of")]
     rectangle = scene.geometry[name]
     uv = rectangle.visual.uv
     upper = rectangle.vertices[uv[:, 1] > 0.5]

@@ -91,7 +91,7 @@ _SIGNS: tuple[tuple[str, Callable[[Path], bool]], ...] = (
     ("kubric", kubric.recognise),
     ("bop", bop.recognise),
     ("blenderproc", blenderproc.recognise),
-    # After the others: people keep a tar of the pictures beside their description.
+    # After the others: people keep a tar of the images beside their description.
     ("webdataset", shards.recognise),
     ("parquet", parquet.recognise),
     ("uocf", uocf.recognise),
@@ -188,8 +188,8 @@ def convert(
         destination: a new or empty folder.
         source_format: one of ``FORMATS``; recognised when left out.
         target_format: one of ``TARGETS``; from a foreign format it is ours when left out.
-        undistort: resample the pictures to one centred pinhole camera.
-        max_size: shrink pictures whose longer side is over so many pixels.
+        undistort: resample the images to one centred pinhole camera.
+        max_size: shrink images whose longer side is over so many pixels.
         world: which steps bring a world into ours; by default those that a captured world needs, and none
             where the source's world means something (``PosedScenes.world``) or the target is not ours.
         progress: called after each view with how many are done and how many there are.

@@ -1,6 +1,6 @@
-"""The HDF5 files of BlenderProc's ``write_hdf5``: a folder a scene, a file a picture (``0.hdf5``, …).
+"""The HDF5 files of BlenderProc's ``write_hdf5``: a folder a scene, a file an image (``0.hdf5``, …).
 
-``colors`` (height, width, 3) is the picture; ``depth`` is planar, ``distance`` along the ray, both in world
+``colors`` (height, width, 3) is the image; ``depth`` is planar, ``distance`` along the ray, both in world
 units; ``instance_segmaps`` has instance numbers, 0 where a ray meets nothing, and
 ``instance_attribute_maps`` a JSON list that says what each is. As in BlenderProc's own COCO writer, instances
 of category 0 are background. Version 1 has ``segmap``, of several channels, and ``segcolormap``, which says
@@ -120,16 +120,16 @@ def _described(path: Path) -> tuple[Path, PosedView, str | None]:
     """A file's view, without companions, and the key of its depth."""
     with _opened(path) as file:
         if "colors" not in file:
-            stereo = " (a stereo pair: write the left pictures alone)" if "colors_0" in file else ""
+            stereo = " (a stereo pair: write the left images alone)" if "colors_0" in file else ""
             raise InputError(
-                f"{path}: expected the picture under the key 'colors', found {', '.join(file)}{stereo}"
+                f"{path}: expected the image under the key 'colors', found {', '.join(file)}{stereo}"
             )
         shape, kind = file["colors"].shape, file["colors"].dtype
         camera = next((_json(file, key, path) for key in _CAMERAS if key in file), None)
         depth = next((key for key in ("depth", "distance") if key in file), None)
     if len(shape) != 3 or shape[2] not in (3, 4) or kind != np.uint8:
         raise InputError(
-            f"{path}: expected a picture of height x width x 3 bytes under 'colors', found the shape "
+            f"{path}: expected an image of height x width x 3 bytes under 'colors', found the shape "
             f"{shape} of {kind}"
         )
     if shape[0] * shape[1] > MAX_PIXELS:

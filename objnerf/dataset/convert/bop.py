@@ -1,13 +1,13 @@
 """BOP's scenes, as the benchmark for object pose estimation and BlenderProc's ``write_bop`` have them.
 
-A folder a scene: ``rgb/000000.png`` (or ``gray/``); ``scene_camera.json`` has for each picture ``cam_K``
+A folder a scene: ``rgb/000000.png`` (or ``gray/``); ``scene_camera.json`` has for each image ``cam_K``
 (nine numbers, row by row, pixels; a pixel's centre is at whole numbers), ``cam_R_w2c`` and ``cam_t_w2c``
 (world to camera, OpenCV axes, millimetres) and ``depth_scale``; ``depth/000000.png`` times ``depth_scale`` is
 planar depth in millimetres, 0 where there is none; ``mask_visib/000000_000001.png`` shows the visible pixels
-of the object that ``scene_gt.json`` lists at place 1 for this picture. Millimetres become metres.
+of the object that ``scene_gt.json`` lists at place 1 for this image. Millimetres become metres.
 
-BlenderProc puts all pictures of a run into chunks of a thousand, whatever they show: where the objects of
-``scene_gt.json`` stand elsewhere in the world from one picture to the next, another scene begins.
+BlenderProc puts all images of a run into chunks of a thousand, whatever they show: where the objects of
+``scene_gt.json`` stand elsewhere in the world from one image to the next, another scene begins.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ _CAMERAS = "scene_camera.json"
 _OBJECTS = "scene_gt.json"
 _METRES = 1e-3
 #: An object stands still whose place in the world differs by less than this share of its distance from the
-#: camera: annotations of real pictures are that good.
+#: camera: annotations of real images are that good.
 _STILL = 0.02
 #: The folder that BlenderProc's writer makes; its world is Blender's.
 _BLENDERPROC = "train_pbr"
@@ -85,7 +85,7 @@ def read(folder: Path) -> PosedScenes:
         scenes.extend(found)
         return found[0]
 
-    captured = read_captures(folder, recognise, read_chunk, f"BOP's {_CAMERAS} with pictures in rgb/")
+    captured = read_captures(folder, recognise, read_chunk, f"BOP's {_CAMERAS} with images in rgb/")
     captured = replace(captured, scenes=tuple(scenes))
     if _BLENDERPROC in (folder.name, folder.parent.name):
         return replace(captured, world="stated", world_words=_BLENDER_WORLD)
@@ -123,7 +123,7 @@ def _read_chunk(folder: Path, notes: list[str]) -> list[PosedScene]:
     runs = _static_runs(_frames(folder, notes))
     if len(runs) > 1:
         notes.append(
-            f"{folder}: its {sum(map(len, runs))} pictures became {len(runs)} scenes: from one to the next "
+            f"{folder}: its {sum(map(len, runs))} images became {len(runs)} scenes: from one to the next "
             f"the objects of {_OBJECTS} stand elsewhere"
         )
     return [
@@ -133,16 +133,16 @@ def _read_chunk(folder: Path, notes: list[str]) -> list[PosedScene]:
 
 
 def _frames(folder: Path, notes: list[str]) -> list[_Frame]:
-    """The pictures of a folder with their cameras, in the order of their numbers."""
+    """The images of a folder with their cameras, in the order of their numbers."""
     path = folder / _CAMERAS
     cameras = read_json(path)
     listed = read_json(folder / _OBJECTS) if (folder / _OBJECTS).is_file() else {}
     frames: list[_Frame] = []
     missing: list[str] = []
     for key in sorted(cameras, key=lambda key: (len(key), key)):
-        where, entry = f"{path}, picture {key}", cameras[key]
+        where, entry = f"{path}, image {key}", cameras[key]
         if not key.isdecimal() or not isinstance(entry, dict):
-            raise InputError(f"{where}: expected the number of a picture with the keys of its camera")
+            raise InputError(f"{where}: expected the number of an image with the keys of its camera")
         image = _picture(folder, int(key))
         if image is None:
             missing.append(where)
@@ -150,20 +150,20 @@ def _frames(folder: Path, notes: list[str]) -> list[_Frame]:
         if "cam_R_w2c" not in entry or "cam_t_w2c" not in entry:
             raise InputError(
                 f"{where}: expected the pose of the camera, 'cam_R_w2c' and 'cam_t_w2c', found none: without "
-                "it the pictures have no world in common (BlenderProc: write_bop(…, save_world2cam=True))"
+                "it the images have no world in common (BlenderProc: write_bop(…, save_world2cam=True))"
             )
         there = np.eye(4)
         there[:3, :3] = _numbers(entry, "cam_R_w2c", 9, where).reshape(3, 3)
         there[:3, 3] = _numbers(entry, "cam_t_w2c", 3, where) * _METRES
         pose = invert(rigid(there, where, "BOP"))
-        objects = _objects(listed.get(key, []), pose, f"{folder / _OBJECTS}, picture {key}")
+        objects = _objects(listed.get(key, []), pose, f"{folder / _OBJECTS}, image {key}")
         frames.append(_Frame(int(key), image, pose, objects, entry, where))
     if not frames:
-        raise InputError(f"{folder}: expected pictures named rgb/000000.png, found none of {path}")
+        raise InputError(f"{folder}: expected images named rgb/000000.png, found none of {path}")
     if missing:
-        notes.append(f"{path}: {len(missing)} cameras have no picture and were left out")
+        notes.append(f"{path}: {len(missing)} cameras have no image and were left out")
     if not listed:
-        notes.append(f"{folder}: no {_OBJECTS}, so that all its pictures were taken for views of one scene")
+        notes.append(f"{folder}: no {_OBJECTS}, so that all its images were taken for views of one scene")
     return frames
 
 
@@ -198,11 +198,11 @@ def _objects(listed: object, pose: Float[np.ndarray, "4 4"], where: str) -> tupl
 
 @dataclass
 class _Run:
-    """Pictures of one static scene.
+    """Images of one static scene.
 
     Attributes:
         frames: the pictures.
-        numbers: for each picture the numbers of the instances that its objects are, from 1.
+        numbers: for each image the numbers of the instances that its objects are, from 1.
         instances: the objects where they were first seen.
     """
 
@@ -239,7 +239,7 @@ class _Run:
 
 
 def _static_runs(frames: Sequence[_Frame]) -> list[_Run]:
-    """Runs of pictures in which most objects stand where they stood."""
+    """Runs of images in which most objects stand where they stood."""
     runs = [_Run()]
     for frame in frames:
         known = runs[-1].find(frame.objects)

@@ -1,6 +1,6 @@
 """What the formats of posed photo collections have in common.
 
-They have one folder a scene, a pose and a picture a view, a camera matrix in pixels, and a world that means
+They have one folder a scene, a pose and an image a view, a camera matrix in pixels, and a world that means
 nothing to anybody else (``PosedScenes.world`` is ``free``).
 """
 
@@ -24,7 +24,7 @@ from objnerf.dataset.convert.posed import (
 from objnerf.dataset.files import read_rows
 from objnerf.errors import InputError
 
-#: A principal point farther from the picture's middle, as a share of the side, is that of another picture.
+#: A principal point farther from the image's middle, as a share of the side, is that of another image.
 _FARTHEST_CENTRE = 0.25
 _NUMBER = re.compile(r"\d+")
 #: Skew that moves no pixel by more than this is rounding, pixels.
@@ -67,7 +67,7 @@ def read_captures(
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The pictures in a folder in the order of their names as ``sorted`` has it; none where it is no folder.
+    """The images in a folder in the order of their names as ``sorted`` has it; none where it is no folder.
 
     Formats that number their cameras by the place in this order mean the plain one: ``10.png`` before
     ``2.png``.
@@ -79,7 +79,7 @@ def pictures_in(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture and the file with its pose."""
+    """An image and the file with its pose."""
 
     name: str
     image: Path
@@ -105,7 +105,7 @@ def by_stem(files: Iterable[Path]) -> dict[str, Path]:
 def paired_frames(
     images: Mapping[str, Path], poses: Mapping[str, Path], where: Path, notes: list[str]
 ) -> list[Frame]:
-    """Pictures with the poses of the same name, numbers in the names taken as numbers.
+    """Images with the poses of the same name, numbers in the names taken as numbers.
 
     What has no partner is left out, and the notes say so.
 
@@ -118,14 +118,14 @@ def paired_frames(
     ]
     if not frames:
         raise InputError(
-            f"{where}: expected pictures and poses of the same names, found {len(images)} pictures and "
+            f"{where}: expected images and poses of the same names, found {len(images)} images and "
             f"{len(poses)} poses without a pair"
         )
     alone = [path for name, path in images.items() if name not in poses]
     alone += [path for name, path in poses.items() if name not in images]
     if alone:
         notes.append(
-            f"{where}: {len(alone)} pictures and poses without a partner of the same name were left out; the "
+            f"{where}: {len(alone)} images and poses without a partner of the same name were left out; the "
             f"first: {min(alone)}"
         )
     return frames
@@ -172,11 +172,11 @@ def lens_from_matrix(
 
     Args:
         matrix: 3 × 3 or larger: fx, skew, cx and fy, cy in the first two rows.
-        size: width and height of the picture that it belongs to, pixels.
+        size: width and height of the image that it belongs to, pixels.
         where: the place that says so, for messages.
         pixel_centre: where the format has the centre of the first pixel, 0 or 0.5.
     Raises:
-        InputError: no pinhole without skew, or that of a picture of another size.
+        InputError: no pinhole without skew, or that of an image of another size.
     """
     found = np.asarray(matrix, dtype=np.float64)[:3, :3]
     if found.shape != (3, 3) or not np.isfinite(found).all():
@@ -194,7 +194,7 @@ def lens_from_matrix(
     off = np.abs(lens.off_centre) / size
     if off.max() > _FARTHEST_CENTRE:
         raise InputError(
-            f"{where}: expected the camera matrix of a picture of {width} x {height} pixels, found the "
-            f"principal point {cx:g}, {cy:g}: it belongs to another size; scale the matrix or the pictures"
+            f"{where}: expected the camera matrix of an image of {width} x {height} pixels, found the "
+            f"principal point {cx:g}, {cy:g}: it belongs to another size; scale the matrix or the images"
         )
     return lens

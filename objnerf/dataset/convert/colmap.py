@@ -1,6 +1,6 @@
 """COLMAP models, as text and binary: our own reader and writer of the three files.
 
-One folder a scene: ``sc0000/sparse/0/{cameras,images,points3D}.{txt,bin}`` with the pictures in
+One folder a scene: ``sc0000/sparse/0/{cameras,images,points3D}.{txt,bin}`` with the images in
 ``sc0000/images/``. COLMAP's cameras have OpenCV axes like ours; it stores world-to-camera as a quaternion
 (w, x, y, z) and a translation. A pixel's centre lies half a pixel from its corner there, so the principal
 point of a centred camera is (width / 2, height / 2). A quaternion holds exact rotations only; where a pose's
@@ -74,9 +74,9 @@ _ONE_FOCAL = frozenset(
 )
 #: Where a scene's model lies; nerfstudio has it beside its transforms.json in ``colmap``. A number follows.
 _MODEL_PLACES = ("", "sparse", "colmap/sparse", "colmap")
-#: Where its pictures lie: 3D Gaussian splatting has the raw ones in ``input``.
+#: Where its images lie: 3D Gaussian splatting has the raw ones in ``input``.
 _IMAGE_PLACES = ("images", "input", "")
-#: How many folders above a model its pictures may lie: ``colmap/sparse/0`` has them three up.
+#: How many folders above a model its images may lie: ``colmap/sparse/0`` has them three up.
 _UP_TO_IMAGES = 3
 _ModelWriter = Callable[[Path, "Sequence[Intrinsics]", "list[ColmapImage]", "Cloud | None"], None]
 PointReader = Callable[[], Float[np.ndarray, "points 3"]]
@@ -115,7 +115,7 @@ class _Camera:
         where, parameters = self.where, self.parameters
         if self.model == "EQUIRECTANGULAR":
             raise InputError(
-                f"{where}: {self.model} pictures show all directions; cut pinhole views out of them first"
+                f"{where}: {self.model} images show all directions; cut pinhole views out of them first"
             )
         n_focal = 1 if self.model in _ONE_FOCAL else 2
         count = n_focal + 2 + MODELS[self.model][1]
@@ -273,7 +273,7 @@ def _write_text(
     (model / "images.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     lines = ["# POINT3D_ID X Y Z R G B ERROR TRACK[] as IMAGE_ID POINT2D_IDX"]
     if cloud is not None:
-        # Made from depth, so that no feature of a picture belongs to them: without error and track.
+        # Made from depth, so that no feature of an image belongs to them: without error and track.
         for id_, (point, colour) in enumerate(zip(cloud.points, cloud.colours, strict=True), start=1):
             lines.append(f"{id_} {_words(tuple(point))} {colour[0]} {colour[1]} {colour[2]} 0")
     (model / "points3D.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -370,12 +370,12 @@ def _read_scene(folder: Path, notes: list[str]) -> tuple[list[PosedView], PointR
         views.append(_view(folder, model, image_folder, cameras, image))
     if not views:
         raise InputError(
-            f"{image_folder / missing[0]}: no such file, and the model {model} names it as its picture; "
-            "expected the pictures in images/ or input/ beside the model's folder or above it"
+            f"{image_folder / missing[0]}: no such file, and the model {model} names it as its image; "
+            "expected the images in images/ or input/ beside the model's folder or above it"
         )
     if missing:
         notes.append(
-            f"{len(missing)} of {len(images)} images have no picture in {image_folder} and were left out; "
+            f"{len(missing)} of {len(images)} images have no file in {image_folder} and were left out; "
             f"the first: {missing[0]}"
         )
     masks = extras.Extras(masks={view.where: path for view in views if (path := _mask(image_folder, view))})
@@ -383,14 +383,14 @@ def _read_scene(folder: Path, notes: list[str]) -> tuple[list[PosedView], PointR
 
 
 def _image_folder(folder: Path, model: Path, images: Sequence[ColmapImage]) -> Path:
-    """Where the pictures lie: the place beside or above the model that holds most of them."""
+    """Where the images lie: the place beside or above the model that holds most of them."""
     roots = [folder, model, *list(model.absolute().parents)[:_UP_TO_IMAGES]]
     places = list(dict.fromkeys(root / place for root in roots for place in _IMAGE_PLACES))
     return max(places, key=lambda place: sum((place / image.name).is_file() for image in images))
 
 
 def _mask(image_folder: Path, view: PosedView) -> Path | None:
-    """The mask of a picture in ``masks/`` beside its folder; COLMAP adds a suffix to the whole name."""
+    """The mask of an image in ``masks/`` beside its folder; COLMAP adds a suffix to the whole name."""
     if names.MASK_SUFFIX in view.companions:
         return None
     image = view.image.path.relative_to(image_folder)

@@ -1,7 +1,7 @@
 """Masks and depth maps that stand beside captured pictures: what they mean, and in which unit.
 
 nerfstudio's ``mask_path`` marks the pixels to train on; people put silhouettes and instance masks there as
-well. Depth maps are pictures of integers in some unit, or arrays of floats. Both are decided a scene at a
+well. Depth maps are images of integers in some unit, or arrays of floats. Both are decided a scene at a
 time, and what cannot be used is left out and said.
 """
 
@@ -43,7 +43,7 @@ _NOTHING = 1e9
 
 @dataclass
 class Extras:
-    """What the frames of one scene name beside their pictures, by the frame's place (``PosedView.where``).
+    """What the frames of one scene name beside their images, by the frame's place (``PosedView.where``).
 
     Attributes:
         masks: files under ``mask_path``.
@@ -143,7 +143,7 @@ class _DepthFile:
     """Whether it is as our format has it, in world units."""
 
     def read(self, size: tuple[int, int]) -> Float32[np.ndarray, "height width"]:
-        """Depth in world units at the picture's size; inf where nothing was measured.
+        """Depth in world units at the image's size; inf where nothing was measured.
 
         The nearest value is taken, since the mean of two depths lies on neither surface.
         """
@@ -155,21 +155,21 @@ class _DepthFile:
 
 
 def size_for(found: tuple[int, int], view: PosedView, path: Path) -> tuple[int, int]:
-    """The size that a mask or depth map should have: its picture's, as stored or as its camera has it.
+    """The size that a mask or depth map should have: its image's, as stored or as its camera has it.
 
     Raises:
-        InputError: it is no smaller or larger picture of the same view.
+        InputError: it is no smaller or larger image of the same view.
     """
     stored = image_size(view.image)
     said = stored if view.lens is None else (view.lens.width, view.lens.height)
-    # A picture that lies on its side is turned later (``matching.py``); its depth may stand already.
+    # An image that lies on its side is turned later (``matching.py``); its depth may stand already.
     allowed = (stored, said) if said == stored[::-1] else (stored,)
     for size in allowed:
         if abs(found[0] * size[1] - found[1] * size[0]) <= max(*size, *found):
             return size
     raise InputError(
-        f"{path}: expected the shape of its picture of {stored[0]} x {stored[1]} pixels, found {found[0]} x "
-        f"{found[1]}; crop or turn it like the picture"
+        f"{path}: expected the shape of its image of {stored[0]} x {stored[1]} pixels, found {found[0]} x "
+        f"{found[1]}; crop or turn it like the image"
     )
 
 
@@ -206,10 +206,10 @@ def _npy_header(path: Path) -> tuple[tuple[int, ...], np.dtype]:
 
 
 def depth_picture(path: Path) -> Float32[np.ndarray, "height width"]:
-    """The numbers of a depth map that is a picture, in the picture's own unit.
+    """The numbers of a depth map that is an image, in the image's own unit.
 
     Raises:
-        InputError: the file is no picture, or one of several channels.
+        InputError: the file is no image, or one of several channels.
     """
     with _opened(path) as picture:
         depth = np.asarray(picture)
@@ -229,7 +229,7 @@ def rendered_depth(
         path: the file, for messages.
         along_rays: whether they are distances from the camera's centre instead of planar depths.
     Raises:
-        InputError: the shape is not the picture's.
+        InputError: the shape is not the image's.
     """
     expected = (camera.height, camera.width)
     if values.shape != expected:
@@ -240,7 +240,7 @@ def rendered_depth(
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """A picture, for as long as the context lasts; what cannot be decoded there is an InputError."""
+    """An image, for as long as the context lasts; what cannot be decoded there is an InputError."""
     try:
         with opened_picture(path) as picture:
             yield picture
@@ -250,7 +250,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 @dataclass(frozen=True)
 class _MaskColours:
-    """The colours of a mask: all with their counts of pixels, and those of the picture's rim."""
+    """The colours of a mask: all with their counts of pixels, and those of the image's rim."""
 
     colours: dict[Colour, int]
     rim: dict[Colour, int]
@@ -316,7 +316,7 @@ def _is_extreme(colour: Colour) -> bool:
 
 
 def _black_rim(measured: Sequence[_MaskColours]) -> bool:
-    """Whether the rims are mostly dark: an object stands within a picture, ignored pixels do not."""
+    """Whether the rims are mostly dark: an object stands within an image, ignored pixels do not."""
     dark = sum(count for mask in measured for colour, count in mask.rim.items() if by_grey(colour)[0] < 128)
     return dark >= 0.5 * sum(sum(mask.rim.values()) for mask in measured)
 

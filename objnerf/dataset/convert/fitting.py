@@ -2,7 +2,7 @@
 
 Structure from motion finds a world up to a similarity: turned, shifted and scaled at will. Phones know up and
 the metre, and put the origin where they were switched on. Every scene is brought into our world by a
-similarity of its own, in three steps that can be left out or asked for; depth is scaled along, pictures don't
+similarity of its own, in three steps that can be left out or asked for; depth is scaled along, images don't
 change.
 """
 

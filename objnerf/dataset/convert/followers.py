@@ -32,7 +32,7 @@ from objnerf.errors import InputError
 #: Ids are looked for with four digits; SlotLifter looks for this many.
 _MOST_SCENES = {"uORF": 10_000, "SlotLifter": 5_000}
 _LIKE_AN_ID = re.compile(r"sc\d{4}")
-#: A focal ratio that differs by more shifts a pixel at the rim of a 128-pixel picture by about a tenth.
+#: A focal ratio that differs by more shifts a pixel at the rim of a 128-pixel image by about a tenth.
 _SAME_RATIO = 2e-3
 #: What SlotLifter has instead of options.
 _SLOTLIFTER_SCALE = {"near": 6.0, "far": 20.0, "nss_scale": 7.0}
@@ -55,7 +55,7 @@ def write_uorf(
         raise InputError(
             f"uORF has its lens written into it, fx / width {expected[0]:.4f} and fy / height "
             f"{expected[1]:.4f} (35 mm on a 32 mm wide sensor at 4:3), and found {ratio[0]:.4f} and "
-            f"{ratio[1]:.4f}: it would render other rays than these pictures show. `--to slotlifter` and "
+            f"{ratio[1]:.4f}: it would render other rays than these images show. `--to slotlifter` and "
             "`--to uocf` write a layout that states the lens"
         )
     counts = {len(scene.views) for scene in posed.scenes}
@@ -103,7 +103,7 @@ def write_slotlifter(
         if len({posed.intrinsics_of(view) for view in scene.views}) > 1:
             raise InputError(
                 f"{scene.name}: SlotLifter has one camera for all views of a scene, and found several; "
-                "`objnerf convert --undistort` resamples the pictures to one"
+                "`objnerf convert --undistort` resamples the images to one"
             )
     _check_names(posed, destination, "SlotLifter")
     stems = _write_views(posed, folder, progress, own_intrinsics=True)
@@ -162,7 +162,7 @@ def _check_names(posed: PosedScenes, destination: Path, program: str) -> None:
 def _write_views(
     posed: PosedScenes, folder: Path, progress: Progress, *, own_intrinsics: bool
 ) -> list[list[str]]:
-    """Write pictures and what stands beside them; returns the views' names, scene by scene."""
+    """Write images and what stands beside them; returns the views' names, scene by scene."""
     stems: list[list[str]] = [[] for _ in posed.scenes]
     for index, scene, number, view in counted(posed, progress):
         stem = (

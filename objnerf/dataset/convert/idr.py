@@ -1,6 +1,6 @@
 """IDR's folders, which NeuS, VolSDF and others share for DTU and BlendedMVS: ``cameras*.npz``, ``image/``.
 
-``world_mat_i`` is the projection P = K [R | t] of the i-th picture, in the order of the names: world to
+``world_mat_i`` is the projection P = K [R | t] of the i-th image, in the order of the names: world to
 pixels, OpenCV's axes, pixel centres at whole numbers. ``scale_mat_i`` maps a world in which the object lies
 about the origin, within the unit sphere (NeuS, IDR) or one of radius 3 (VolSDF), to that of P: P scale_mat
 projects from it, and it is the world that is read here. ``mask/`` has silhouettes. (lioryariv/idr,
@@ -84,8 +84,8 @@ def _read_scene(folder: Path, notes: list[str]) -> PosedScene:
     images = pictures_in(folder / "image")
     if len(images) != len(projections):
         raise InputError(
-            f"{path}: expected a projection a picture, in the order of the names, found {len(projections)} "
-            f"(world_mat_0 …) and {len(images)} pictures in {folder / 'image'}"
+            f"{path}: expected one projection per image, in the order of the names, found {len(projections)} "
+            f"(world_mat_0 …) and {len(images)} images in {folder / 'image'}"
         )
     masks = _masks(folder, images, notes)
     extras = Extras()
@@ -161,6 +161,6 @@ def _masks(folder: Path, images: list[Path], notes: list[str]) -> dict[Path, Pat
         return dict(zip(images, masks, strict=True))
     if masks:
         notes.append(
-            f"{folder / 'mask'} left out: {len(masks)} masks for {len(images)} pictures, and other names"
+            f"{folder / 'mask'} left out: {len(masks)} masks for {len(images)} images, and other names"
         )
     return {}

@@ -3,7 +3,7 @@
 A folder a scene, or a folder of such folders. ``metadata.json`` has the camera: ``positions`` and
 ``quaternions`` (w, x, y, z) of camera-to-world poses a frame, with Blender's camera axes (y up, looking along
 -z), and its lens, as ``focal_length`` over ``sensor_width`` (millimetres; the sensor's width always belongs
-to the picture's) and as ``K`` in shares of the picture with those axes' signs. Files are numbered from 0:
+to the image's) and as ``K`` in shares of the image with those axes' signs. Files are numbered from 0:
 ``rgba_00000.png``, ``segmentation_00000.png`` (instance numbers as grey levels or as indices of a palette, 0
 the background), ``depth_00000.tiff`` (floats) or ``depth_00000.png`` (16 bits over a range that
 ``data_ranges.json`` has). Depth is the distance from the camera's centre along the ray, world units. The
@@ -41,7 +41,7 @@ from objnerf.dataset.convert.transforms_lens import number
 from objnerf.errors import InputError
 
 _FILE = "metadata.json"
-#: Kubric's names of the picture, the richer first.
+#: Kubric's names of the image, the richer first.
 _PICTURES = ("rgba", "rgb")
 #: Focal lengths over the width that ``K`` and the millimetres say may differ by this, relatively: Kubric
 #: computes in 32 bits.
@@ -72,13 +72,13 @@ def read(folder: Path) -> PosedScenes:
     Raises:
         InputError: what is there is no such scene.
     """
-    expected = f"Kubric's {_FILE} with pictures named rgba_00000.png"
+    expected = f"Kubric's {_FILE} with images named rgba_00000.png"
     captured = read_captures(folder, _holds_scene, _read_scene, expected)
     return replace(captured, world="stated", world_words=_WORLD)
 
 
 def _pictures(folder: Path) -> dict[int, Path]:
-    """The pictures, by the number of the frame."""
+    """The images, by the number of the frame."""
     return next((found for name in _PICTURES if (found := _frames(folder, name))), {})
 
 
@@ -99,10 +99,10 @@ def _read_scene(folder: Path, notes: list[str]) -> PosedScene:
     poses = _poses(metadata, path)
     if max(pictures) >= len(poses):
         raise InputError(
-            f"{pictures[max(pictures)]}: expected a camera for each picture, found {len(poses)} in {path}"
+            f"{pictures[max(pictures)]}: expected a camera for each image, found {len(poses)} in {path}"
         )
     if len(poses) > len(pictures):
-        notes.append(f"{path}: {len(poses) - len(pictures)} cameras have no picture and were left out")
+        notes.append(f"{path}: {len(poses) - len(pictures)} cameras have no image and were left out")
     maps = _frames(folder, "segmentation")
     depths = _frames(folder, "depth")
     depth_range = _depth_range(folder) if any(p.suffix == ".png" for p in depths.values()) else None
@@ -177,7 +177,7 @@ def _numbers(
 
 
 def _intrinsics(metadata: dict[str, Any], size: tuple[int, int], path: Path) -> Intrinsics:
-    """The camera of a picture of a size in pixels.
+    """The camera of an image of a size in pixels.
 
     Raises:
         InputError: neither ``focal_length`` nor ``K``, or two lenses that contradict each other.
@@ -200,7 +200,7 @@ def _intrinsics(metadata: dict[str, Any], size: tuple[int, int], path: Path) -> 
     matrix = _numbers(camera, "K", 3, path)
     if matrix.shape != (3, 3) or not (matrix[0, 0] > 0 and matrix[1, 1] < 0):
         raise InputError(
-            f"{where}: expected 'K' as fx 0 -cx, 0 -fy -cy, 0 0 -1 in shares of the picture, found "
+            f"{where}: expected 'K' as fx 0 -cx, 0 -fy -cy, 0 0 -1 in shares of the image, found "
             f"{matrix.tolist()}"
         )
     fx, fy = float(matrix[0, 0]), -float(matrix[1, 1])
@@ -208,7 +208,7 @@ def _intrinsics(metadata: dict[str, Any], size: tuple[int, int], path: Path) -> 
         raise InputError(
             f"{where}: its focal length over its sensor's width is {focal:g}, and 'K' says {fx:g}"
         )
-    # The middle of the picture is 0.5, from border to border.
+    # The middle of the image is 0.5, from border to border.
     offset = -float(matrix[0, 2]) - 0.5, -float(matrix[1, 2]) - 0.5
     return Intrinsics.from_focal_ratio((fx, fy), width, height, offset)
 
@@ -219,7 +219,7 @@ def _ids(path: Path) -> Integer[np.ndarray, "height width"]:
         ids = np.asarray(picture)
     if ids.ndim != 2 or ids.dtype.kind not in "ui":
         raise InputError(
-            f"{path}: expected instance numbers, as grey levels or with a palette, found a picture of mode "
+            f"{path}: expected instance numbers, as grey levels or with a palette, found an image of mode "
             f"{picture.mode}"
         )
     return ids.astype(np.int64)

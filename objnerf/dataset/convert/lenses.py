@@ -1,4 +1,4 @@
-"""Lens models: how a pinhole's picture is bent, as pure functions of normalised coordinates.
+"""Lens models: how a pinhole's image is bent, as pure functions of normalised coordinates.
 
 A point (X, Y, Z) in camera axes (OpenCV: x right, y down, z forward) has the normalised coordinates
 (x, y) = (X / Z, Y / Z). A lens model maps them to *distorted* normalised coordinates (x', y'), and the pixel
@@ -187,7 +187,7 @@ class Lens:
 
     Attributes:
         model: a name of ``MODELS``.
-        width, height: the picture's size, pixels.
+        width, height: the image's size, pixels.
         fx, fy: focal lengths, pixels.
         cx, cy: the principal point, pixels; pixel centres are at whole numbers.
         coefficients: of the distortion, in the order of the model's function.
@@ -210,7 +210,7 @@ class Lens:
 
     @property
     def straight(self) -> bool:
-        """Whether it is a pinhole: it bends no place along the picture's edge by a hundredth of a pixel."""
+        """Whether it is a pinhole: it bends no place along the image's edge by a hundredth of a pixel."""
         x = (np.array([0.0, 0.5, 1.0]) * (self.width - 1) - self.cx) / self.fx
         y = (np.array([0.0, 0.5, 1.0]) * (self.height - 1) - self.cy) / self.fy
         edge = np.stack(np.meshgrid(x, y), axis=-1)
@@ -223,7 +223,7 @@ class Lens:
 
     @property
     def off_centre(self) -> tuple[float, float]:
-        """How far the principal point is right of the picture's middle and below it, pixels."""
+        """How far the principal point is right of the image's middle and below it, pixels."""
         return self.cx - (self.width - 1) / 2, self.cy - (self.height - 1) / 2
 
     def distort(self, points: Coordinates) -> Coordinates:
@@ -235,7 +235,7 @@ class Lens:
         return self.distort(points) * np.array([self.fx, self.fy]) + np.array([self.cx, self.cy])
 
     def scaled(self, width: int, height: int) -> "Lens":
-        """The lens of the same picture at another size in pixels, each side scaled by itself."""
+        """The lens of the same image at another size in pixels, each side scaled by itself."""
         x, y = width / self.width, height / self.height
         corner = (self.cx + 0.5) * x - 0.5, (self.cy + 0.5) * y - 0.5
         return replace(
@@ -243,7 +243,7 @@ class Lens:
         )
 
     def turned(self) -> "Lens":
-        """The lens of the picture turned clockwise by a quarter: what was right is down, what was down left.
+        """The lens of the image turned clockwise by a quarter: what was right is down, what was down left.
 
         With R the turn (x, y) → (-y, x), R f(R⁻¹ n) is the turned model. All radial terms stay; the
         tangential ones are r² t + 2 (t · n) n with t = (p2, p1), and those of the thin prism s r² and s r⁴,

@@ -1,6 +1,6 @@
 """LLFF's folders: ``poses_bounds.npy`` beside ``images/``, or ``images_4/`` and so on for smaller pictures.
 
-A row of the array is a picture, in the order of the names: 15 numbers are a 3 × 5 matrix, row by row, two are
+A row of the array is an image, in the order of the names: 15 numbers are a 3 × 5 matrix, row by row, two are
 the nearest and the farthest planar depth of what it shows. The matrix is camera-to-world for the camera axes
 (down, right, backwards), and its fifth column is (height, width, focal length) in pixels of ``images/``; the
 principal point is the middle (Fyusion/LLFF, README, "Using your own poses without running COLMAP").
@@ -43,7 +43,7 @@ def _read_scene(folder: Path, notes: list[str]) -> PosedScene:
     rows = _rows(path)
     place, images = _images(folder, len(rows))
     if place.name != "images":
-        notes.append(f"{folder}: the pictures of {place.name} were read")
+        notes.append(f"{folder}: the images of {place.name} were read")
     views = []
     for number, (row, image) in enumerate(zip(rows, images, strict=True)):
         where = f"{path}, row {number}"
@@ -51,7 +51,7 @@ def _read_scene(folder: Path, notes: list[str]) -> PosedScene:
         height, width, focal = matrix[:, 4].tolist()
         if not (focal > 0 and min(height, width) >= 1 and height.is_integer() and width.is_integer()):
             raise InputError(
-                f"{where}: expected the picture's height, width and focal length in pixels in the fifth "
+                f"{where}: expected the image's height, width and focal length in pixels in the fifth "
                 f"column, found {height:g}, {width:g}, {focal:g}"
             )
         lens = Lens("PINHOLE", int(width), int(height), focal, focal, (width - 1) / 2, (height - 1) / 2)
@@ -64,7 +64,7 @@ def _rows(path: Path) -> Float[np.ndarray, "views 17"]:
     rows = read_array(path, "an array of poses in NumPy's .npy format")
     if rows.ndim != 2 or rows.shape[1] != 17 or not len(rows):
         raise InputError(
-            f"{path}: expected a row of 17 numbers a picture, found the shape {rows.shape}; the 3x5 matrix "
+            f"{path}: expected one row of 17 numbers per image, found the shape {rows.shape}; the 3x5 matrix "
             "of a pose, row by row, then the nearest and the farthest depth"
         )
     if not np.isfinite(rows).all():
@@ -73,7 +73,7 @@ def _rows(path: Path) -> Float[np.ndarray, "views 17"]:
 
 
 def _images(folder: Path, count: int) -> tuple[Path, list[Path]]:
-    """The folder of the largest pictures of which there is one a row, and these."""
+    """The folder of the largest images of which there is one a row, and these."""
     places = [
         (int(found[1] or 1), path) for path in folder.iterdir() if (found := _FACTOR.fullmatch(path.name))
     ]
@@ -82,11 +82,11 @@ def _images(folder: Path, count: int) -> tuple[Path, list[Path]]:
         if len(images) == count:
             return path, images
     held = ", ".join(f"{len(images)} in {path.name}" for path, images in candidates) or "no such folder"
-    advice = "remove the pictures that have no pose"
+    advice = "remove the images that have no pose"
     if (folder / "sparse").is_dir():
-        advice += ", or convert the COLMAP model beside them (--from colmap), which names its pictures"
+        advice += ", or convert the COLMAP model beside them (--from colmap), which names its images"
     raise InputError(
-        f"{folder}: expected a picture for each of the {count} rows of {_FILE} in images/ (or images_2/, "
+        f"{folder}: expected an image for each of the {count} rows of {_FILE} in images/ (or images_2/, "
         f"images_4/, images_8/), found {held}; {advice}"
     )
 

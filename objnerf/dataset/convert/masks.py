@@ -32,7 +32,7 @@ def mask_of(view: PosedView) -> UInt8[np.ndarray, "height width 3"] | None:
 def first_in_every_view(objects: Sequence[_Key], seen: Sequence[Set[_Key]]) -> list[_Key]:
     """The objects of a scene in the order of their numbers.
 
-    uORF's code takes the second lowest grey level of a picture for its background, so that the first object,
+    uORF's code takes the second lowest grey level of an image for its background, so that the first object,
     the blue one, must be visible in every view: one that is goes first, if there is one.
 
     Args:

@@ -1,9 +1,9 @@
-"""Pictures and the cameras that a source says they were taken with: the same size, or why not.
+"""Images and the cameras that a source says they were taken with: the same size, or why not.
 
-A camera's numbers are in pixels of a certain size of picture. Pictures may have been scaled since (their
-focal lengths then scale with them). Phones store pictures as the sensor lies, with a note, EXIF's
-orientation, that says how to turn them upright: the camera may be that of the turned picture, or that of the
-picture as it is stored, and then it was rolled by a quarter turn.
+A camera's numbers are in pixels of a certain size of image. Images may have been scaled since (their
+focal lengths then scale with them). Phones store images as the sensor lies, with a note, EXIF's
+orientation, that says how to turn them upright: the camera may be that of the turned image, or that of the
+image as it is stored, and then it was rolled by a quarter turn.
 """
 
 from collections.abc import Callable
@@ -28,21 +28,21 @@ from objnerf.dataset.convert.posed import (
 from objnerf.dataset.rigid import rig_up
 from objnerf.errors import InputError
 
-#: EXIF's tag for how a picture is stored; the values from 5 on swap width and height.
+#: EXIF's tag for how an image is stored; the values from 5 on swap width and height.
 _ORIENTATION = 0x0112
 _SWAPS = range(5, 9)
-#: How many quarter turns clockwise bring a stored picture upright, for the two that a camera held upright
+#: How many quarter turns clockwise bring a stored image upright, for the two that a camera held upright
 #: makes.
 _QUARTERS = {6: 1, 8: 3}
-#: The camera's axes of a picture that was turned clockwise by a quarter, in those of the picture before.
+#: The camera's axes of an image that was turned clockwise by a quarter, in those of the image before.
 _QUARTER = np.array([[0.0, 1.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
 
 
 def matched_pictures(posed: PosedScenes) -> PosedScenes:
-    """The same scenes with lenses that fit the pictures as they are, and turned pictures upright.
+    """The same scenes with lenses that fit the images as they are, and turned images upright.
 
     Raises:
-        InputError: a picture of a size that its camera's size does not explain.
+        InputError: an image of a size that its camera's size does not explain.
     """
     turned: list[PosedView] = []
     scaled: list[PosedView] = []
@@ -72,7 +72,7 @@ def matched_pictures(posed: PosedScenes) -> PosedScenes:
     notes = list(posed.notes)
     if turned:
         notes.append(
-            f"{len(turned)} pictures were turned as their EXIF orientation says, since that is how their "
+            f"{len(turned)} images were turned as their EXIF orientation says, since that is how their "
             f"cameras have them; the first: {turned[0].image.path}"
         )
     if scaled:
@@ -80,7 +80,7 @@ def matched_pictures(posed: PosedScenes) -> PosedScenes:
         lens = scaled[0].lens
         assert lens is not None
         notes.append(
-            f"{len(scaled)} pictures have another size than their cameras say, so the focal lengths were "
+            f"{len(scaled)} images have another size than their cameras say, so the focal lengths were "
             f"scaled with them; the first: {scaled[0].image.path}, {size[0]} x {size[1]} instead of "
             f"{lens.width} x {lens.height}"
         )
@@ -88,9 +88,9 @@ def matched_pictures(posed: PosedScenes) -> PosedScenes:
 
 
 def _stood_up(posed: PosedScenes) -> PosedScenes:
-    """The same scenes with pictures and cameras turned upright, where all were taken on their side.
+    """The same scenes with images and cameras turned upright, where all were taken on their side.
 
-    What a picture shows and where it was taken from stay the same; only the camera's axes turn.
+    What an image shows and where it was taken from stay the same; only the camera's axes turn.
     """
     views = posed.views
     if posed.world != "free" or any(view.lens is None or not isinstance(view.image, Blob) for view in views):
@@ -101,13 +101,13 @@ def _stood_up(posed: PosedScenes) -> PosedScenes:
     turns = [_QUARTERS[orientation] for orientation in orientations]
     poses = np.stack([view.world_from_camera for view in views])
     upright_poses = np.stack([_quarter_turned(p, n) for p, n in zip(poses, turns, strict=True)])
-    # Some programs turn pictures and leave the note as it was: cameras that stand say it more clearly.
+    # Some programs turn images and leave the note as it was: cameras that stand say it more clearly.
     before, after = (rig_up(rig).uncertainty_degrees for rig in (poses, upright_poses))
     if len(posed.scenes) == 1 and before < after:
         return posed
     quarters = iter(turns)
     note = (
-        f"all {len(views)} pictures were taken with the camera on its side, as their EXIF orientation "
+        f"all {len(views)} images were taken with the camera on its side, as their EXIF orientation "
         "says: they and their cameras were turned upright"
     )
     stood = posed.with_views(lambda view: _turned(view, next(quarters)))
@@ -115,7 +115,7 @@ def _stood_up(posed: PosedScenes) -> PosedScenes:
 
 
 def _turned(view: PosedView, quarters: int) -> PosedView:
-    """A view with its picture, companions, lens and camera turned clockwise by so many quarters."""
+    """A view with its image, companions, lens and camera turned clockwise by so many quarters."""
     lens, pose = view.lens, _quarter_turned(view.world_from_camera, quarters)
     assert lens is not None
     for _ in range(quarters):
@@ -130,7 +130,7 @@ def _turned(view: PosedView, quarters: int) -> PosedView:
 
 
 def _quarter_turned(pose: Float[np.ndarray, "4 4"], quarters: int) -> Float[np.ndarray, "4 4"]:
-    """The pose of a camera whose picture was turned clockwise by so many quarters."""
+    """The pose of a camera whose image was turned clockwise by so many quarters."""
     return pose @ np.linalg.matrix_power(_QUARTER, quarters)
 
 
@@ -139,7 +139,7 @@ def _rotated(read: Callable[[Companion], np.ndarray], companion: Companion, quar
 
 
 def upright(view: PosedView) -> Callable[[], UInt8[np.ndarray, "height width 3"]]:
-    """A function that reads a picture, turned as its EXIF orientation says."""
+    """A function that reads an image, turned as its EXIF orientation says."""
 
     return lambda: _upright(pixels(view.image), _orientation(view))
 
@@ -160,13 +160,13 @@ def _upright(array: Shaped[np.ndarray, "*stored"], orientation: int) -> Shaped[n
 
 
 def _fitting(suffix: str, companion: Companion, said: tuple[int, int], orientation: int) -> np.ndarray:
-    """A mask or depth map of a picture that is turned, turned along unless it stands already."""
+    """A mask or depth map of an image that is turned, turned along unless it stands already."""
     array = depth_map(companion) if suffix == names.DEPTH_SUFFIX else pixels(companion)
     return array if array.shape[1::-1] == said else _upright(array, orientation)
 
 
 def _orientation(view: PosedView) -> int:
-    """EXIF's orientation of a picture; 1, as it is, where it says none."""
+    """EXIF's orientation of an image; 1, as it is, where it says none."""
     if not isinstance(view.image, Blob):
         return 1
     with opened(view.image) as picture:
@@ -174,14 +174,12 @@ def _orientation(view: PosedView) -> int:
 
 
 def _mismatch(view: PosedView, size: tuple[int, int], said: tuple[int, int], orientation: int) -> str:
-    """What to say about a picture that no scale makes its camera's."""
+    """What to say about an image that no scale makes its camera's."""
     head = (
-        f"{view.image.path}: the picture of {view.stem} is {size[0]} x {size[1]} pixels, expected "
+        f"{view.image.path}: the image of {view.stem} is {size[0]} x {size[1]} pixels, expected "
         f"{said[0]} x {said[1]}, as its camera says"
     )
     if size[::-1] == said:
         exif = "has no EXIF orientation" if orientation == 1 else f"its EXIF orientation is {orientation}"
-        return (
-            f"{head}: it lies on its side, and {exif} that would say which way to turn it; turn the pictures"
-        )
-    return f"{head}: it was cropped, or belongs to another camera; take the pictures that the cameras are of"
+        return f"{head}: it lies on its side, and {exif} that would say which way to turn it; turn the images"
+    return f"{head}: it was cropped, or belongs to another camera; take the images that the cameras are of"

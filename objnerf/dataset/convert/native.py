@@ -37,7 +37,7 @@ def read(folder: Path) -> PosedScenes:
     """Read a dataset of our format.
 
     Raises:
-        InputError: a view without a usable pose, scene ids with holes, or pictures of several sizes.
+        InputError: a view without a usable pose, scene ids with holes, or images of several sizes.
     """
     dataset = open_dataset(folder)
     ids = sorted(dataset.scenes)

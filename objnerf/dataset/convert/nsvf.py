@@ -61,7 +61,7 @@ class _Camera:
 
     Attributes:
         matrix: in pixels, counted from the corner of the first.
-        size: width and height of the pictures that it is for; None: of those that are there.
+        size: width and height of the images that it is for; None: of those that are there.
         is_inverted: the poses are world-to-camera.
     """
 

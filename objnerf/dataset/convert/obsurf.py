@@ -42,7 +42,7 @@ from objnerf.errors import InputError
 _FOCAL_OVER_WIDTH = 35 / 32
 #: Width and height that ObSuRF's loaders have in their code (stelzner/obsurf, obsurf/data).
 _LOADERS_SIZE = (320, 240)
-#: Steps of a 16-bit depth picture in a world unit.
+#: Steps of a 16-bit depth image in a world unit.
 _DEPTH_STEPS = 65536 * 0.025
 #: How far a camera's axes may be from those of a camera that looks at the origin: 0.01 degrees, under a
 #: twentieth of a pixel at ObSuRF's 320 x 240.
@@ -60,7 +60,7 @@ def read(folder: Path) -> PosedScenes:
     """Read such a folder.
 
     Raises:
-        InputError: metadata that cannot be read, or pictures that are not there.
+        InputError: metadata that cannot be read, or images that are not there.
     """
     path = folder / "metadata.npz"
     metadata = _metadata(path)
@@ -69,12 +69,10 @@ def read(folder: Path) -> PosedScenes:
         raise InputError(f"{path}: expected camera_pos of shape (scenes, views, 3), found {positions.shape}")
     planar = "shape_file" in metadata
     scenes = []
-    # The published archives come in parts: scenes without pictures are not there, rather than broken.
+    # The published archives come in parts: scenes without images are not there, rather than broken.
     present = [id_ for id_ in range(len(positions)) if _picture(folder, id_, 0).is_file()]
     if not present:
-        raise InputError(
-            f"{_picture(folder, 0, 0)}: expected the first picture of the first scene, found none"
-        )
+        raise InputError(f"{_picture(folder, 0, 0)}: expected the first image of the first scene, found none")
     first_image = Blob(_picture(folder, present[0], 0))
     width, height = one_size([PosedView("first", first_image, np.eye(4))])
     intrinsics = Intrinsics(width, height, _FOCAL_OVER_WIDTH * width, _FOCAL_OVER_WIDTH * width)
@@ -97,7 +95,7 @@ def read(folder: Path) -> PosedScenes:
     notes = []
     if present != list(range(len(present))):
         notes.append(
-            f"{len(positions) - len(present)} of {len(positions)} scenes have no pictures here; the others "
+            f"{len(positions) - len(present)} of {len(positions)} scenes have no images here; the others "
             "were numbered anew"
         )
     return PosedScenes(tuple(scenes), intrinsics, card=card, scene_cards=scene_cards, notes=tuple(notes))

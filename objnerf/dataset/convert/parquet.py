@@ -1,9 +1,9 @@
-"""Parquet tables with the pictures in them, a row a view: what the hubs show and `datasets` opens.
+"""Parquet tables with the images in them, a row a view: what the hubs show and `datasets` opens.
 
 ``data/{split}-00000-of-00003.parquet``; a scene's rows follow one another and are one row group. Columns:
 ``stem``, ``scene``, ``view``, ``image``, ``world_from_camera`` (4x4, OpenCV axes), ``intrinsics`` (3x3,
 pixels, integer pixel centres), ``mask``, ``depth`` (rows of columns, world units) and ``objects``, what
-``scenes/*.json`` says of them with their amodal masks. Pictures are structs of ``bytes`` and ``path``. Needs
+``scenes/*.json`` says of them with their amodal masks. Images are structs of ``bytes`` and ``path``. Needs
 the extra publish.
 """
 
@@ -124,7 +124,7 @@ def write(posed: PosedScenes, folder: Path, progress: Progress, *, file_bytes: i
 
 
 def read(folder: Path) -> PosedScenes:
-    """Read tables that have our columns; pictures stay in the files until they are written.
+    """Read tables that have our columns; images stay in the files until they are written.
 
     Raises:
         InputError: a file is none, lacks columns, or holds a row that cannot be used.
@@ -191,7 +191,7 @@ def _object(
 
 
 def _picture(companion: Companion | None, path: str) -> dict[str, Any] | None:
-    """A file as `datasets` stores pictures."""
+    """A file as `datasets` stores images."""
     if companion is None:
         return None
     if isinstance(companion, Computed):
@@ -209,7 +209,7 @@ def _written(write_file: Callable[[Path], None]) -> Blob:
 
 
 def _views(path: Path) -> Iterator[tuple[int, int, PosedView]]:
-    """The views of one file with their scenes and numbers; pictures are fetched when they are asked for."""
+    """The views of one file with their scenes and numbers; images are fetched when they are asked for."""
     import pyarrow.parquet as pq
 
     try:

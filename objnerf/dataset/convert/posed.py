@@ -1,4 +1,4 @@
-"""What all formats have in common: scenes of pictures with cameras, and where their bytes lie.
+"""What all formats have in common: scenes of images with cameras, and where their bytes lie.
 
 Poses are ``world_from_camera`` with OpenCV axes (x right, y down, z forward), in the source's own world
 units. A reader says how a source is to be understood and judges nothing: it gives every view the lens that
@@ -40,10 +40,10 @@ CENTRE_TOLERANCE = 0.5 + 1e-6
 #: Relative difference below which two focal lengths are one.
 FOCAL_TOLERANCE = 1e-4
 
-#: Threads that make files ready; each holds a picture or two in memory.
+#: Threads that make files ready; each holds an image or two in memory.
 _MOST_WORKERS = 16
 
-#: What pictures are called that sources have.
+#: What images are called that sources have.
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -104,7 +104,7 @@ class Blob:
 
 @dataclass(frozen=True)
 class Computed:
-    """A file that is computed when it is written: a picture, a mask or a depth map.
+    """A file that is computed when it is written: an image, a mask or a depth map.
 
     Attributes:
         path: the file that it is made of, for messages.
@@ -138,7 +138,7 @@ Companion = Blob | Callable[[Path], None]
 
 @dataclass(frozen=True)
 class PosedView:
-    """One picture with its camera.
+    """One image with its camera.
 
     Attributes:
         stem: its name in the source, without suffix.
@@ -273,7 +273,7 @@ def put(companion: Companion, target: Path) -> None:
 
 
 def put_png(image: Blob | Computed, target: Path) -> None:
-    """Write a picture as PNG: the same bytes when it is one already, else the same pixels.
+    """Write an image as PNG: the same bytes when it is one already, else the same pixels.
 
     Transparency is flattened on white and 16 bits are scaled to 8, as everywhere that this package reads
     pictures.
@@ -288,7 +288,7 @@ def put_png(image: Blob | Computed, target: Path) -> None:
 
 
 def pixels(image: Companion) -> UInt8[np.ndarray, "height width 3"]:
-    """A picture or mask as 8-bit RGB.
+    """An image or mask as 8-bit RGB.
 
     Raises:
         InputError: the bytes are no picture.
@@ -323,7 +323,7 @@ def depth_map(companion: Companion) -> Float32[np.ndarray, "height width"]:
 
 
 def rgb_picture(path: Path) -> Blob | Computed:
-    """A picture file as RGB: its own bytes where it is that already, else made when it is written.
+    """An image file as RGB: its own bytes where it is that already, else made when it is written.
 
     Renderers store alpha even where nothing is transparent.
     """
@@ -336,12 +336,12 @@ def rgb_picture(path: Path) -> Blob | Computed:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file is named like a picture, and not hidden."""
+    """Whether a file is named like an image, and not hidden."""
     return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
 
 
 def image_size(image: Blob | Computed) -> tuple[int, int]:
-    """Width and height of a picture, from its header.
+    """Width and height of an image, from its header.
 
     Raises:
         InputError: the bytes are no picture.
@@ -357,7 +357,7 @@ def image_size(image: Blob | Computed) -> tuple[int, int]:
 
 @contextmanager
 def opened(image: Blob) -> Iterator[Image.Image]:
-    """A picture of which only the header has been read yet.
+    """An image of which only the header has been read yet.
 
     Raises:
         InputError: the bytes are no picture.
@@ -368,12 +368,12 @@ def opened(image: Blob) -> Iterator[Image.Image]:
             yield picture
     except InputError as error:
         if plain and not image.path.exists():
-            raise InputError(f"{image.path}: no such file, and a camera names it as its picture") from error
+            raise InputError(f"{image.path}: no such file, and a camera names it as its image") from error
         raise _no_image(image, error) from error
 
 
 def _no_image(image: Blob, reason: InputError) -> InputError:
-    """What to say about bytes that are no picture; ``reason`` where there is nothing better."""
+    """What to say about bytes that are no image; ``reason`` where there is nothing better."""
     try:
         head = image.read()[:64]
     except InputError as error:
@@ -398,19 +398,19 @@ def _is_png(image: Blob) -> bool:
 
 
 def one_size(views: Sequence[PosedView], expected: tuple[int, int] | None = None) -> tuple[int, int]:
-    """The size in pixels that all pictures have.
+    """The size in pixels that all images have.
 
     Args:
         expected: what the source says that it is.
     Raises:
-        InputError: a picture has another size.
+        InputError: an image has another size.
     """
     for view in views:
         size = image_size(view.image)
         expected = expected or size
         if size != expected:
             raise InputError(
-                f"{view.image.path}: the picture of {view.stem} is {size[0]} x {size[1]} pixels, expected "
+                f"{view.image.path}: the image of {view.stem} is {size[0]} x {size[1]} pixels, expected "
                 f"{expected[0]} x {expected[1]}: this format has one size for a whole dataset; `objnerf "
                 "convert --undistort` resamples to one"
             )
@@ -425,7 +425,7 @@ def settled(posed: PosedScenes) -> PosedScenes:
     pinhole, and ``intrinsics`` is one in the middle of them.
 
     Raises:
-        InputError: a view's lens bends, or pictures have different sizes.
+        InputError: a view's lens bends, or images have different sizes.
     """
     lenses = [(view.where or view.stem, view.lens) for view in posed.views if view.lens is not None]
     if not lenses:
@@ -435,7 +435,7 @@ def settled(posed: PosedScenes) -> PosedScenes:
             raise InputError(
                 f"{where}: the lens distortion of {lens.model} "
                 f"({', '.join(f'{value:g}' for value in lens.coefficients) or 'a fisheye'}) has no place "
-                "in our format; `objnerf convert --undistort` resamples the pictures without it"
+                "in our format; `objnerf convert --undistort` resamples the images without it"
             )
     one_size(posed.views)
     found = [posed.intrinsics_of(view) for view in posed.views]
@@ -467,7 +467,7 @@ def check_one_camera(posed: PosedScenes, target: str) -> None:
         if view.lens is not None:
             raise InputError(
                 f"{view.where or view.stem}: {target} has one centred camera for a whole dataset, and here "
-                "they differ or are off centre; `objnerf convert --undistort` resamples the pictures to one"
+                "they differ or are off centre; `objnerf convert --undistort` resamples the images to one"
             )
 
 

@@ -51,7 +51,7 @@ from objnerf.errors import InputError
 _NOT_MEASURED = 65535
 #: Where ScanNet's folders lie below a scan's.
 _SCANNET_PLACES = ("", "frames")
-#: The instances in a picture; the raw ones only where the cleaned ones are not there.
+#: The instances in an image; the raw ones only where the cleaned ones are not there.
 _INSTANCES = ("instance-filt", "instance")
 #: The camera matrix of ``color`` or ``depth``: as the reader exports it, and in the benchmark's frames.
 _MATRICES = ("intrinsic/intrinsic_{}.txt", "intrinsics_{}.txt")
@@ -67,7 +67,7 @@ class _Camera:
 
     Attributes:
         path: the file that says so, for messages.
-        size: width and height of the pictures that it is for; None: of those that are there.
+        size: width and height of the images that it is for; None: of those that are there.
     """
 
     matrix: Float[np.ndarray, "rows columns"]
@@ -75,17 +75,17 @@ class _Camera:
     size: tuple[int, int] | None = None
 
     def lens(self, size: tuple[int, int]) -> Lens:
-        """The lens of a picture of this width and height, pixels.
+        """The lens of an image of this width and height, pixels.
 
         Raises:
-            InputError: no pinhole, or one for pictures of another shape.
+            InputError: no pinhole, or one for images of another shape.
         """
         width, height = self.size or size
         lens = lens_from_matrix(self.matrix, (width, height), str(self.path))
         if abs(size[0] * height - size[1] * width) > max(width, height, *size):
             raise InputError(
-                f"{self.path}: expected the camera of pictures of {size[0]} x {size[1]} pixels, found that "
-                f"of {width} x {height}; take the pictures that it is for"
+                f"{self.path}: expected the camera of images of {size[0]} x {size[1]} pixels, found that "
+                f"of {width} x {height}; take the images that it is for"
             )
         return lens if (width, height) == size else lens.scaled(*size)
 
@@ -95,7 +95,7 @@ class _Kinect:
     """The colour camera of a Kinect, which 7-Scenes does not give: with the maker's focal length."""
 
     def lens(self, size: tuple[int, int]) -> Lens:
-        """The lens of a picture of this width and height, pixels."""
+        """The lens of an image of this width and height, pixels."""
         width, height = size
         focal = _KINECT_FOCAL * width / _KINECT_WIDTH
         return Lens("PINHOLE", width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
@@ -185,10 +185,10 @@ def _registered(
     where: Path,
     notes: list[str],
 ) -> dict[str, Path]:
-    """The depth maps, where they and the pictures were taken from one place, as their extrinsics say."""
+    """The depth maps, where they and the images were taken from one place, as their extrinsics say."""
     if np.allclose(colour, depth, atol=1e-4):
         return depths
-    notes.append(f"{where}: depth left out: its camera stands beside that of the pictures")
+    notes.append(f"{where}: depth left out: its camera stands beside that of the images")
     return {}
 
 
@@ -328,13 +328,13 @@ def _with_depth(views: Sequence[PosedView], depths: dict[str, Path], sensor: _Se
 
 
 def _depth(path: Path, unit: float, own: Lens, lens: Lens) -> Float32[np.ndarray, "height width"]:
-    """Planar depth in metres at the pixels of a picture, by the nearest pixel of the depth map.
+    """Planar depth in metres at the pixels of an image, by the nearest pixel of the depth map.
 
     Args:
         path: the depth map.
         unit: metres in a step of its numbers.
         own: its lens.
-        lens: that of the picture, from the same place.
+        lens: that of the image, from the same place.
     Returns:
         inf where nothing was measured, and where the depth map does not reach.
     """

@@ -53,10 +53,10 @@ def recognise(folder: Path) -> bool:
 
 
 def read(folder: Path) -> PosedScenes:
-    """Read shards; the pictures stay where they are until they are written.
+    """Read shards; the images stay where they are until they are written.
 
     Raises:
-        InputError: a damaged or compressed archive, or a sample without picture or pose.
+        InputError: a damaged or compressed archive, or a sample without image or pose.
     """
     views = []
     for shard in _shards(folder):
@@ -230,7 +230,7 @@ def _view(shard: Path, stem: str, members: dict[str, Blob]) -> PosedView:
     pose = members.get(_EXTENSION_OF_SUFFIX[names.POSE_SUFFIX])
     if image is None or pose is None:
         raise InputError(
-            f"{where}: expected a picture (.png) and a camera-to-world matrix (.rt.txt), found "
+            f"{where}: expected an image (.png) and a camera-to-world matrix (.rt.txt), found "
             f"{', '.join('.' + extension for extension in sorted(members))}"
         )
     with pose.as_file() as path:

@@ -1,6 +1,6 @@
 """``transforms.json``, as nerfstudio and instant-ngp read it.
 
-One folder a scene: ``sc0000/transforms.json`` with the pictures in ``sc0000/images/``. Poses are
+One folder a scene: ``sc0000/transforms.json`` with the images in ``sc0000/images/``. Poses are
 camera-to-world with OpenGL camera axes (y up, looking along -z), so ``transform_matrix = world_from_camera @
 diag(1, -1, -1, 1)``; the world stays as it is. A pixel's centre lies half a pixel from its corner there, and
 the principal point of a centred camera is (width / 2, height / 2).
@@ -211,7 +211,7 @@ class _Files:
 
     @classmethod
     def of(cls, folder: Path, pictures: Sequence[str]) -> "_Files":
-        """With ``left_out`` chosen so that the most pictures are there."""
+        """With ``left_out`` chosen so that the most images are there."""
         files = cls(folder)
         deepest = max((len(_parts(name)) for name in pictures), default=1)
         counts = []
@@ -267,7 +267,7 @@ def _read_scene(source: Path, notes: list[str]) -> list[PosedView]:
             # NeRF's own scenes leave the suffix out.
             image = files.find(frame["file_path"], PICTURE_SUFFIXES)
             if image is None:
-                missing.append(f"{where}: its picture {path.parent / frame['file_path']} is not there")
+                missing.append(f"{where}: its image {path.parent / frame['file_path']} is not there")
                 continue
             keys = content | frame
             times.add(str(frame.get("time")))
@@ -286,7 +286,7 @@ def _read_scene(source: Path, notes: list[str]) -> list[PosedView]:
         )
     if missing:
         notes.append(
-            f"{len(missing)} of {len(missing) + len(views)} frames have no picture and were left out; the "
+            f"{len(missing)} of {len(missing) + len(views)} frames have no image and were left out; the "
             f"first: {missing[0]}"
         )
     if len(times) > 1:
@@ -299,7 +299,7 @@ def _read_scene(source: Path, notes: list[str]) -> list[PosedView]:
 
 
 def _frames(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
-    """The frames of a JSON, each with the path of a picture.
+    """The frames of a JSON, each with the path of an image.
 
     Raises:
         InputError: something else is there.
@@ -311,14 +311,13 @@ def _frames(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
         name = frame.get("file_path")
         if not isinstance(name, str) or not name:
             raise InputError(
-                f"{path}, frame {number}: expected the picture's path under the key 'file_path', found "
-                f"{name!r}"
+                f"{path}, frame {number}: expected the image's path under the key 'file_path', found {name!r}"
             )
     return frames
 
 
 def _lens(content: dict[str, Any], image: Path, where: str) -> Lens:
-    """The lens of a frame; the picture's header is read only where the keys don't tell its size."""
+    """The lens of a frame; the image's header is read only where the keys don't tell its size."""
     size = (1, 1) if "w" in content and "h" in content else image_size(Blob(image))
     return lens_of(content, size, where)
 

@@ -23,7 +23,7 @@ _PERSPECTIVE = (
 )
 _FISHEYE = ("OPENCV_FISHEYE", "FISHEYE", "RADIAL_FISHEYE", "SIMPLE_RADIAL_FISHEYE")
 _ARIA = ("FISHEYE624", "RAD_TAN_THIN_PRISM_FISHEYE")
-#: Pictures of all directions, for which no pinhole can stand; by the key that says so.
+#: Images of all directions, for which no pinhole can stand; by the key that says so.
 _PANORAMAS = ("equirectangular", "latlong")
 
 
@@ -32,7 +32,7 @@ def lens_of(content: dict[str, Any], size: tuple[int, int], where: str) -> Lens:
 
     Args:
         content: the frame's keys over the file's.
-        size: width and height of the picture, which count where the keys say none.
+        size: width and height of the image, which count where the keys say none.
     Raises:
         InputError: a model or a number that cannot be used.
     """
@@ -61,7 +61,7 @@ def _refuse_panoramas(content: dict[str, Any], where: str) -> None:
     for key in _PANORAMAS:
         if content.get(key):
             raise InputError(
-                f"{where}: {key!r} says that the pictures show all directions (equirectangular); cut pinhole "
+                f"{where}: {key!r} says that the images show all directions (equirectangular); cut pinhole "
                 "views out of them first"
             )
     if name not in (*_PERSPECTIVE, *_FISHEYE, *_ARIA, *MODELS):

@@ -1,7 +1,7 @@
-"""Resample captured pictures to one centred pinhole camera, or to a smaller size.
+"""Resample captured images to one centred pinhole camera, or to a smaller size.
 
 The pose of a view does not change: the new camera stands where the old one stood and looks along the same
-axis, so that planar depth keeps its values as well. Every pixel of a new picture is looked up where the
+axis, so that planar depth keeps its values as well. Every pixel of a new image is looked up where the
 lens's own equation puts it (``lenses.py``); nothing is fitted or inverted.
 """
 
@@ -29,13 +29,13 @@ from objnerf.dataset.convert.posed import (
 )
 from objnerf.errors import InputError
 
-#: What lies farther off the axis of a bent lens is left out, degrees: a pinhole picture stretches there by
+#: What lies farther off the axis of a bent lens is left out, degrees: a pinhole image stretches there by
 #: over 1 / cos² = 4, and would consist of little else.
 _WIDEST_ANGLE = 60.0
 #: The same for lenses that are pinholes themselves.
 _WIDEST_PINHOLE = 85.0
 _DIRECTIONS, _RADII = 360, 64
-#: The sources' own shape of picture is kept where another would hold no more than this factor of its area.
+#: The sources' own shape of image is kept where another would hold no more than this factor of its area.
 _WORTH_ANOTHER_SHAPE = 1.02
 #: OpenCV's remap counts pixels in 16 bits.
 _LARGEST_SIDE = 32767
@@ -43,20 +43,20 @@ _LARGEST_SIDE = 32767
 _STRIP = 2**21
 #: Beyond this factor of shrinking, four places a pixel are looked up and averaged.
 _SHRINKS = 1.1
-#: No picture becomes longer than this times the longest side of a source.
+#: No image becomes longer than this times the longest side of a source.
 _LARGEST_GROWTH = 2
-#: A smaller picture shows nothing.
+#: A smaller image shows nothing.
 _LEAST_SIDE = 8
 
 
 def undistorted(posed: PosedScenes, max_size: int | None = None) -> PosedScenes:
-    """The same scenes with every picture as one centred pinhole with square pixels would have seen it.
+    """The same scenes with every image as one centred pinhole with square pixels would have seen it.
 
-    The camera is the one that sees most among those that show no empty border in any picture
-    (``common_camera``). Pictures that are like that already are left as they are.
+    The camera is the one that sees most among those that show no empty border in any image
+    (``common_camera``). Images that are like that already are left as they are.
 
     Args:
-        max_size: the longer side that pictures may have at most, pixels.
+        max_size: the longer side that images may have at most, pixels.
     Raises:
         InputError: cameras with nothing in common, or OpenCV is not installed.
     """
@@ -64,14 +64,14 @@ def undistorted(posed: PosedScenes, max_size: int | None = None) -> PosedScenes:
     camera, notes = common_camera(lenses, max_size)
     target = Lens.pinhole(camera)
     if all(_same(lens, target) for lens in lenses):
-        notes = ["the pictures were taken with one centred pinhole already: nothing was resampled"]
+        notes = ["the images were taken with one centred pinhole already: nothing was resampled"]
     resampled = _resampled(posed, lambda lens: target)
     cleared = resampled.with_views(lambda view: replace(view, lens=None))
     return replace(cleared, intrinsics=camera, notes=(*posed.notes, *notes))
 
 
 def resized(posed: PosedScenes, max_size: int) -> PosedScenes:
-    """The same scenes with pictures whose longer side is at most ``max_size`` pixels; cameras scale along.
+    """The same scenes with images whose longer side is at most ``max_size`` pixels; cameras scale along.
 
     Raises:
         InputError: OpenCV is not installed.
@@ -88,7 +88,7 @@ def resized(posed: PosedScenes, max_size: int) -> PosedScenes:
     if after == before:
         return posed
     note = (
-        f"pictures were shrunk from {before.width} x {before.height} to {after.width} x {after.height} pixels"
+        f"images were shrunk from {before.width} x {before.height} to {after.width} x {after.height} pixels"
     )
     own = posed.with_views(lambda view: view if view.lens is None else replace(view, lens=smaller(view.lens)))
     pictures = _resampled(posed, smaller)
@@ -100,13 +100,13 @@ def resized(posed: PosedScenes, max_size: int) -> PosedScenes:
 def common_camera(lenses: Sequence[Lens], max_size: int | None = None) -> tuple[Intrinsics, list[str]]:
     """The centred pinhole with square pixels that sees most of what all lenses see.
 
-    Its picture is the largest rectangle about the optical axis that lies within every lens's picture, in the
+    Its image is the largest rectangle about the optical axis that lies within every lens's image, in the
     sources' own shape unless another one holds over 2 % more. Its focal length is the median of the lenses'
-    at their centres, so that most pictures keep their sharpness.
+    at their centres, so that most images keep their sharpness.
 
     Args:
         lenses: of all views, each as often as it occurs.
-        max_size: the longer side that pictures may have at most, pixels.
+        max_size: the longer side that images may have at most, pixels.
     Returns:
         The camera, and what the user should know about it.
     Raises:
@@ -137,14 +137,14 @@ def _lens(posed: PosedScenes, view: PosedView) -> Lens:
 
 
 def _usual_shape(lenses: Sequence[Lens]) -> float:
-    """Height over width of the lenses' pictures, in angles rather than in pixels (median)."""
+    """Height over width of the lenses' images, in angles rather than in pixels (median)."""
     return float(np.median([(lens.height / lens.fy) / (lens.width / lens.fx) for lens in lenses]))
 
 
 def _reach(lens: Lens, directions: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n"]:
-    """How far from the axis, in normalised coordinates, a lens's picture reaches in each direction.
+    """How far from the axis, in normalised coordinates, a lens's image reaches in each direction.
 
-    It ends at the picture's edge, or before the model folds back or has no value any more.
+    It ends at the image's edge, or before the model folds back or has no value any more.
     """
     widest = _WIDEST_PINHOLE if lens.straight else _WIDEST_ANGLE
     radii = np.tan(np.radians(widest) * np.arange(_RADII + 1) / _RADII)
@@ -157,7 +157,7 @@ def _reach(lens: Lens, directions: Float[np.ndarray, "n 2"]) -> Float[np.ndarray
         return np.zeros(len(directions))
     good = np.where(fits.all(axis=0), _RADII, fits.argmin(axis=0) - 1)
     low, high = radii[good], radii[np.minimum(good + 1, _RADII)]
-    # Where the model folds, the picture's edge is not what ends it, and the fold is within the step before.
+    # Where the model folds, the image's edge is not what ends it, and the fold is within the step before.
     folds = ~rising[np.minimum(good, _RADII - 1), np.arange(len(directions))]
     low = np.where(folds, radii[np.maximum(good - 1, 0)], low)
     high = np.where(folds, low, high)
@@ -169,7 +169,7 @@ def _reach(lens: Lens, directions: Float[np.ndarray, "n 2"]) -> Float[np.ndarray
 
 
 def _inside(lens: Lens, places: Float[np.ndarray, "*batch 2"]) -> Shaped[np.ndarray, "*batch"]:
-    """Whether places lie within a lens's picture, up to the edges of its outermost pixels."""
+    """Whether places lie within a lens's image, up to the edges of its outermost pixels."""
     with np.errstate(invalid="ignore"):
         low = (places >= -0.5).all(axis=-1)
         return low & (places <= [lens.width - 0.5, lens.height - 0.5]).all(axis=-1)
@@ -205,13 +205,13 @@ def _largest_rectangle(
 
 
 def _camera(half: Float[np.ndarray, "2"], focal: float) -> Intrinsics:
-    """The pinhole whose picture holds as many whole pixels as fit."""
+    """The pinhole whose image holds as many whole pixels as fit."""
     width, height = (int(np.floor(2 * side * focal + 1e-3)) for side in half)
     return Intrinsics(width, height, focal, focal)
 
 
 def _edge(camera: Intrinsics, outwards: float = 0.0) -> Float[np.ndarray, "n 2"]:
-    """Normalised coordinates around a picture: its outermost pixels' middles, or ``outwards`` of them."""
+    """Normalised coordinates around an image: its outermost pixels' middles, or ``outwards`` of them."""
     x = (np.linspace(-outwards, camera.width - 1 + outwards, 200) - camera.cx) / camera.fx
     y = (np.linspace(-outwards, camera.height - 1 + outwards, 200) - camera.cy) / camera.fy
     top, right = np.stack([x, np.full(200, y[0])], -1), np.stack([np.full(200, x[-1]), y], -1)
@@ -219,19 +219,19 @@ def _edge(camera: Intrinsics, outwards: float = 0.0) -> Float[np.ndarray, "n 2"]
 
 
 def _is_inside(lens: Lens, camera: Intrinsics) -> bool:
-    """Whether a picture of the camera shows only what the lens has seen."""
+    """Whether an image of the camera shows only what the lens has seen."""
     return bool(_inside(lens, lens.project(_edge(camera))).all())
 
 
 def _kept(lens: Lens, camera: Intrinsics) -> float:
-    """The share of a lens's picture that a picture of the camera shows."""
+    """The share of a lens's image that an image of the camera shows."""
     x, y = lens.project(_edge(camera, 0.5)).T
     # The area within the edge by the trapezium rule (the shoelace formula).
     return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2 / (lens.width * lens.height))
 
 
 def _notes(camera: Intrinsics, lenses: Sequence[Lens]) -> list[str]:
-    """What was done to the pictures, in words."""
+    """What was done to the images, in words."""
     shares = {lens: _kept(lens, camera) for lens in dict.fromkeys(lenses)}
     least, most = min(shares.values()), max(shares.values())
     angles = [2 * np.degrees(np.arctan(side / (2 * camera.fx))) for side in (camera.width, camera.height)]
@@ -241,14 +241,14 @@ def _notes(camera: Intrinsics, lenses: Sequence[Lens]) -> list[str]:
         kept = f"between {100 * least:.0f} and {100 * most:.0f} %"
     count = "one camera" if len(shares) == 1 else f"{len(shares)} cameras"
     notes = [
-        f"all pictures ({count}: {models}) were resampled to one centred pinhole of {camera.width} x "
+        f"all images ({count}: {models}) were resampled to one centred pinhole of {camera.width} x "
         f"{camera.height} pixels, focal length {camera.fx:.5g} ({angles[0]:.0f} x {angles[1]:.0f} "
         f"degrees); it shows {kept} of what each showed"
     ]
     if least < 0.5:
         worst = min(shares, key=lambda lens: shares[lens])
         notes.append(
-            f"the cameras have little in common: of the pictures of {worst.width} x {worst.height} pixels "
+            f"the cameras have little in common: of the images of {worst.width} x {worst.height} pixels "
             f"with the focal length {worst.fx:.5g} only {100 * least:.0f} % are left; convert groups of "
             "like cameras apart"
         )
@@ -261,7 +261,7 @@ def _nothing_in_common(
     narrow = lenses[int(reaches.min(axis=1).argmin())]
     x, y = narrow.off_centre
     return (
-        f"the cameras have no picture in common about their optical axes: {camera.width} x {camera.height} "
+        f"the cameras have no image in common about their optical axes: {camera.width} x {camera.height} "
         f"pixels would be left. The narrowest has {narrow.width} x {narrow.height} pixels, focal lengths "
         f"{narrow.fx:.5g}, {narrow.fy:.5g} and its principal point {x:+.5g}, {y:+.5g} pixels off the middle"
     )
@@ -276,7 +276,7 @@ def _same(lens: Lens, target: Lens) -> bool:
 
 
 def _resampled(posed: PosedScenes, target_of: Callable[[Lens], Lens]) -> PosedScenes:
-    """The same scenes with pictures, masks and depth maps looked up in another pinhole."""
+    """The same scenes with images, masks and depth maps looked up in another pinhole."""
 
     def resample(view: PosedView) -> PosedView:
         lens = _lens(posed, view)
@@ -285,7 +285,7 @@ def _resampled(posed: PosedScenes, target_of: Callable[[Lens], Lens]) -> PosedSc
             return view
         if max(lens.width, lens.height, target.width, target.height) > _LARGEST_SIDE:
             raise InputError(
-                f"{view.image.path}: expected a picture of at most {_LARGEST_SIDE} pixels a side, found "
+                f"{view.image.path}: expected an image of at most {_LARGEST_SIDE} pixels a side, found "
                 f"{lens.width} x {lens.height}; scale it down first"
             )
         size = (target.width, target.height)
@@ -312,7 +312,7 @@ def _resampled(posed: PosedScenes, target_of: Callable[[Lens], Lens]) -> PosedSc
 
 
 def _opencv() -> ModuleType:
-    """OpenCV, which looks pictures up.
+    """OpenCV, which looks images up.
 
     Raises:
         InputError: it is not installed.
@@ -328,7 +328,7 @@ def _opencv() -> ModuleType:
 
 @dataclass(frozen=True)
 class Warp:
-    """Looks up the pictures of a lens as a pinhole in the same place would have seen them.
+    """Looks up the images of a lens as a pinhole in the same place would have seen them.
 
     Attributes:
         source: the lens.
@@ -348,7 +348,7 @@ class Warp:
     def smooth(
         self, picture: UInt8[np.ndarray, "height width 3"], reduced: int = 1
     ) -> UInt8[np.ndarray, "rows columns 3"]:
-        """A picture, by cubic interpolation; where it shrinks, by the mean of four places a pixel.
+        """An image, by cubic interpolation; where it shrinks, by the mean of four places a pixel.
 
         Args:
             picture: of the source.
@@ -362,7 +362,7 @@ class Warp:
         expected = (self.source.height, self.source.width)
         if array.shape[:2] != expected:
             raise InputError(
-                f"expected a mask or depth map of its picture's {expected[1]} x {expected[0]} pixels, found "
+                f"expected a mask or depth map of its image's {expected[1]} x {expected[0]} pixels, found "
                 f"{array.shape[1]} x {array.shape[0]}"
             )
         return self._looked_up(array, 1, 1, self.cv2.INTER_NEAREST)
@@ -370,12 +370,12 @@ class Warp:
     def places(
         self, first: int, last: int, parts: int = 1, reduced: int = 1
     ) -> Float[np.ndarray, "rows columns 2"]:
-        """Where pixels of the target lie in a picture of the source: column and row.
+        """Where pixels of the target lie in an image of the source: column and row.
 
         Args:
             first, last: rows of the target, the last one not included.
             parts: places a pixel and side.
-            reduced: by which whole factor the picture was shrunk.
+            reduced: by which whole factor the image was shrunk.
         """
         columns = (np.arange(self.target.width * parts) + 0.5) / parts - 0.5
         rows = (np.arange(first * parts, last * parts) + 0.5) / parts - 0.5
@@ -417,7 +417,7 @@ def _depth(warp: Warp, companion: Companion) -> Float[np.ndarray, "height width"
 
 
 def _shrunk(image: Blob | Computed, shrink: float) -> tuple[UInt8[np.ndarray, "height width 3"], int]:
-    """A picture, decoded at a smaller size where that is enough, and the whole factor by which it is smaller.
+    """An image, decoded at a smaller size where that is enough, and the whole factor by which it is smaller.
 
     JPEG is decoded at a half, a quarter or an eighth directly (libjpeg's scaled transform), which is several
     times faster; what is left is averaged over whole blocks of pixels.
@@ -437,7 +437,7 @@ def _shrunk(image: Blob | Computed, shrink: float) -> tuple[UInt8[np.ndarray, "h
                     return np.asarray(picture.convert("RGB").reduce(rest)), drafted * rest
     whole = pixels(image)
     if isinstance(image, Computed):
-        # A picture that was turned: its last pixels may be the first ones of the file, and blocks must not
+        # An image that was turned: its last pixels may be the first ones of the file, and blocks must not
         # part.
         factor = next(f for f in range(factor, 0, -1) if whole.shape[0] % f == 0 == whole.shape[1] % f)
     return np.asarray(Image.fromarray(whole).reduce(factor)), factor

@@ -103,7 +103,7 @@ UNREAD: tuple[UnreadFormat, ...] = (
     UnreadFormat(
         "TUM RGB-D",
         _folder(lambda folder: (folder / "groundtruth.txt").is_file() and (folder / "rgb").is_dir()),
-        "pair pictures and poses by their times with the benchmark's associate.py, and write each tx ty tz "
+        "pair images and poses by their times with the benchmark's associate.py, and write each tx ty tz "
         f"qx qy qz qw as a matrix in {_NSVF}; the benchmark's page has the camera matrices",
     ),
     UnreadFormat(
@@ -148,7 +148,7 @@ UNREAD: tuple[UnreadFormat, ...] = (
         "put intrinsics.txt with the 4x4 camera matrix in pixels beside rgb/ and pose/",
     ),
     UnreadFormat(
-        "a folder of pictures without cameras",
+        "a folder of images without cameras",
         lambda source: any(map(is_picture, (*_entries(source), *_entries(source / "images")))),
         "find the cameras first, with COLMAP or `ns-process-data images` (docs/captures.md)",
     ),

@@ -73,7 +73,7 @@ def read(folder: Path) -> PosedScenes:
     scenes = []
     strays_as_depth = {f"{view.stem}{suffix}" for view in dataset.views() for suffix in _DEPTHS}
     for scene in dataset.scenes.values():
-        # Depth pictures carry a view's name and one word more, and would be taken for views.
+        # Depth images carry a view's name and one word more, and would be taken for views.
         members = [view for view in scene.views if f"{view.stem}.png" not in strays_as_depth]
         masks = _palette_masks(members)
         views = []

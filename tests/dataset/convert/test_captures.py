@@ -139,7 +139,7 @@ def test_frames_without_pictures_are_left_out_and_counted(capture, tmp_path: Pat
         (root / "images" / f"{number}.png").unlink()
     done = convert(root, tmp_path / "ours")
     assert done.views == 4
-    assert any("2 of 6 frames have no picture" in note and "frame 0" in note for note in done.notes)
+    assert any("2 of 6 frames have no image" in note and "frame 0" in note for note in done.notes)
     np.testing.assert_array_equal(_views(tmp_path / "ours")[0].image(), _picture(1))
 
 
@@ -179,7 +179,7 @@ def test_pictures_lie_on_their_side_where_their_cameras_say_so(capture, tmp_path
     root = capture(suffix=".jpg", w=HEIGHT, h=WIDTH)
     _with_orientation(root, 6)
     done = convert(root, tmp_path / "ours")
-    assert any("4 pictures were turned" in note for note in done.notes)
+    assert any("4 images were turned" in note for note in done.notes)
     turned = _views(tmp_path / "ours")[0].image()
     stored = read_image(root / "images" / "0.jpg")
     np.testing.assert_array_equal(turned, np.rot90(stored, -1))
@@ -279,8 +279,8 @@ def test_pictures_of_half_the_size_have_half_the_focal_length(capture, tmp_path:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"equirectangular": True}, "'equirectangular' says that the pictures show all directions"),
-        ({"latlong": True}, "'latlong' says that the pictures show all directions"),
+        ({"equirectangular": True}, "'equirectangular' says that the images show all directions"),
+        ({"latlong": True}, "'latlong' says that the images show all directions"),
         ({"camera_model": "EQUIRECTANGULAR"}, "camera_model 'EQUIRECTANGULAR' is no lens that a pinhole"),
         ({"ftheta_p0": 0.0, "ftheta_p1": 0.03}, "lens distortion of F_THETA.*--undistort"),
         ({"distortion_params": [0.1, 0.02, 0, 0, 0, 0]}, "lens distortion of OPENCV.*--undistort"),
@@ -400,7 +400,7 @@ def test_masks_of_another_size_are_brought_to_their_pictures(capture, tmp_path: 
     np.testing.assert_array_equal(_views(tmp_path / "ours")[0].labels(), mask[1::2, 1::2] > 0)
     square = capture(lambda n, frame: frame.update(mask_path="square.png"), name="square")
     Image.fromarray(mask[:, : 2 * HEIGHT]).save(square / "square.png")
-    with pytest.raises(InputError, match=r"square\.png: expected the shape of its picture"):
+    with pytest.raises(InputError, match=r"square\.png: expected the shape of its image"):
         convert(square, tmp_path / "no")
 
 
@@ -465,7 +465,7 @@ def test_depth_arrays_of_any_kind_are_written_as_ours(capture, tmp_path: Path, s
     ("array", "message"),
     [
         (np.ones((HEIGHT, WIDTH, 3)), r"one depth a pixel \(height x width\), found the shape"),
-        (np.ones((HEIGHT, HEIGHT)), "expected the shape of its picture"),
+        (np.ones((HEIGHT, HEIGHT)), "expected the shape of its image"),
         (np.full((HEIGHT, WIDTH), "far"), "array of numbers"),
     ],
 )
@@ -582,7 +582,7 @@ def test_images_without_pictures_are_left_out_and_counted(colmap_capture, tmp_pa
     (root / "images" / "1.png").unlink()
     done = convert(root, tmp_path / "ours")
     assert done.views == 3
-    assert any("1 of 4 images have no picture" in note and "1.png" in note for note in done.notes)
+    assert any("1 of 4 images have no file" in note and "1.png" in note for note in done.notes)
 
 
 def test_windows_names_and_byte_order_marks_are_read(colmap_capture, tmp_path: Path) -> None:

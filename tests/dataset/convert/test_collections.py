@@ -534,7 +534,7 @@ def _idr(change: Callable[[dict[str, np.ndarray]], None]) -> Callable[[Path], No
 @pytest.mark.parametrize(
     ("name", "spoil", "message"),
     [
-        ("llff", _drop_row, "picture for each of the 5 rows"),
+        ("llff", _drop_row, "image for each of the 5 rows"),
         ("llff", lambda root: np.save(root / "poses_bounds.npy", np.zeros((6, 15))), "17 numbers"),
         (
             "llff",
@@ -548,7 +548,7 @@ def _idr(change: Callable[[dict[str, np.ndarray]], None]) -> Callable[[Path], No
         ("nsvf", lambda root: (root / "pose" / "0_0000.txt").write_text("1 2 3\n"), "16 numbers, found 3"),
         ("nsvf", lambda root: (root / "pose").rename(root / "poses"), "rgb/, pose/"),
         ("idr", _idr(lambda arrays: arrays.pop("world_mat_2") is None), "without holes"),
-        ("idr", _idr(lambda arrays: arrays.pop("world_mat_5") is None), "a projection a picture"),
+        ("idr", _idr(lambda arrays: arrays.pop("world_mat_5") is None), "one projection per image"),
         ("idr", _idr(lambda arrays: arrays.update(world_mat_3=np.zeros((4, 4)))), "world_mat_3"),
         ("idr", _idr(lambda arrays: arrays.update(scale_mat_3=np.eye(4))), "same scale_mat"),
         (
@@ -632,7 +632,7 @@ _KNOWN = {
         "1.0.0/movi_e-train.tfrecord-00000-of-01024"
     ],
     "NSVF or SRN without intrinsics.txt": ["pose/0.txt", "rgb/0.png"],
-    "a folder of pictures without cameras": ["images/IMG_1.jpg"],
+    "a folder of images without cameras": ["images/IMG_1.jpg"],
 }
 
 

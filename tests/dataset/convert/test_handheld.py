@@ -50,7 +50,7 @@ def test_a_stored_capture_is_converted_and_sound(data: Path, tmp_path: Path) -> 
     runner = CliRunner()
     result = runner.invoke(main, ["convert", str(capture), str(ours), "--undistort"])
     assert result.exit_code == 0, result.output
-    assert "1 of 25 frames have no picture" in result.output
+    assert "1 of 25 frames have no image" in result.output
     frames = json.loads((capture / "transforms.json").read_text())["frames"]
     found = np.array([frame["transform_matrix"] for number, frame in enumerate(frames) if number != 2])
     fit = fit_similarity(_undone(found @ OPENCV_FROM_OPENGL), open_dataset(ours).scenes[0].poses())
@@ -123,7 +123,7 @@ def converted(captured: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The capture as ``convert --undistort`` leaves it, in a folder named as the verbs look for it."""
     work = tmp_path_factory.mktemp("work")
     said = _run(ROOT / "cli.py", "convert", captured, "dataset", "--undistort", cwd=work)
-    for words in ("3 of 50 frames have no picture", "levelled", "centred", "scaled", "one centred pinhole"):
+    for words in ("3 of 50 frames have no image", "levelled", "centred", "scaled", "one centred pinhole"):
         assert words in said
     return work / "dataset"
 
@@ -162,7 +162,7 @@ def test_it_is_sound_by_its_photographs_and_trains(converted: Path) -> None:
 def test_the_same_capture_as_a_model_of_colmap(captured: Path, converted: Path) -> None:
     work = converted.parent
     said = _run(ROOT / "cli.py", "convert", captured / "sparse" / "0", "colmap", "--undistort", cwd=work)
-    assert "3 of 50 images have no picture" in said
+    assert "3 of 50 images have no file" in said
     _run(ROOT / "cli.py", "validate", "colmap", "--photo", cwd=work)
     for first, second in zip(
         open_dataset(converted).views(), open_dataset(work / "colmap").views(), strict=True

@@ -97,7 +97,7 @@ def test_missing_scenes_are_left_out_and_said(theirs: Path, tmp_path: Path) -> N
     (theirs / "images" / "img_0_0.png").unlink()
     done = convert(theirs, tmp_path / "ours")
     assert done.scenes == 1
-    assert "1 of 2 scenes have no pictures" in done.notes[0]
+    assert "1 of 2 scenes have no images" in done.notes[0]
 
 
 def test_what_we_write_has_their_arrays(make_dataset, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_samples_without_picture_or_pose_are_named(make_dataset, tmp_path: Path,
             if member.name != f"00001_sc0000_img1.{missing}":
                 copy.addfile(member, archive.extractfile(member))
     path.unlink()
-    with pytest.raises(InputError, match="sample 00001_sc0000_img1: expected a picture"):
+    with pytest.raises(InputError, match="sample 00001_sc0000_img1: expected an image"):
         convert(tmp_path / "there", tmp_path / "back")
 
 

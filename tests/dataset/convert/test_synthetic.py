@@ -275,7 +275,7 @@ def test_kubrics_folders_that_cannot_be_read(tmp_path: Path) -> None:
     fewer = {"positions": [[0.0, 0, 5]] * 3, "quaternions": [[1.0, 0, 0, 0]] * 3}
     for number, (changes, said) in enumerate(
         (
-            ({"camera": fewer}, "expected a camera for each picture, found 3"),
+            ({"camera": fewer}, "expected a camera for each image, found 3"),
             ({"camera": {"quaternions": [[2.0, 0, 0, 0]] * 5}}, "expected unit quaternions"),
             (
                 {"camera": {"positions": [[0.0, 0]] * 5}},
@@ -428,7 +428,7 @@ def test_a_chunk_of_bop_with_two_arrangements_becomes_two_scenes(tmp_path: Path)
     source = write_bop(tmp_path / "train_pbr" / "000000", (SPHERES, ELSEWHERE), CENTRED)
     done = convert(source, tmp_path / "ours")
     assert (done.scenes, done.views) == (2, 2 * len(RIG))
-    assert any("10 pictures became 2 scenes" in note for note in done.notes)
+    assert any("10 images became 2 scenes" in note for note in done.notes)
     dataset = open_dataset(tmp_path / "ours")
     check_geometry(dataset, RIG, 2e-3, SPHERES, scene=0)
     check_geometry(dataset, RIG, 2e-3, ELSEWHERE, scene=1)
@@ -449,7 +449,7 @@ def test_bops_real_scenes_stand_in_a_world_of_their_own(tmp_path: Path) -> None:
 
 
 def test_bops_folders_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"picture 0: expected the pose of the camera, 'cam_R_w2c'"):
+    with pytest.raises(InputError, match=r"image 0: expected the pose of the camera, 'cam_R_w2c'"):
         convert(write_bop(tmp_path / "lm" / "000001", world=False), tmp_path / "ours")
     for split in ("train_pbr", "test"):
         write_bop(tmp_path / "two" / split / "000000")
@@ -466,7 +466,7 @@ def test_bops_pictures_without_file_are_counted(tmp_path: Path) -> None:
     (source / "rgb" / "000001.png").unlink()
     done = convert(source, tmp_path / "ours")
     assert done.views == len(RIG) - 1
-    assert any("1 cameras have no picture" in note for note in done.notes)
+    assert any("1 cameras have no image" in note for note in done.notes)
 
 
 # BlenderProc

@@ -182,7 +182,7 @@ def test_pinholes_that_are_off_centre_by_hand() -> None:
 
 def test_cameras_with_nothing_in_common_are_refused() -> None:
     aside = Lens("PINHOLE", 100, 60, 50.0, 50.0, -20.0, 29.5)
-    with pytest.raises(InputError, match="no picture in common about their optical axes"):
+    with pytest.raises(InputError, match="no image in common about their optical axes"):
         common_camera([aside])
 
 
