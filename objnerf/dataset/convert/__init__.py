@@ -158,8 +158,8 @@ def recognise(source: str | os.PathLike[str]) -> str:
             return name
     _refuse_unread(source)
     raise InputError(
-        f"{source}: expected a dataset in one of the formats {', '.join(FORMATS)}, found none of their signs "
-        "(docs/convert.md lists them); name the folder itself, or say --from"
+        f"{source}: expected a dataset in one of the formats {', '.join(FORMATS)}, found none of them "
+        "(docs/convert.md says how they are recognised); give the dataset's own folder, or --from"
     )
 
 
@@ -214,7 +214,7 @@ def convert(
             )
         target_format = "objnerf"
     if destination.resolve() == source.resolve() or source.resolve() in destination.resolve().parents:
-        raise InputError(f"{destination}: expected a place outside the source {source}")
+        raise InputError(f"{destination}: expected a folder outside the source {source}")
     with atomic_folder(destination) as folder:
         posed = matched_pictures(_READERS[source_format](source))
         # Between other projects' formats a world stays what it is unless somebody asks.

@@ -74,7 +74,7 @@ def read(folder: Path) -> PosedScenes:
         if len(splits) > 1:
             raise InputError(
                 f"{folder}: expected one split of BOP's, found {', '.join(path.name for path in splits)}; "
-                "name the one that is wanted"
+                "give the one to convert"
             )
         if splits:
             folder = splits[0]
@@ -150,7 +150,7 @@ def _frames(folder: Path, notes: list[str]) -> list[_Frame]:
         if "cam_R_w2c" not in entry or "cam_t_w2c" not in entry:
             raise InputError(
                 f"{where}: expected the pose of the camera, 'cam_R_w2c' and 'cam_t_w2c', found none: without "
-                "it the images have no world in common (BlenderProc: write_bop(…, save_world2cam=True))"
+                "it the images have no common world frame (BlenderProc: write_bop(…, save_world2cam=True))"
             )
         there = np.eye(4)
         there[:3, :3] = _numbers(entry, "cam_R_w2c", 9, where).reshape(3, 3)
@@ -163,7 +163,7 @@ def _frames(folder: Path, notes: list[str]) -> list[_Frame]:
     if missing:
         notes.append(f"{path}: {len(missing)} cameras have no image and were left out")
     if not listed:
-        notes.append(f"{folder}: no {_OBJECTS}, so that all its images were taken for views of one scene")
+        notes.append(f"{folder}: no {_OBJECTS}, so that all its images were read as views of one scene")
     return frames
 
 

@@ -125,8 +125,8 @@ def paired_frames(
     alone += [path for name, path in poses.items() if name not in images]
     if alone:
         notes.append(
-            f"{where}: {len(alone)} images and poses without a partner of the same name were left out; the "
-            f"first: {min(alone)}"
+            f"{where}: {len(alone)} images and poses without a counterpart of the same name were left out; "
+            f"the first: {min(alone)}"
         )
     return frames
 

@@ -447,7 +447,7 @@ def _read_text_cameras(model: Path) -> dict[int, _Camera]:
         except (ValueError, IndexError) as error:
             raise InputError(f"{where}: expected an id, model, width, height and parameters") from error
         if name not in _MODEL_IDS:
-            raise InputError(f"{where}: {name!r} is no camera model of COLMAP that we know")
+            raise InputError(f"{where}: {name!r} is not a supported COLMAP camera model")
         cameras[id_] = _Camera(name, width, height, parameters, where)
     return cameras
 
@@ -506,7 +506,7 @@ def _read_binary_cameras(model: Path) -> dict[int, _Camera]:
         id_, model_id, width, height = reader.take("<iiQQ")
         where = f"{reader.path}, camera {id_}"
         if not 0 <= model_id < len(_MODEL_IDS):
-            raise InputError(f"{where}: {model_id} is no camera model of COLMAP that we know")
+            raise InputError(f"{where}: {model_id} is not a supported COLMAP camera model")
         name = _MODEL_IDS[model_id]
         count = 2 if name == "EQUIRECTANGULAR" else (3 if name in _ONE_FOCAL else 4) + MODELS[name][1]
         cameras[id_] = _Camera(name, width, height, reader.take(f"<{count}d"), where)

@@ -63,7 +63,7 @@ class Extras:
         """
         if self.missing:
             notes.append(
-                f"{len(self.missing)} files that frames name are not there; the first: {self.missing[0]}"
+                f"{len(self.missing)} files that frames refer to are missing; the first: {self.missing[0]}"
             )
         recolour = _mask_rule(self.masks, notes, source)
         depths = {where: _depth(path, unit.factor) for where, (path, unit) in self.depths.items()}
@@ -74,7 +74,7 @@ class Extras:
                     "whole numbers were taken as thousandths of a world unit (millimetres, as in nerfstudio)"
                 )
             notes.append(
-                f"{source}: nothing says the unit of its depth maps: {words}; the key "
+                f"{source}: the unit of its depth maps is not stated: {words}; the key "
                 "'depth_unit_scale_factor' says otherwise"
             )
         return [self._view(view, recolour, depths.get(view.where)) for view in views]
@@ -277,7 +277,7 @@ def _mask_rule(
             return None
         order = first_in_every_view(sorted(colours - {black}, key=by_grey), seen)
         if len(order) == 1 and not _black_rim(measured):
-            notes.append(f"{said} left out: they mark pixels to train on, which has no place in our format")
+            notes.append(f"{said} left out: they mark pixels to train on, which our format cannot hold")
             return None
         notes.append(f"{said}: black became the background, every other colour an object")
         return lambda path: _by_colour(read_mask(path), order, path)
@@ -290,7 +290,7 @@ def _mask_rule(
         )
         return None
     if not _black_rim(measured):
-        notes.append(f"{said} left out: they mark pixels to train on, which has no place in our format")
+        notes.append(f"{said} left out: they mark pixels to train on, which our format cannot hold")
         return None
     notes.append(f"{said}: silhouettes; darker than middle grey became the background, the rest one object")
     return lambda path: colours_of((grey_levels(read_mask(path)) >= 128).astype(np.int64), str(path))

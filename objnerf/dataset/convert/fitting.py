@@ -95,7 +95,7 @@ def fitted(posed: PosedScenes, steps: WorldSteps) -> PosedScenes:
     ]
     for gone, what in ((posed.scene_cards, "scenes/*.json"), (posed.movements, "…_movement.txt")):
         if gone and notes:
-            notes.append(f"{what} left out: they speak of the old world")
+            notes.append(f"{what} left out: they refer to the old world")
     placed = replace(
         posed, scenes=tuple(scenes), notes=(*posed.notes, *_folded(notes)), world_words=_words(scenes)
     )
@@ -129,9 +129,7 @@ def _poses(scene: PosedScene) -> Float[np.ndarray, "views 4 4"]:
 def _placed(scene: PosedScene, steps: WorldSteps, notes: list[str]) -> PosedScene:
     """A scene levelled and centred, as far as that is wanted and can be told."""
     if len(scene.views) < _FEWEST_VIEWS:
-        notes.append(
-            "neither levelled nor centred: fewer than three views don't tell where up and the middle are"
-        )
+        notes.append("neither levelled nor centred: three views are needed to determine up and centre")
         return scene
     if steps.level is not False:
         scene = _levelled(scene, steps.level is True, notes)
@@ -144,7 +142,7 @@ def _levelled(scene: PosedScene, asked: bool, notes: list[str]) -> PosedScene:
     up = rig_up(_poses(scene))
     angle = float(np.degrees(np.arccos(np.clip(up.direction[2], -1.0, 1.0))))
     if up.uncertainty_degrees > _UNCERTAIN:
-        notes.append("not levelled: the cameras don't tell which way is up (each is rolled another way)")
+        notes.append("not levelled: the cameras don't determine the up direction (their rolls differ)")
         return scene
     if angle <= _LEVEL_ENOUGH and not asked:
         return scene
@@ -159,7 +157,7 @@ def _centred(scene: PosedScene, steps: WorldSteps, notes: list[str]) -> PosedSce
     focus = rig_focus(_poses(scene))
     if not focus.is_crossing or focus.ahead < 0.5:
         why = "look away from each other" if focus.is_crossing else "all look the same way"
-        notes.append(f"not centred: the cameras {why}, so that there is nothing that they look at together")
+        notes.append(f"not centred: the cameras {why}, so they look at no common point")
         return scene
     ground = None if steps.level is False else find_ground(_points(scene), focus.point, focus.distance)
     origin, turn, words = focus.point, np.eye(3), "the point that the cameras look at"
@@ -224,8 +222,7 @@ def _scales(distances: Sequence[float], steps: WorldSteps, notes: list[str]) -> 
     if changed:
         shown = f"{changed[0]:.4g}" if len(changed) == 1 else f"{changed[0]:.4g} to {changed[-1]:.4g}"
         notes.append(
-            f"scaled by {shown}: the cameras, {middle:.4g} units away (median), are as far as the "
-            "reference's now"
+            f"scaled by {shown}: the cameras, {middle:.4g} units away (median), are now at uORF's distance"
         )
     return factors
 

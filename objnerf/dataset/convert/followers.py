@@ -97,9 +97,7 @@ def write_slotlifter(
         )
     for scene in posed.scenes:
         if len(scene.views) < 2:
-            raise InputError(
-                f"{scene.name}: SlotLifter trains on two views of a scene or more, and found one"
-            )
+            raise InputError(f"{scene.name}: SlotLifter trains on two views of a scene or more, found one")
         if len({posed.intrinsics_of(view) for view in scene.views}) > 1:
             raise InputError(
                 f"{scene.name}: SlotLifter has one camera for all views of a scene, and found several; "

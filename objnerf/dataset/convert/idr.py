@@ -126,7 +126,7 @@ def _projections(
     numbers = sorted(number for kind, number in matrices if kind == "world")
     if not numbers or numbers != list(range(len(numbers))):
         raise InputError(
-            f"{path}: expected the arrays world_mat_0, world_mat_1, … without holes, found {len(numbers)}"
+            f"{path}: expected the arrays world_mat_0, world_mat_1, … without gaps, found {len(numbers)}"
             + (f" up to world_mat_{numbers[-1]}" if numbers else "")
         )
     return [matrices["world", number] for number in numbers]
@@ -146,7 +146,7 @@ def _scale(
     square = first[:3, :3].T @ first[:3, :3]
     if not square[0, 0] > 0 or np.abs(square / square[0, 0] - np.eye(3)).max() > _ONE_SCALE:
         raise InputError(
-            f"{path}: expected a scale_mat that scales all directions alike, found {first[:3, :3].tolist()}"
+            f"{path}: expected a scale_mat that scales uniformly, found {first[:3, :3].tolist()}"
         )
     return first
 

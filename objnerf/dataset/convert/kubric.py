@@ -257,9 +257,9 @@ def _note_movement(
             positions = _numbers(instance, "positions", 3, path)
             if len(positions) and np.abs(positions - positions[0]).max() > _AT_REST:
                 notes.append(
-                    f"{path}: objects move from frame to frame, as in MOVi's videos: a scene that moves "
-                    "becomes a static one, and its views contradict each other"
+                    f"{path}: objects move from frame to frame, as in MOVi's videos: it is read as "
+                    "a static scene, whose views contradict each other"
                 )
                 break
     if len(poses) > 1 and np.abs(np.array(poses) - poses[0]).max() < 1e-6:
-        notes.append(f"{path}: the camera stands still, so that all frames are one view of the scene")
+        notes.append(f"{path}: the camera is static, so all frames show one view of the scene")

@@ -74,7 +74,7 @@ def object_numbers(
     if len(others) > most:
         raise InputError(
             f"{where}: expected masks of at most {most} flat colours that are not our format's, found "
-            f"{len(others)}; are their edges smoothed?"
+            f"{len(others)}; are their edges anti-aliased?"
         )
     places |= dict(zip(others, free, strict=False))
     numbered = []

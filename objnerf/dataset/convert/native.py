@@ -44,7 +44,7 @@ def read(folder: Path) -> PosedScenes:
     if ids != list(range(len(ids))):
         missing = next(id_ for id_ in range(ids[-1] + 1) if id_ not in dataset.scenes)
         raise InputError(
-            f"{folder}: expected scene ids from 0 without holes, found {len(ids)} scenes without {missing}; "
+            f"{folder}: expected scene IDs from 0 without gaps, found {len(ids)} scenes without {missing}; "
             "`objnerf validate --fix` renumbers them"
         )
     own_cameras = dataset.has_own_intrinsics
@@ -71,13 +71,13 @@ def read(folder: Path) -> PosedScenes:
     notes = []
     if (card is None or card.focal_ratio is None) and not own_cameras:
         notes.append(
-            "the source says no focal ratio: a 35 mm lens on a 32 mm wide sensor, at 4:3, was assumed"
+            "the source has no focal ratio: a 35 mm lens on a 32 mm wide sensor, at 4:3, was assumed"
         )
     others = [*dataset.others, *dataset.strays, *dataset.orphans]
     others = [name for name in others if name != names.AMODAL_FOLDER or not amodal]
     if others:
         named = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
-        notes.append(f"not part of the format, and not taken over: {named}")
+        notes.append(f"not part of the format, so not copied: {named}")
     return PosedScenes(
         scenes=tuple(scenes),
         intrinsics=default.at(*one_size([view for scene in scenes for view in scene.views])),

@@ -139,7 +139,7 @@ def read(folder: Path) -> PosedScenes:
     notes = []
     ids = sorted(by_scene)
     if ids != list(range(len(ids))):
-        notes.append(f"the scenes {ids[0]} to {ids[-1]} were numbered anew, from 0")
+        notes.append(f"the scenes {ids[0]} to {ids[-1]} were renumbered from 0")
     scenes = tuple(
         PosedScene(f"sc{id_:04d}", tuple(view for _, view in sorted(by_scene[id_], key=lambda item: item[0])))
         for id_ in ids

@@ -380,8 +380,7 @@ def _no_image(image: Blob, reason: InputError) -> InputError:
         return error
     if head.startswith(b"version https://git-lfs"):
         return InputError(
-            f"{image.path}: expected an image, found a Git LFS pointer that stands for it; fetch the files "
-            "themselves with `git lfs pull`"
+            f"{image.path}: expected an image, found a Git LFS pointer; fetch the files with `git lfs pull`"
         )
     if not head:
         return InputError(f"{image.path}: expected an image, found an empty file")

@@ -188,7 +188,7 @@ def _registered(
     """The depth maps, where they and the images were taken from one place, as their extrinsics say."""
     if np.allclose(colour, depth, atol=1e-4):
         return depths
-    notes.append(f"{where}: depth left out: its camera stands beside that of the images")
+    notes.append(f"{where}: depth left out: its camera is at another position than that of the images")
     return {}
 
 

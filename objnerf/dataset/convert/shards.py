@@ -76,7 +76,7 @@ def read(folder: Path) -> PosedScenes:
     notes = []
     if card is None or card.focal_ratio is None:
         notes.append(
-            "no dataset.yaml says a focal ratio: a 35 mm lens on a 32 mm wide sensor, at 4:3, was assumed"
+            "no dataset.yaml with a focal ratio: a 35 mm lens on a 32 mm wide sensor, at 4:3, was assumed"
         )
     ratio = card.focal_ratio if card is not None and card.focal_ratio is not None else REFERENCE_FOCAL_RATIO
     movements = {
@@ -131,7 +131,7 @@ def write(
                     if "." in stem:
                         raise InputError(
                             f"{stem}: WebDataset cuts a name at its first dot, so a view's name "
-                            "can't hold one"
+                            "cannot contain one"
                         )
                     stems.append(stem)
                     key = scene_folder_name(scene, n_scenes)

@@ -66,7 +66,7 @@ def _refuse_panoramas(content: dict[str, Any], where: str) -> None:
             )
     if name not in (*_PERSPECTIVE, *_FISHEYE, *_ARIA, *MODELS):
         raise InputError(
-            f"{where}: camera_model {name!r} is no lens that a pinhole can stand for; expected one of "
+            f"{where}: camera_model {name!r} cannot be undistorted to a pinhole; expected one of "
             f"{', '.join((*_PERSPECTIVE, _FISHEYE[0], _ARIA[0]))}"
         )
 

@@ -250,7 +250,7 @@ def _notes(camera: Intrinsics, lenses: Sequence[Lens]) -> list[str]:
         notes.append(
             f"the cameras have little in common: of the images of {worst.width} x {worst.height} pixels "
             f"with the focal length {worst.fx:.5g} only {100 * least:.0f} % are left; convert groups of "
-            "like cameras apart"
+            "similar cameras separately"
         )
     return notes
 

@@ -93,11 +93,11 @@ def read(folder: Path) -> PosedScenes:
         raise InputError(f"{folder}: expected views named like 00000_sc0000_az00.png, found none")
     ids = list(dataset.scenes)
     if ids != list(range(len(ids))):
-        notes.append(f"the scenes {ids[0]} to {ids[-1]} were numbered anew, from 0")
+        notes.append(f"the scenes {ids[0]} to {ids[-1]} were renumbered from 0")
     if any(name.endswith(_DEPTHS) for name in (*dataset.others, *dataset.strays)) or any(
         f"{view.stem}.png" in strays_as_depth for view in dataset.views()
     ):
-        notes.append("depth as .pfm or .png was left out: its unit is not known")
+        notes.append("depth as .pfm or .png was left out: its unit is unknown")
     card, scene_cards = read_sidecars(folder)
     return PosedScenes(tuple(scenes), card=card, scene_cards=scene_cards, notes=tuple(notes))
 
@@ -153,7 +153,7 @@ def _palette_masks(views: list[View]) -> dict[str, Companion]:
     if len(objects) > len(OBJECT_COLOURS) or len(foreign) > MOST_FOREIGN_COLOURS:
         raise InputError(
             f"{views[0].mask_path}: expected masks of at most {MOST_FOREIGN_COLOURS} flat colours on black, "
-            f"found {len(objects) + 1}; are their edges smoothed?"
+            f"found {len(objects) + 1}; are their edges anti-aliased?"
         )
     if set(objects) <= set(OBJECT_COLOURS) and OBJECT_COLOURS[0] in objects:
         places = {colour: OBJECT_COLOURS.index(colour) + 1 for colour in objects}

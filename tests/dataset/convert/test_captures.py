@@ -445,7 +445,7 @@ def test_depth_pictures_are_millimetres(capture, tmp_path: Path) -> None:
 )
 def test_depth_is_in_the_unit_that_is_said(capture, tmp_path: Path, key: str, keys: dict) -> None:
     done = convert(_with_depth(capture, key, _millimetres, **keys), tmp_path / "ours")
-    assert not any("nothing says the unit" in note for note in done.notes)
+    assert not any("the unit of its depth maps is not stated" in note for note in done.notes)
     assert _views(tmp_path / "ours")[0].depth()[1, 1] == pytest.approx(19)
 
 

@@ -558,7 +558,7 @@ def _idr(change: Callable[[dict[str, np.ndarray]], None]) -> Callable[[Path], No
                     dict.fromkeys([f"scale_mat_{n}" for n in range(6)], np.diag([1.0, 1, 2, 1]))
                 )
             ),
-            "all directions alike",
+            "scales uniformly",
         ),
         ("idr", _idr(lambda arrays: arrays.update(world_mat_0=np.array([{}]))), "world_mat_0"),
         ("scannet", lambda root: (root / "intrinsic" / "intrinsic_color.txt").unlink(), "intrinsic_color"),

@@ -60,7 +60,7 @@ def test_what_cannot_be_done_ends_with_status_2_and_leaves_nothing(data: Path, t
     before = sorted(path.name for path in tmp_path.iterdir())
     for arguments, said in (
         ([str(tmp_path / "missing"), out], "no such file or folder"),
-        ([str(tmp_path / "empty"), out], "found none of their signs"),
+        ([str(tmp_path / "empty"), out], "found none of them"),
         ([str(tmp_path / "full" / "file"), out], "expected a folder"),
         ([blocks, out], "say with --to"),
         ([blocks, out, "--to", "usd"], "'usd' is no format"),

@@ -33,7 +33,7 @@ def theirs(tmp_path: Path) -> Path:
 def test_their_folders_are_read(theirs: Path, tmp_path: Path) -> None:
     done = convert(theirs, tmp_path / "ours")
     assert (done.source_format, done.scenes, done.views) == ("uocf", 2, 2)
-    assert any("numbered anew" in note for note in done.notes)
+    assert any("renumbered" in note for note in done.notes)
     assert any(".pfm" in note for note in done.notes)
     dataset = open_dataset(tmp_path / "ours")
     assert [view.stem for view in dataset.views()] == ["00000_sc0000_img0", "00001_sc0001_img0"]
