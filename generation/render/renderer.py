@@ -32,7 +32,7 @@ from objnerf.errors import WorkError
 
 logger = logging.getLogger(__name__)
 
-#: A surface darker than this scatters nothing that could be told from black.
+#: A surface darker than this scatters nothing visible.
 _BLACK = np.float32(1e-4)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-#: Rolls of cameras below this cannot be told from files with few digits, radians.
+#: Camera rolls below this are rounding of files with few digits, radians.
 _LEAST_ROLL = np.radians(0.1)
 
 #: Roll to expect where too few cameras tell: of two, or of one, radians.

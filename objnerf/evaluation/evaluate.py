@@ -154,10 +154,10 @@ class Evaluation:
                 lines.append(f"  {key:<16} {value:8.{digits}f} ± {spread:.{digits}f}{some}")
             else:
                 lines.append(f"  {key:<16}     null")
-        told: dict[str, list[str]] = {}
+        by_reason: dict[str, list[str]] = {}
         for key, reason in self.reasons.items():
-            told.setdefault(reason, []).append(key)
-        lines += [f"  {', '.join(keys)}: {reason}" for reason, keys in told.items()]
+            by_reason.setdefault(reason, []).append(key)
+        lines += [f"  {', '.join(keys)}: {reason}" for reason, keys in by_reason.items()]
         return "\n".join(lines)
 
     def _summary(self) -> tuple[dict[str, float | None], dict[str, float | None], dict[str, int]]:
@@ -278,7 +278,7 @@ class OpenedRun:
 def _lens_of(root: Path, run: OpenedRun) -> Pinhole | None:
     """The lens that a dataset's ``dataset.yaml`` states, where it is not the run's.
 
-    None as well where it states what the training set stated: the run was told another lens instead, by an
+    None as well where it states what the training set stated: the run was given other intrinsics, by an
     option or its recipe.
     """
     card = read_card(root)
@@ -287,8 +287,8 @@ def _lens_of(root: Path, run: OpenedRun) -> Pinhole | None:
     stated, trained = Pinhole(card.focal_ratio), Pinhole(run.recipe.scale.focal_ratio)
     if stated.same_as(trained):
         return None
-    told = None if run.facts is None else run.facts.focal_ratio
-    replaced = told is not None and stated.same_as(Pinhole(told))
+    training_set_ratio = None if run.facts is None else run.facts.focal_ratio
+    replaced = training_set_ratio is not None and stated.same_as(Pinhole(training_set_ratio))
     _log.warning(
         "%s states the focal ratio %.4g, %.4g, and the run was trained with %.4g, %.4g: %s",
         *(root / CARD_NAME, *stated.focal_ratio, *trained.focal_ratio),
@@ -354,7 +354,7 @@ def evaluate_run(
         manipulations: also the manipulation test.
         seed: of the slots' random start.
         keep: read scores of an earlier call from the run folder, and add new ones.
-        progress: told after each scene.
+        progress: called after each scene.
     Raises:
         InputError: see ``scenes_to_evaluate`` and ``evaluate``.
     """
@@ -392,7 +392,7 @@ def evaluate(
         manipulations: also score moved objects and changed backgrounds, where the dataset has them.
         described: what else ``settings`` of the result should say (run, recipe, …).
         keep: file that scores of single scenes are read from and added to; None keeps nothing.
-        progress: told after each scene.
+        progress: called after each scene.
     Returns:
         Scores of all scenes, in the order of ``scenes``.
     Raises:

@@ -60,7 +60,7 @@ def slot_meshes(
         code: of a single scene, perhaps edited.
         slots: which; all that are present when None.
         resolution: points along each side of the box.
-        progress: told about layers as they are asked.
+        progress: called after each layer.
     Returns:
         One mesh for each slot that has a surface, in the order of ``slots``. Each one is watertight.
     """

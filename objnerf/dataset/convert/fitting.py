@@ -127,7 +127,7 @@ def _poses(scene: PosedScene) -> Float[np.ndarray, "views 4 4"]:
 
 
 def _placed(scene: PosedScene, steps: WorldSteps, notes: list[str]) -> PosedScene:
-    """A scene levelled and centred, as far as that is wanted and can be told."""
+    """A scene levelled and centred, as far as requested and determined by the cameras."""
     if len(scene.views) < _FEWEST_VIEWS:
         notes.append("neither levelled nor centred: three views are needed to determine up and centre")
         return scene
