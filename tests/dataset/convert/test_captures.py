@@ -129,7 +129,7 @@ def test_what_is_missing_is_not_found_elsewhere_by_its_name(capture, tmp_path: P
     write_image(root / "other" / "2.png", _picture(9))
     done = convert(root, tmp_path / "ours")
     assert done.views == 3
-    assert any("3 files that frames name are not there" in note for note in done.notes)
+    assert any("3 files that frames refer to are missing" in note for note in done.notes)
     assert _views(tmp_path / "ours")[0].depth_path is None
 
 
@@ -281,7 +281,7 @@ def test_pictures_of_half_the_size_have_half_the_focal_length(capture, tmp_path:
     [
         ({"equirectangular": True}, "'equirectangular' says that the images show all directions"),
         ({"latlong": True}, "'latlong' says that the images show all directions"),
-        ({"camera_model": "EQUIRECTANGULAR"}, "camera_model 'EQUIRECTANGULAR' is no lens that a pinhole"),
+        ({"camera_model": "EQUIRECTANGULAR"}, "camera_model 'EQUIRECTANGULAR' cannot be undistorted"),
         ({"ftheta_p0": 0.0, "ftheta_p1": 0.03}, "lens distortion of F_THETA.*--undistort"),
         ({"distortion_params": [0.1, 0.02, 0, 0, 0, 0]}, "lens distortion of OPENCV.*--undistort"),
         ({"is_fisheye": True}, "lens distortion of OPENCV_FISHEYE.*--undistort"),
@@ -480,7 +480,7 @@ def test_what_frames_name_and_is_not_there_is_said(capture, tmp_path: Path) -> N
         frame["depth_file_path"] = f"depth/{number}.png"
 
     done = convert(capture(depth), tmp_path / "ours")
-    assert any("4 files that frames name are not there" in note for note in done.notes)
+    assert any("4 files that frames refer to are missing" in note for note in done.notes)
 
 
 def test_times_of_a_moving_scene_are_said(capture, tmp_path: Path) -> None:

@@ -547,7 +547,7 @@ def _idr(change: Callable[[dict[str, np.ndarray]], None]) -> Callable[[Path], No
         ("nsvf", lambda root: (root / "intrinsics.txt").write_text("-60 32 24 0\n"), "positive focal"),
         ("nsvf", lambda root: (root / "pose" / "0_0000.txt").write_text("1 2 3\n"), "16 numbers, found 3"),
         ("nsvf", lambda root: (root / "pose").rename(root / "poses"), "rgb/, pose/"),
-        ("idr", _idr(lambda arrays: arrays.pop("world_mat_2") is None), "without holes"),
+        ("idr", _idr(lambda arrays: arrays.pop("world_mat_2") is None), "without gaps"),
         ("idr", _idr(lambda arrays: arrays.pop("world_mat_5") is None), "one projection per image"),
         ("idr", _idr(lambda arrays: arrays.update(world_mat_3=np.zeros((4, 4)))), "world_mat_3"),
         ("idr", _idr(lambda arrays: arrays.update(scale_mat_3=np.eye(4))), "same scale_mat"),
