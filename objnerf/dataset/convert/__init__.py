@@ -158,8 +158,8 @@ def recognise(source: str | os.PathLike[str]) -> str:
             return name
     _refuse_unread(source)
     raise InputError(
-        f"{source}: expected a dataset in one of the formats {', '.join(FORMATS)}, found none of them "
-        "(docs/convert.md says how they are recognised); give the dataset's own folder, or --from"
+        f"{source}: expected a dataset in one of the formats {', '.join(FORMATS)}, found none of their signs "
+        "(docs/convert.md lists them); give the dataset's own folder, or --from"
     )
 
 

@@ -77,7 +77,7 @@ def read(folder: Path) -> PosedScenes:
     others = [name for name in others if name != names.AMODAL_FOLDER or not amodal]
     if others:
         named = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
-        notes.append(f"not part of the format, so not copied: {named}")
+        notes.append(f"not part of the format, and not taken over: {named}")
     return PosedScenes(
         scenes=tuple(scenes),
         intrinsics=default.at(*one_size([view for scene in scenes for view in scene.views])),

@@ -39,10 +39,10 @@ def test_what_is_left_out_is_said(data: Path, tmp_path: Path) -> None:
     (source / "notes.txt").write_text("mine")
     result = CliRunner().invoke(main, ["convert", str(source), str(tmp_path / "there"), "--to", "nerfstudio"])
     assert result.exit_code == 0
-    assert "not written, nerfstudio cannot hold it" in result.output
+    assert "left out" in result.output
     assert "_moved.png" in result.output
     assert "movements" in result.output
-    assert "not copied: normal, notes.txt" in result.output
+    assert "not taken over: normal, notes.txt" in result.output
 
 
 def test_what_cannot_be_done_ends_with_status_2_and_leaves_nothing(data: Path, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_what_cannot_be_done_ends_with_status_2_and_leaves_nothing(data: Path, t
     before = sorted(path.name for path in tmp_path.iterdir())
     for arguments, said in (
         ([str(tmp_path / "missing"), out], "no such file or folder"),
-        ([str(tmp_path / "empty"), out], "found none of them"),
+        ([str(tmp_path / "empty"), out], "found none of their signs"),
         ([str(tmp_path / "full" / "file"), out], "expected a folder"),
         ([blocks, out], "say with --to"),
         ([blocks, out, "--to", "usd"], "'usd' is no format"),
