@@ -43,7 +43,7 @@ def test_plans_come_without_blender(tmp_path):
         (["--mix"], "--mix puts shapes made by code beside those of files"),
         (["--unit", "cm"], "has no effect without --real-scale"),
         (["--up", "x"], "'x' is not one of 'auto', 'y', 'z'"),
-        (["--preset", "clevr-567", "--real-scale"], "is not known"),
+        (["--preset", "clevr-567", "--real-scale"], "is unknown"),
         (["--remake", "nowhere.json"], "nowhere.json: cannot be read"),
         (["--no-such-option"], "No such option"),
     ],
