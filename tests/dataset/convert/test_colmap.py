@@ -181,7 +181,7 @@ def test_further_models_of_a_reconstruction_are_mentioned(model: Path, tmp_path:
         ("1 OPENCV_FISHEYE 8 6 10 10 4 3 0 0 0 0", "lens distortion of OPENCV_FISHEYE"),
         ("1 PINHOLE 8 6 10 10 4", "4 parameters, found 3"),
         ("1 PINHOLE 8 6 -10 10 4 3", "positive"),
-        ("1 MAGIC 8 6 10 4 3", "'MAGIC' is no camera model"),
+        ("1 MAGIC 8 6 10 4 3", "'MAGIC' is not a supported COLMAP camera model"),
         ("1 PINHOLE eight 6 10 10 4 3", "expected an id, model, width"),
         ("1 PINHOLE 16 16 20 20 8 8", "8 x 6 pixels, expected 16 x 16"),
         ("1 EQUIRECTANGULAR 8 6 8 6", "show all directions"),
@@ -260,7 +260,7 @@ def test_a_binary_file_of_an_unknown_camera_is_refused(make_dataset, tmp_path: P
     convert(make_dataset(1, 2), tmp_path / "there", target_format="colmap-binary")
     path = tmp_path / "there" / "sc0000" / "sparse" / "0" / "cameras.bin"
     path.write_bytes(struct.pack("<QiiQQ", 1, 1, 99, 16, 12))
-    with pytest.raises(InputError, match="99 is no camera model"):
+    with pytest.raises(InputError, match="99 is not a supported COLMAP camera model"):
         colmap.read(tmp_path / "there")
 
 

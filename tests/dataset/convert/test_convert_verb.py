@@ -39,7 +39,7 @@ def test_what_is_left_out_is_said(data: Path, tmp_path: Path) -> None:
     (source / "notes.txt").write_text("mine")
     result = CliRunner().invoke(main, ["convert", str(source), str(tmp_path / "there"), "--to", "nerfstudio"])
     assert result.exit_code == 0
-    assert "left out" in result.output
+    assert "not written" in result.output
     assert "_moved.png" in result.output
     assert "movements" in result.output
     assert "not taken over: normal, notes.txt" in result.output
