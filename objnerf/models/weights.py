@@ -41,9 +41,9 @@ def _refuse_compressed(path: Path) -> None:
     Raises:
         InputError: a member is larger than what the file holds of it.
     """
-    if not zipfile.is_zipfile(path):
-        return
     try:
+        if not zipfile.is_zipfile(path):
+            return
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:

@@ -81,6 +81,8 @@ _UP_TO_IMAGES = 3
 _ModelWriter = Callable[[Path, "Sequence[Intrinsics]", "list[ColmapImage]", "Cloud | None"], None]
 PointReader = Callable[[], Float[np.ndarray, "points 3"]]
 _POSE_FOLDER = "world_from_camera"
+#: A focal length in pixels that is shorter, or any number of a camera that is larger, is a damaged one.
+_LEAST_FOCAL, _MOST = 1e-6, 1e12
 #: Two poses this near are one: what a quaternion there and back costs.
 _SAME_POSE = 1e-9
 _COMPANION_FOLDERS = {names.MASK_SUFFIX: "instance_masks", names.DEPTH_SUFFIX: "depths"}
@@ -121,12 +123,12 @@ class _Camera:
         count = n_focal + 2 + MODELS[self.model][1]
         if len(parameters) != count:
             raise InputError(f"{where}: {self.model} has {count} parameters, found {len(parameters)}")
-        if not np.isfinite(parameters).all():
+        if not np.all(np.abs(parameters) < _MOST):  # nor nan
             raise InputError(
                 f"{where}: expected finite focal lengths, principal point and distortion, found {parameters}"
             )
         fx, fy = parameters[0], parameters[n_focal - 1]
-        if not (fx > 0 and fy > 0 and self.width > 0 and self.height > 0):
+        if not (min(fx, fy) > _LEAST_FOCAL and self.width > 0 and self.height > 0):
             raise InputError(f"{where}: expected positive focal lengths and sizes, found {parameters}")
         # COLMAP counts pixels from the corner of the first.
         cx, cy = parameters[n_focal] - 0.5, parameters[n_focal + 1] - 0.5

@@ -37,6 +37,9 @@ Progress = Callable[[int, int], None]
 #: two customs of where a pixel's centre lies, which not every program that writes a format keeps apart.
 CENTRE_TOLERANCE = 0.5 + 1e-6
 
+#: No world is so large, in its own units; squares of larger numbers overflow before long.
+_FARTHEST = 1e12
+
 #: Relative difference below which two focal lengths are one.
 FOCAL_TOLERANCE = 1e-4
 
@@ -486,6 +489,8 @@ def checked_pose(matrix: object, where: str) -> Float[np.ndarray, "4 4"]:
         raise InputError(f"{where}: expected a 4x4 matrix as pose, found the shape {pose.shape}")
     if not np.isfinite(pose).all():
         raise InputError(f"{where}: expected finite numbers in the pose, found nan or inf")
+    if np.abs(pose).max() > _FARTHEST:
+        raise InputError(f"{where}: expected a camera's pose, found numbers up to {np.abs(pose).max():.3g}")
     return pose
 
 
