@@ -1,4 +1,4 @@
-"""A dataset in, findings out: what is wrong, why, and how to mend it.
+"""A dataset in, findings out: what is wrong, why, and how to fix it.
 
 >>> import validate
 >>> report = validate.run("room_diverse_train")    # doctest: +SKIP

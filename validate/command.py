@@ -1,4 +1,4 @@
-"""What the ``validate`` verb does around ``run``: reports, the mended copy, and the exit status."""
+"""What the ``validate`` verb does around ``run``: reports, the fixed copy, and the exit status."""
 
 import os
 import sys

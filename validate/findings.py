@@ -27,7 +27,7 @@ class Finding:
         unit: the thing counted: ``views``, ``scenes`` or ``files``.
         examples: the first few paths concerned.
         views: indices of the views concerned (into ``Report.views``), for pictures.
-        mendable: ``--fix`` can mend it.
+        mendable: ``--fix`` can fix it.
     """
 
     id: str

@@ -21,9 +21,9 @@ class Repair:
     """What was done.
 
     Attributes:
-        out: the mended copy, or where it would be.
+        out: the fixed copy, or where it would be.
         changes: what was changed, in words with counts.
-        left: what was found and could not be mended.
+        left: what was found and could not be fixed.
         refused: why nothing was written; None where a copy was.
     """
 
@@ -49,7 +49,7 @@ class Report:
         skipped: ids of the checks that did not run, with the reason.
         settings: the values that were checked against, and where each came from.
         limits: the thresholds that were used.
-        repair: what was done for the mended copy, when one was asked for.
+        repair: what was done for the fixed copy, when one was asked for.
         analysis: what the findings rest on, for the HTML report.
     """
 

@@ -48,7 +48,7 @@ def find_centring(
 
     Along a direction in which the optical axes hardly differ (a narrow arc sees its own depth badly) the
     focus is uncertain by the look-at jitter over the square root of the normal matrix's eigenvalue; three
-    times that, less what a wide rig has anyway, is taken off.
+    times that, less what cameras all round have anyway, is taken off.
 
     Args:
         distance: how far before cameras that look in one direction the origin is to lie.
@@ -66,7 +66,7 @@ def find_centring(
     wide = 1.0 / np.sqrt(0.3 * np.maximum(count, 1))
     uncertain = 1.0 / np.sqrt(np.maximum(values, 1e-12))
     allowed = 3.0 * sigma[:, None] * np.maximum(uncertain - wide[:, None], 0.0)
-    # A rig with more jitter than usual has a less certain focus in every direction.
+    # Cameras with more jitter than usual have a less certain focus in every direction.
     allowed += 2.0 * (sigma - jitter)[:, None] * np.minimum(uncertain, wide[:, None])
     along = np.einsum("sij,si->sj", vectors, np.nan_to_num(focus))
     reduced = np.sign(along) * np.maximum(np.abs(along) - allowed, 0.0)

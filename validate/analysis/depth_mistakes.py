@@ -32,7 +32,7 @@ _SAME_RATIO = 1e-3
 _FACTORS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.05, 1.1, 1.15, 1.2, 1.25, 4 / 3, 1.5, 1.75, 2.0)
 
 
-#: Part of the tolerance within which explanations are told from each other.
+#: Part of the tolerance within which explanations are distinguished.
 _SHARP = 0.25
 
 

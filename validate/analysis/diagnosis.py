@@ -1,12 +1,12 @@
 """Which convention were the poses written in? One answer for the dataset, and the views that differ from it.
 
-The analysis has two steps. The first asks what kind of rig the poses are, whichever way its world is turned,
+The analysis has two steps. ``search`` asks how the cameras fit together, whichever way their world is turned,
 shifted and scaled: every likely mistake (layout of the matrix, camera axes) is undone on trial, and the one
-after which the cameras look at common points and have a common up is the diagnosis. Only then is the rig's
-place in the world measured: which way is up. Where it is centred is ``analysis.find_centring``'s part. All
-later checks work on the corrected poses, so that one mistake is reported once and not by its consequences.
+after which they look at common points and have a common up is the diagnosis. Only then ``up`` measures which
+way is up in their world. Where it is centred is ``centring``'s part. All later checks work on the corrected
+poses, so that one mistake is reported once and not by its consequences.
 
-A single view is called wrong only where the others of its scene, as one rig, contradict it.
+A single view is called wrong (``gaze``) only where the others of its scene, all together, contradict it.
 """
 
 from dataclasses import dataclass, replace
@@ -46,7 +46,7 @@ class Diagnosis:
         miss: median angle between the optical axes and the point that they have most nearly in common.
         poses: corrected ``world_from_camera``; nan for views with no usable pose and for those astray.
         usable: where ``poses`` can be worked on.
-        every_pose: the same with the views astray, in the rig's convention and world.
+        every_pose: the same with the views astray, in the dataset's convention and world.
     """
 
     convention: Convention

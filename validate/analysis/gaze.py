@@ -25,7 +25,7 @@ class Gaze:
     Attributes:
         poses: ``world_from_camera`` of the valid views.
         scenes: scene of each, of ``n_scenes``.
-        centre: what the rig of the view's scene looks at.
+        centre: what the cameras of the view's scene look at.
         angle: between each optical axis and it, degrees.
         known: where the others tell ``centre`` without the view itself.
         limit: an angle beyond this contradicts the others, degrees.
@@ -100,8 +100,8 @@ def _find_scene_centre(
         if votes > best:
             best = votes
             others = fit.sum() - fit
-            told = is_firm or (others >= 3) & (others > 0.5 * (len(voters) - 1))
-            gaze.centre[here], gaze.angle[here], gaze.known[here] = point, angle, told
+            known = is_firm or (others >= 3) & (others > 0.5 * (len(voters) - 1))
+            gaze.centre[here], gaze.angle[here], gaze.known[here] = point, angle, known
 
 
 def judge_single_views(

@@ -28,7 +28,7 @@ Kind = Literal["ray", "focal", "depth"]
 
 @dataclass(frozen=True)
 class Explanation:
-    """A mistake after whose mending the depths agree.
+    """A mistake without which the depths agree.
 
     Attributes:
         kind: ``ray`` (ray length as z), ``focal`` (intrinsics) or ``depth`` (another change of depth).
@@ -36,7 +36,7 @@ class Explanation:
         focal_ratio: the focal ratio that fits, for ``focal``; where cameras differ each one's is off by the
             same factors.
         factor: what to multiply depth by, for a wrong unit.
-        agree, contradict: shares of landed points after mending.
+        agree, contradict: shares of landed points without it.
     """
 
     kind: Kind
@@ -48,7 +48,7 @@ class Explanation:
 
     @property
     def is_unit(self) -> bool:
-        """Depth is in another unit, by a power of ten: beyond doubt, so that it can be mended."""
+        """Depth is in another unit, by a power of ten: beyond doubt, so that it can be fixed."""
         if self.kind != "depth" or self.factor is None:
             return False
         power = math.log10(self.factor)

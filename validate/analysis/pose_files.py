@@ -40,7 +40,7 @@ class Fault(IntEnum):
 
 @dataclass(frozen=True)
 class PoseFiles:
-    """The pose files as they are, and as they are once single-file faults are mended.
+    """The pose files as they are, and as they are once single-file faults are fixed.
 
     Attributes:
         stored: the matrices in the files; nan where there is none to be had.

@@ -1,5 +1,8 @@
-"""Which of several readings of the poses is right? Poses alone don't tell a rig from its mirror image, nor a
-camera that was held on its side from one whose axes are mislabelled. What the cameras saw does."""
+"""Which of several readings of the poses is right?
+
+Poses alone don't tell cameras from their mirror image, or a camera that was held on its side from one whose
+axes are mislabelled. What the cameras saw does.
+"""
 
 from dataclasses import replace
 

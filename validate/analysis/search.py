@@ -40,8 +40,8 @@ class Trial:
 def possible_readings(convention: Convention, flipped: bool) -> tuple[Convention, ...]:
     """What the poses alone leave open, the likeliest reading first.
 
-    A rig and its mirror image look alike. A mirrored matrix has a mirrored camera axis or stands in a
-    left-handed world; and the axes of two right-handed programs are those of two left-handed ones whose
+    Cameras and their mirror image fit together alike. A mirrored matrix has a mirrored camera axis or stands
+    in a left-handed world; and the axes of two right-handed programs are those of two left-handed ones whose
     worlds are mirrored too. Cameras that are all turned about their optical axis were held so, or have their
     axes mislabelled.
     """
@@ -149,9 +149,8 @@ def _converging(
                     score = candidate.cost(flipped) + 5.0 * (1.0 - share)
                     trials.append(Trial(candidate, share, score, facing))
     if any(trial.share >= 0.95 and not trial.forward_facing for trial in trials):
-        # Rigs whose cameras face one way meet in no point in any convention. Poses that do meet in one are
-        # another kind of rig: world-to-camera matrices of cameras at one height, read as they are, face one
-        # way too.
+        # Cameras that face one way look at no common point in any convention. Those that do in one are of
+        # another kind: world-to-camera matrices of cameras at one height, read as they are, face one way too.
         trials = [trial for trial in trials if not trial.forward_facing]
     return sorted(trials, key=lambda trial: trial.score)
 
@@ -203,7 +202,7 @@ def _posture(
     scenes: Int[np.ndarray, "views"],
     centre: Float[np.ndarray, "views 3"],
 ) -> float:
-    """How oddly the cameras of a rig would be held: rolled, below the scene, in a world whose up is not z."""
+    """How oddly the cameras would be held: rolled, below the scene, in a world whose up is not z."""
     up = rig_up(poses)
     roll = float(np.quantile(np.abs(rolls(poses, up.direction)), _MOST_ROLLS))
     directions, own_worlds = np.tile(up.direction, (len(poses), 1)), False

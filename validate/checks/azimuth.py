@@ -74,7 +74,7 @@ def _against_poses(analysis: Analysis, stored: np.ndarray, sound: np.ndarray) ->
         # The files were made in another world: --fix writes them anew.
         return
     if not convention.is_right or analysis.diagnosis.single:
-        # Azimuth files made from wrong poses are wrong with them; mending the poses mends them.
+        # Azimuth files made from wrong poses are wrong with them; fixing the poses fixes them.
         from_stored, here = azimuth_rotations(np.nan_to_num(analysis.pose_files.rigid[use]))
         follows = np.abs(from_stored - stored[use]).max(axis=(1, 2)) < 0.02
         off &= ~(follows & here)

@@ -108,7 +108,7 @@ def _expand(ids: Iterable[str], known: dict[str, Check]) -> set[str]:
 
 
 def explain(id: str) -> str:
-    """The documentation page of a check: what it means, how it happens, how to mend it, an example.
+    """The documentation page of a check: what it means, how it happens, how to fix it, an example.
 
     Raises:
         InputError: there is no such check.

@@ -108,7 +108,7 @@ def mask_background(analysis: Analysis) -> Iterator[Finding]:
     grey = np.where(there, (facts.greys * is_background).max(axis=1), 0)
     below = (facts.present & (facts.greys < grey[:, None])).sum(axis=1)
     lacking = ~there & ~facts.blended
-    mended = np.isin(facts.views, list(relabelling(analysis)))
+    fixable = np.isin(facts.views, list(relabelling(analysis)))
     if lacking.any():
         yield on_views(
             analysis.scan,
@@ -120,7 +120,7 @@ def mask_background(analysis: Analysis) -> Iterator[Finding]:
             "write the background as (64, 64, 64) and the objects in the format's colours (--fix relabels a "
             "scene of which one object is seen in all views)",
             suffix=_MASK,
-            mendable=bool(mended[lacking].all()),
+            mendable=bool(fixable[lacking].all()),
         )
     wrong = there & (below != 1) & ~facts.blended
     if wrong.any():
@@ -143,7 +143,7 @@ def mask_background(analysis: Analysis) -> Iterator[Finding]:
             "brighter ones (--fix relabels a scene of which one object is seen in all views); keep every "
             "object in view",
             suffix=_MASK,
-            mendable=bool(mended[wrong].all()),
+            mendable=bool(fixable[wrong].all()),
         )
 
 

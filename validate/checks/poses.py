@@ -165,7 +165,7 @@ def _mirrored(analysis: Analysis) -> Iterator[Finding]:
             "camera axis back, or mirrors the world: diag(1, -1, 1, 1) @ RT, from the left"
         )
     else:
-        message += f"the camera axes are {words} ({_evidence(analysis)})"
+        message += f"the camera axes are {words} ({_what_decided(analysis)})"
         fix = "flip two camera axes, not one (OpenGL to OpenCV is diag(1, -1, -1)); --fix turns the axis back"
     yield on_views(
         analysis.scan,
@@ -179,7 +179,7 @@ def _mirrored(analysis: Analysis) -> Iterator[Finding]:
     )
 
 
-def _evidence(analysis: Analysis) -> str:
+def _what_decided(analysis: Analysis) -> str:
     """What decided between two readings, in words."""
     return {
         "depth": "the views' depth agrees in this reading alone",
@@ -198,7 +198,7 @@ def _convention_groups(analysis: Analysis) -> list[tuple[Convention, list[int] |
             groups.append((convention, list(views)))
         else:
             # The dataset is in another convention and these few are right: they are the odd ones only after
-            # the dataset is mended, and the dataset's finding says how many it concerns.
+            # the dataset is fixed, and the dataset's finding says how many it concerns.
             continue
     return groups
 
@@ -276,7 +276,7 @@ def pose_axes(analysis: Analysis) -> Iterator[Finding]:
         else:
             message = f"the camera axes are {called}, expected OpenCV's (x right, y down, z forward)"
             if views is None and len(diagnosis.readings) > 1:
-                message += f": {_evidence(analysis)}"
+                message += f": {_what_decided(analysis)}"
             fix = "reorder the camera's axes: multiply RT from the right (--fix does)"
         yield _on(analysis, "POSE-AXES", views, message, fix)
 
@@ -297,7 +297,7 @@ def pose_handed(analysis: Analysis) -> Iterator[Finding]:
         "POSE-HANDED",
         None,
         f"the world is left-handed{cameras}; expected a right-handed world. Poses alone would fit a mirrored "
-        f"camera as well; {_evidence(analysis)}",
+        f"camera as well; {_what_decided(analysis)}",
         "mirror the world, not the cameras: RT = diag(1, -1, 1, 1) @ RT, from the left"
         + ("" if diagnosis.flipped else ", then reorder the camera's axes from the right")
         + " (--fix does)",
@@ -412,12 +412,12 @@ def pose_roll(analysis: Analysis) -> Iterator[Finding]:
     held = diagnosis.convention
     roll = rolls(held.upright(diagnosis.poses[usable]))
     if held.held:
-        told = f": {_evidence(analysis)}" if diagnosis.decided_by else ""
+        decided = f": {_what_decided(analysis)}" if diagnosis.decided_by else ""
         yield _on(
             analysis,
             "POSE-ROLL",
             None,
-            f"all cameras are rolled by about {held.held_degrees:.0f}°; expected upright ones{told}",
+            f"all cameras are rolled by about {held.held_degrees:.0f}°; expected upright ones{decided}",
             "leave the poses where the pictures lie on their side as well; where the pictures stand upright, "
             "the camera axes are mislabelled, which --photo or depth maps would tell",
             severity="W",

@@ -49,7 +49,7 @@ def world_centre(analysis: Analysis) -> Iterator[Finding]:
 
 
 def _no_common_point(analysis: Analysis) -> Finding:
-    """The cameras make no rig in any known convention."""
+    """The cameras fit together in no known convention."""
     usable = np.flatnonzero(analysis.diagnosis.usable)
     miss = analysis.diagnosis.miss
     by = ""

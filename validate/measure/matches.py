@@ -194,5 +194,5 @@ def _consistent(cv2: Any, matches: Matches, tolerance: float) -> Bool[np.ndarray
     if mask is None or mask.shape[0] != len(matches.first):
         return np.zeros(len(matches.first), dtype=bool)
     inliers = mask.ravel().astype(bool)
-    # Eight matches can always be explained; only a clear surplus is evidence.
+    # Eight matches can always be explained; only a clear surplus says anything.
     return inliers if inliers.sum() >= 12 else np.zeros_like(inliers)

@@ -368,7 +368,7 @@ def read_scene_note(task: _Task, start: int, stop: int) -> SceneNote:
             return SceneNote(problem=f"the pose of {view.stem} in it is no 4×4 matrix of finite numbers")
         if not np.isfinite(task.stored[position]).all():
             continue
-        # Poses in a wrong convention are named as such; what counts then is whether the mended one fits.
+        # Poses in a wrong convention are named as such; what counts then is whether the fixed one fits.
         difference = np.abs(described - task.stored[position]).max()
         if np.isfinite(task.poses[position]).all():
             difference = min(difference, np.abs(described - task.poses[position]).max())

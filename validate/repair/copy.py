@@ -1,4 +1,4 @@
-"""Write a mended copy of a dataset. The input is only read, never touched."""
+"""Write a fixed copy of a dataset. The input is only read, never touched."""
 
 import json
 import os
@@ -37,7 +37,7 @@ from validate.settings import OPTION
 
 _SCENE_TOKEN = re.compile(r"sc(?=\d)")
 
-#: Faults of single pose files that are mended.
+#: Faults of single pose files that are fixed.
 _MENDABLE = (Fault.BOTTOM, Fault.WHOLE_TRANSPOSED, Fault.SCALED, Fault.MIRRORED, Fault.NOT_ROTATION)
 
 
@@ -52,15 +52,16 @@ def repair(
     verify: Callable[[Path], Report],
     progress: Progress = no_progress,
 ) -> Repair:
-    """Write a mended copy of the dataset.
+    """Write a fixed copy of the dataset.
 
-    Mends conventions of axes, hand, inversion, transposition, up and centring; scale, mirroring and last rows
+    Fixes conventions of axes, hand, inversion, transposition, up and centring; scale, mirroring and last rows
     of single matrices; scene ids and their widths; transparency and odd picture modes; ray lengths stored as
     depth; masks whose background is not the second lowest grey level; missing or wrong azimuth files; stray
     files. Writes the suggested settings into ``dataset.yaml``.
 
-    The copy has to prove itself, else nothing is written and ``refused`` says why: its poses are the rig that
-    was found, up to a similarity of the world and what findings name, and validating it gives no new error.
+    The copy has to prove itself, else nothing is written and ``refused`` says why: its poses are the cameras
+    that were found, up to a similarity of the world and what findings name, and validating it gives no new
+    error.
 
     Args:
         analysis: with pictures.
@@ -219,7 +220,7 @@ class _Job:
             suffix = _SCENE_TOKEN.sub("s", view.name.suffix)
             stems.append(f"{prefix}sc{self.scene_ids[view.scene]:0{digits}d}{suffix}")
         if len(set(stems)) < len(stems):
-            # Names that differed only in what was mended: number them all.
+            # Names that differed only in what was fixed: number them all.
             stems = []
             counted: dict[int, int] = {}
             for index, view in enumerate(analysis.scan.views):

@@ -1,4 +1,4 @@
-"""Is a corrected set of poses still the rig that was found? Checked apart from how it was corrected."""
+"""Are corrected poses still the cameras that were found? Checked apart from how they were corrected."""
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -8,7 +8,8 @@ from validate.analysis.convention import Layout
 from validate.analysis.model import Analysis
 from validate.analysis.pose_files import Fault
 
-#: What the digits of pose files leave between two copies of a rig: degrees, and a share of the rig's extent.
+#: What the digits of pose files leave between two copies of the same cameras: degrees, and a share of
+#: the cameras' extent.
 _ANGLE, _SHARE = 0.1, 2e-3
 
 #: Files whose own matrix was wrong, each with a finding that says so.
@@ -18,7 +19,7 @@ _OWN_FAULTS = (Fault.BOTTOM, Fault.WHOLE_TRANSPOSED, Fault.SCALED, Fault.NOT_ROT
 def unproven(
     analysis: Analysis, written: Float[np.ndarray, "views 4 4"], excused: Bool[np.ndarray, "views"]
 ) -> str | None:
-    """Why corrected poses are not the rig that was found; None when they are.
+    """Why corrected poses are not the cameras that were found; None when they are.
 
     The positions and orientations in the files, taken in the layout and camera axes that a finding names,
     must be brought to the corrected ones by one similarity: of the whole dataset, or of each scene where
