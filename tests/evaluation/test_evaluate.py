@@ -163,7 +163,7 @@ def test_held_out_scenes_of_the_training_set(dataset) -> None:
     scenes, why = evaluation.scenes_to_evaluate(_facts(dataset, (2,), (0, 1)), dataset)
     assert scenes == [2]
     assert "held out" in why
-    with pytest.raises(InputError, match="held no scene out"):
+    with pytest.raises(InputError, match="has no held-out scenes"):
         evaluation.scenes_to_evaluate(_facts(dataset, (), (0, 1, 2)), dataset)
 
 

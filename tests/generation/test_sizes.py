@@ -63,7 +63,7 @@ def test_what_does_not_fit_in_its_real_size_is_named(load: Load, caplog: pytest.
         build_request("room-diverse", scenes=1, backgrounds=3, real_scale=True), catalogue
     )
     assert request.shapes == 1
-    assert note.endswith(": 1, of the 1200 wanted. All are used")
+    assert note.endswith(": 1, of the 1200 requested. All are used")
     reasons = {asset.id: asset.reason for asset in catalogue.dropped}
     # 5 m are 14 units high, in a box of 4.5
     assert reasons["meshes/box1.obj"].startswith(
@@ -83,7 +83,7 @@ def test_a_wrong_unit_is_told(load: Load) -> None:
 
 
 def test_solids_have_no_real_size() -> None:
-    with pytest.raises(InputError, match=r"the real size of primitives/cube/.* is not known"):
+    with pytest.raises(InputError, match=r"the real size of primitives/cube/.* is unknown"):
         fit_request(build_request("clevr-567", scenes=1, real_scale=True), Catalogue.load())
 
 
@@ -111,7 +111,7 @@ def test_files_and_shapes_made_by_code_come_in_turn(load: Load) -> None:
         "furniture", 3, 0
     )
     _, notes = fit_request(build_request("room-diverse", scenes=1), catalogue)
-    assert "and as many made by code: 6, of the 1200 wanted" in notes[0]
+    assert "and as many procedural ones: 6, of the 1200 requested" in notes[0]
 
 
 def test_mixtures_stay_even_where_some_do_not_fit(load: Load) -> None:

@@ -110,7 +110,9 @@ def edit_image(change: Callable[[Image.Image], Image.Image]) -> Callable[[Path],
     def edit(path: Path) -> None:
         with Image.open(path) as image:
             image.load()
-            change(image.convert("RGB")).save(path)
+            result = change(image.convert("RGB"))
+            # Pictures with an alpha channel keep one: else they would differ from the others in that, too.
+            (result.convert(image.mode) if result.mode == "RGB" else result).save(path)
 
     return edit
 

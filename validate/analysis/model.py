@@ -127,14 +127,16 @@ class Analysis:
 
     @cached_property
     def all_are_opaque_rgba(self) -> bool:
-        """Every picture has an alpha channel that hides nothing: a program's way, and no fault."""
+        """Pictures that are fine otherwise have an alpha channel that hides nothing, which is no fault.
+
+        Where some are plain RGB the others differ from them.
+        """
         if self.pictures is None:
             return False
         modes, rows = self.pictures.modes, self.pictures.rows
         read = np.flatnonzero(rows["image"] == READ)
-        return bool(len(read)) and all(
-            modes.get(int(view)) == "RGBA PNG" and rows["alpha"][view] == 255 for view in read
-        )
+        found = {modes.get(int(view), "RGB PNG") for view in read if rows["alpha"][view] == 255}
+        return "RGBA PNG" in found and "RGB PNG" not in found
 
     @cached_property
     def usual_size(self) -> tuple[int, int] | None:

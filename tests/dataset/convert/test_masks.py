@@ -32,7 +32,7 @@ def test_a_view_without_background_does_not_lose_an_object_to_it() -> None:
 def test_smoothed_edges_are_refused() -> None:
     ramp = np.repeat(np.arange(70, 90, dtype=np.uint8)[None, :, None], 3, axis=-1)
     mask = np.concatenate([ramp, np.full_like(ramp, 64)])
-    with pytest.raises(InputError, match=r"scene 0: .* found 20; are their edges smoothed"):
+    with pytest.raises(InputError, match=r"scene 0: .* found 20; are their edges anti-aliased"):
         object_numbers([mask], "scene 0")
 
 
