@@ -10,6 +10,9 @@ from validate.analysis.diagnosis import Diagnosis
 from validate.measure.geometry import axis_misses, off_axis_angles, scene_focuses
 from validate.settings import Limits
 
+#: An obj_scale this many times larger or smaller than suits the cameras' distance is of another world.
+_OTHER_SCALE = 3.0
+
 
 @dataclass(frozen=True)
 class Centring:
@@ -129,13 +132,20 @@ def _centring_unit(
     focus: Float[np.ndarray, "scenes 3"],
     obj_scale: float,
 ) -> float:
-    """``obj_scale``, unless the world has another scale altogether: then what suits its cameras' distance."""
-    distances = np.linalg.norm(poses[:, :3, 3] - focus[index], axis=1)
+    """``obj_scale``, unless the world has another scale altogether: then what suits its cameras' distance.
+
+    The scale is another one only where neither the distance from what the cameras look at nor that from the
+    origin suits it: from a narrow arc the former is uncertain.
+    """
+    positions = poses[:, :3, 3]
+    distances = np.linalg.norm(positions - focus[index], axis=1)
     distances = distances[np.isfinite(distances)]
     if not len(distances):
         return obj_scale
-    usual = UORF_SCALE.obj_scale * float(np.median(distances)) / UORF_CAMERA_DISTANCE
-    return obj_scale if usual == 0.0 or 1 / 3 < obj_scale / usual < 3 else usual
+    measured = float(np.median(distances)), float(np.median(np.linalg.norm(positions, axis=1)))
+    usual = [UORF_SCALE.obj_scale * distance / UORF_CAMERA_DISTANCE for distance in measured]
+    suits = [value == 0.0 or 1 / _OTHER_SCALE < obj_scale / value < _OTHER_SCALE for value in usual]
+    return obj_scale if any(suits) else usual[0]
 
 
 def _common_focus(
