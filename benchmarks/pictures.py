@@ -48,7 +48,10 @@ def animation(run: Path, dataset: Path, scene: int, target: Path) -> None:
     code = encode_scene(model.model, objnerf.open_dataset(dataset).scenes[scene], model.settings())
     given = Image.fromarray(view.image()).resize(SIZE, Image.Resampling.LANCZOS)
     frames = []
-    for state, pose, label in story(code, view.pose()):
+    labels = objnerf.render_view(model, code, view.pose(), size=SIZE).labels
+    # The largest object is taken away, the next one moved.
+    by_size = np.argsort(np.bincount(labels.ravel(), minlength=code.slots.shape[1])[1:])[::-1] + 1
+    for state, pose, label in story(code, view.pose(), moved=int(by_size[1]), removed=int(by_size[0])):
         seen = objnerf.render_view(model, state, pose, size=SIZE).picture
         frames.append(
             contact_sheet([np.asarray(given), seen], columns=2, column_labels=["one picture", label])
@@ -58,24 +61,25 @@ def animation(run: Path, dataset: Path, scene: int, target: Path) -> None:
     )
 
 
-def story(code: SceneCode, pose: np.ndarray) -> Iterator[tuple[SceneCode, np.ndarray, str]]:
+def story(
+    code: SceneCode, pose: np.ndarray, *, moved: int, removed: int
+) -> Iterator[tuple[SceneCode, np.ndarray, str]]:
     """States of the scene, cameras and what is happening, frame by frame."""
-    slots = [slot for slot in range(1, code.slots.shape[1]) if bool(code.present[0, slot])]
     around = orbit_poses(pose, STEPS_AROUND)
     swing = [around[round(SWING * np.sin(turn)) % STEPS_AROUND] for turn in np.linspace(0, 2 * np.pi, 33)]
     for _ in range(STILL):
-        yield code, pose, "what the model has learned from it"
+        yield code, pose, "rebuilt from it"
     for camera in swing:
         yield code, camera, "seen from elsewhere"
     for share in np.linspace(0, 1, STILL):
-        yield move_object(code, slots[0], *(share * MOVE)), pose, "an object moved"
-    moved = move_object(code, slots[0], *MOVE)
+        yield move_object(code, moved, *(share * MOVE)), pose, "an object moved"
+    elsewhere = move_object(code, moved, *MOVE)
     for camera in swing:
-        yield moved, camera, "an object moved"
+        yield elsewhere, camera, "an object moved"
     for _ in range(STILL):
-        yield delete_object(moved, slots[-1]), pose, "another taken away"
+        yield delete_object(elsewhere, removed), pose, "another taken away"
     for camera in swing:
-        yield delete_object(moved, slots[-1]), camera, "another taken away"
+        yield delete_object(elsewhere, removed), camera, "another taken away"
 
 
 def rooms(target: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -248,6 +249,16 @@ class _Job:
             if path is not None:
                 self._copy(path, stem + suffix)
 
+    @cached_property
+    def _opaque_alpha_stays(self) -> bool:
+        """Whether no picture is stored as RGB, beside which an alpha channel would be odd."""
+        pictures = self.analysis.pictures
+        if pictures is None or not self.analysis.all_are_opaque_rgba:
+            return False
+        rows = pictures.rows[pictures.rows["image"] == READ]
+        plain = not (rows["alpha"] < 255).any() and not (rows["bits"] == 16).any()
+        return plain and set(pictures.modes.values()) == {"RGBA PNG"}
+
     def _write_image(self, view: int, stem: str) -> None:
         pictures = self.analysis.pictures
         path = self.analysis.scan.views[view].image_path
@@ -256,7 +267,8 @@ class _Job:
             return
         clear = pictures.rows["alpha"][view] < 255
         deep = pictures.rows["bits"][view] == 16
-        odd = pictures.modes.get(view, "RGB PNG") != "RGB PNG" and not self.analysis.all_are_opaque_rgba
+        mode = pictures.modes.get(view, "RGB PNG")
+        odd = mode != "RGB PNG" and not (mode == "RGBA PNG" and self._opaque_alpha_stays)
         if not (clear or deep or odd):
             self._copy(path, f"{stem}.png")
             return
