@@ -29,7 +29,7 @@ from objnerf.dataset.cameras import Pinhole, common_pinhole
 from objnerf.dataset.files import atomic_path
 from objnerf.dataset.index import Dataset, View
 from objnerf.dataset.resize import nearest_pixels, resize_by_area
-from objnerf.errors import InputError
+from objnerf.errors import InputError, WorkError
 from objnerf.models.scene import NovelRays
 from objnerf.rendering.rays import (
     camera_directions,
@@ -287,26 +287,43 @@ def _load_cached(
     missing = [size for size, name in names.items() if not name.is_file()]
     if missing or not path("poses").is_file():
         _log.info("decoding %d views once, for %s", len(views), folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob(f"{owner}-*.npy"):
-            if fingerprint not in old.name:
-                old.unlink(missing_ok=True)
-        with ExitStack() as files:
-            made = {size: files.enter_context(atomic_path(names[size])) for size in missing}
-            poses, stores = _decode(
-                views,
-                missing,
-                progress,
-                lambda size: np.lib.format.open_memmap(
-                    made[size], "w+", np.uint8, (len(views), size[0] * size[1], 3)
-                ),
-            )
-            for store in stores.values():
-                store.flush()  # type: ignore[attr-defined]
-            with atomic_path(path("poses")) as temporary:
-                np.save(temporary, poses)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for old in folder.glob(f"{owner}-*.npy"):
+                if fingerprint not in old.name:
+                    old.unlink(missing_ok=True)
+            with ExitStack() as files:
+                made = {size: files.enter_context(atomic_path(names[size])) for size in missing}
+                poses, stores = _decode(
+                    views,
+                    missing,
+                    progress,
+                    lambda size: _reserved(made[size], (len(views), size[0] * size[1], 3)),
+                )
+                for store in stores.values():
+                    store.flush()  # type: ignore[attr-defined]
+                with atomic_path(path("poses")) as temporary:
+                    np.save(temporary, poses)
+        except OSError as error:
+            raise WorkError(
+                f"the decoded pictures of {len(views)} views cannot be kept in {folder} ({error}); name "
+                "another folder by the environment variable OBJNERF_CACHE, on a disk with room"
+            ) from error
     # Copy-on-write: torch asks for writable memory, the file stays as it is.
     return np.load(path("poses")), {size: np.load(name, mmap_mode="c") for size, name in names.items()}
+
+
+def _reserved(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """An array mapped to a file whose room on the disk is taken: a write to a full disk would kill us.
+
+    Raises:
+        OSError: there is not enough room.
+    """
+    array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def _fingerprint(dataset: Dataset, views: Sequence[View]) -> str:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 #: Runs verbs one after the other; folders are listed backwards where the second argument says so.
@@ -43,6 +45,7 @@ for words in (
 """
 
 
+@pytest.mark.slow
 def test_equal_bytes_whatever_the_surroundings(
     data: Path, tmp_path: Path, digests: Callable[[Path], dict[str, str]]
 ) -> None:

@@ -10,7 +10,10 @@ import pytest
 
 MOUNT = shutil.which("mount")
 
-VERBS = ("generate", "train", "evaluate", "export", "convert", "fix")
+VERBS = (
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("generate", "evaluate")),
+    *("train", "export", "convert", "fix"),
+)
 
 
 @pytest.fixture

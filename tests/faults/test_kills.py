@@ -99,7 +99,7 @@ def test_killed_at_a_step_and_called_again(name, words_of, host, tmp_path, diges
     wanted, events = unbroken(name, words_of, host, out, digests)
     # What goes on has less to do in each call, but always more than a third of it here.
     last = events // 3 if name in GO_ON else events
-    for step in np.linspace(1, last, 5).astype(int):
+    for step in np.linspace(1, last, 3).astype(int):
         ended = host.run(*words_of(name), events=int(step))
         assert ended.status == KILLED, ended.output
         check_whole(name, out, digests, wanted)

@@ -1,5 +1,6 @@
 """Pictures and rays: what is drawn belongs together, and depends on the seed and the step alone."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image
 from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO, Intrinsics, Pinhole, project
 from objnerf.dataset.files import read_image, write_image, write_pinhole
 from objnerf.dataset.index import open_dataset
-from objnerf.errors import InputError
+from objnerf.errors import InputError, WorkError
 from objnerf.training import data
 from objnerf.training.augment import mirror
 from objnerf.training.data import (
@@ -327,3 +328,28 @@ def test_seeds_differ_by_every_word():
     words = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 0, 0), (0, 0, 0, 1)]
     assert len({data.derive_seed(*word) for word in words[:4] + words[5:]}) == 5
     assert all(0 <= data.derive_seed(*word) < 2**63 for word in words)
+
+
+def test_decoded_pictures_that_find_no_place_are_named(
+    coded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A home that may not be written to; a full disk, which would kill whoever writes to a mapped file."""
+    monkeypatch.setattr(data, "CACHED_VIEWS", 1)
+    dataset = open_dataset(coded)
+
+    def load(cache: Path) -> None:
+        load_scenes(dataset, [0, 1], [(16, 12)], CPU, cache=cache)
+
+    (tmp_path / "file").touch()
+    with pytest.raises(WorkError, match="OBJNERF_CACHE"):
+        load(tmp_path / "file" / "below")
+
+    def full(descriptor: int, start: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.posix_fallocate", full)
+        with pytest.raises(WorkError, match="No space left on device"):
+            load(tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+    load(tmp_path / "cache")
