@@ -44,9 +44,10 @@ from objnerf.training.losses import (
     make_perceptual,
 )
 from objnerf.training.losses import discriminator_step as move_discriminator
+from objnerf.training.muon import Muon
 from objnerf.training.previews import look
 from objnerf.training.processes import Processes, join_processes
-from objnerf.training.recipe import Recipe
+from objnerf.training.recipe import Optimiser, Recipe
 from objnerf.training.recording import StepOutcome, StepRecorder, detached
 from objnerf.training.runs import open_run
 from objnerf.training.schedule import Moment
@@ -324,16 +325,7 @@ def set_up(recipe: Recipe, attempt: int, scenes: data.Scenes, processes: Process
     model = build_model(recipe.model, scene_geometry(recipe)).to(processes.device)
     if recipe.compile:
         compile_networks(model)
-    settings = recipe.optimiser
-    optimiser = torch.optim.Adam(
-        model.parameters(),
-        lr=settings.lr,
-        betas=settings.betas,
-        eps=settings.eps,
-        weight_decay=settings.weight_decay,
-        fused=processes.device.type in {"cpu", "cuda"},
-    )
-    learners = {"model": Learner(model, optimiser)}
+    learners = {"model": Learner(model, make_optimiser(recipe.optimiser, model, processes.device))}
     if recipe.adversarial is not None:
         stage = recipe.stages[0]
         side = stage.patch if stage.supervision == "patches" else stage.size[0]
@@ -363,6 +355,28 @@ def set_up(recipe: Recipe, attempt: int, scenes: data.Scenes, processes: Process
         return part_of_step(bench, moment, batch, None, step)
 
     return replace(bench, recorder=StepRecorder(model, compute))
+
+
+def make_optimiser(settings: Optimiser, network: nn.Module, device: torch.device) -> torch.optim.Adam | Muon:
+    """What moves a scene model's weights, as its recipe says."""
+    fused = device.type in {"cpu", "cuda"}
+    if settings.kind == "muon":
+        return Muon(
+            network,
+            settings.lr,
+            momentum=settings.momentum,
+            betas=settings.betas,
+            eps=settings.eps,
+            fused=fused,
+        )
+    return torch.optim.Adam(
+        network.parameters(),
+        lr=settings.lr,
+        betas=settings.betas,
+        eps=settings.eps,
+        weight_decay=settings.weight_decay,
+        fused=fused,
+    )
 
 
 def can_record(recipe: Recipe, model: SceneModel, processes: Processes) -> bool:

@@ -116,13 +116,23 @@ class Sampling(Section):
 
 
 class Optimiser(Section):
-    """Adam."""
+    """How gradients move the weights."""
 
+    kind: Literal["adam", "muon"] = Field(
+        "adam", description="muon: weight matrices by their orthogonalised momentum, the rest by Adam"
+    )
     lr: PositiveFloat = Field(3e-4, description="learning rate at the end of the warm-up")
     betas: tuple[float, float] = Field((0.9, 0.999), description="decay of Adam's first and second moment")
     eps: PositiveFloat = 1e-8
-    weight_decay: NonNegativeFloat = 0.0
+    momentum: float = Field(0.95, ge=0, lt=1, description="of muon's matrices")
+    weight_decay: NonNegativeFloat = Field(0.0, description="Adam's L2 penalty; muon has none")
     clip: NonNegativeFloat = Field(0.0, description="largest norm of the gradient; 0 for no limit")
+
+    @model_validator(mode="after")
+    def _muon_has_no_weight_decay(self) -> "Optimiser":
+        if self.kind == "muon" and self.weight_decay > 0:
+            raise ValueError(f"weight_decay: expected 0 with kind: muon, found {self.weight_decay:g}")
+        return self
 
 
 class Schedule(Section):
