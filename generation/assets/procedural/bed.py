@@ -160,42 +160,84 @@ class Bed:
         ]
 
     def _head(self) -> list[Part]:
-        w, y = self.width + 5, self.length / 2 + 3
-        low, high = 0.4 * self.base_height, self._top + self.head_height
-        rise = high - low
-        role = "wood" if self.role == "metal" and self.head in ("panel", "boards", "arch") else self.role
         if self.head == "panel":
-            return [box(role, (0, y + 2, (low + high) / 2), (w, 5, rise), 1.2)]
-        if self.head == "boards":
-            step = rise / max(self.count - 2, 2)
-            boards = [
-                box(role, (0, y + 2, low + (i + 0.5) * step), (w, 3.4, step - 1.8), 0.8)
-                for i in range(max(self.count - 2, 2))
-            ]
+            low, high = self._head_span
             return [
-                *boards,
-                *(box(role, (s * 0.35 * w, y + 4, (low + high) / 2), (8, 2.5, rise - 4)) for s in (-1, 1)),
+                box(
+                    self._board_role,
+                    (0, self._head_y + 2, (low + high) / 2),
+                    (self._outer_width, 5, high - low),
+                    1.2,
+                )
             ]
+        if self.head == "boards":
+            return self._boarded_head()
         if self.head in ("padded", "wings"):
-            parts = [box("fabric", (0, y + 4, (low + high) / 2), (w, 6, rise), 1.5)]
-            columns = self.count if self.head == "padded" else max(1, self.count // 3)
-            step = w / columns
-            visible = high - self._top + 8
-            for index in range(columns):
-                lying = cushion("fabric", (0, 0, 0), (step - 0.4, visible, 6), 2.6, crown=1.5)
-                place = (-w / 2 + (index + 0.5) * step, y + 1.5, high - visible / 2)
-                parts.append(lying.turned("x", 90).moved(*place))
-            if self.head == "wings":
-                for side in (-1, 1):
-                    centre = (side * (w / 2 + 2), y - 8, (low + high) / 2)
-                    parts.append(cushion("fabric", centre, (7, 26, rise), 2.5, cells=1))
-            return parts
+            return self._upholstered_head()
         if self.head == "arch":
-            across = np.linspace(-1, 1, 25)
-            crown = 0.35 * self.head_height
-            upper = [(w / 2 * a, high - crown * a**2) for a in across[::-1]]
-            outline = np.array([(-w / 2, low), (w / 2, low), *upper])
-            return [standing(slab(role, outline, -2.5, 2.5, bevel=0.8)).moved(0, y + 2, 0)]
+            return self._arched_head()
+        return self._railed_head()
+
+    @property
+    def _outer_width(self) -> float:
+        return self.width + 5
+
+    @property
+    def _head_y(self) -> float:
+        return self.length / 2 + 3
+
+    @property
+    def _head_span(self) -> tuple[float, float]:
+        """Lower and upper end of the headboard."""
+        return 0.4 * self.base_height, self._top + self.head_height
+
+    @property
+    def _board_role(self) -> str:
+        """Boards of a metal bed are of wood."""
+        return "wood" if self.role == "metal" else self.role
+
+    def _boarded_head(self) -> list[Part]:
+        w, y, role = self._outer_width, self._head_y, self._board_role
+        low, high = self._head_span
+        count = max(self.count - 2, 2)
+        step = (high - low) / count
+        boards = [
+            box(role, (0, y + 2, low + (i + 0.5) * step), (w, 3.4, step - 1.8), 0.8) for i in range(count)
+        ]
+        battens = [
+            box(role, (s * 0.35 * w, y + 4, (low + high) / 2), (8, 2.5, high - low - 4)) for s in (-1, 1)
+        ]
+        return [*boards, *battens]
+
+    def _upholstered_head(self) -> list[Part]:
+        w, y = self._outer_width, self._head_y
+        low, high = self._head_span
+        rise = high - low
+        parts = [box("fabric", (0, y + 4, (low + high) / 2), (w, 6, rise), 1.5)]
+        columns = self.count if self.head == "padded" else max(1, self.count // 3)
+        step = w / columns
+        visible = high - self._top + 8
+        for index in range(columns):
+            lying = cushion("fabric", (0, 0, 0), (step - 0.4, visible, 6), 2.6, crown=1.5)
+            place = (-w / 2 + (index + 0.5) * step, y + 1.5, high - visible / 2)
+            parts.append(lying.turned("x", 90).moved(*place))
+        if self.head == "wings":
+            for side in (-1, 1):
+                centre = (side * (w / 2 + 2), y - 8, (low + high) / 2)
+                parts.append(cushion("fabric", centre, (7, 26, rise), 2.5, cells=1))
+        return parts
+
+    def _arched_head(self) -> list[Part]:
+        w, (low, high) = self._outer_width, self._head_span
+        across = np.linspace(-1, 1, 25)
+        crown = 0.35 * self.head_height
+        upper = [(w / 2 * a, high - crown * a**2) for a in across[::-1]]
+        outline = np.array([(-w / 2, low), (w / 2, low), *upper])
+        return [standing(slab(self._board_role, outline, -2.5, 2.5, bevel=0.8)).moved(0, self._head_y + 2, 0)]
+
+    def _railed_head(self) -> list[Part]:
+        """Posts and two rails with slats or bars between; a four-poster's posts alone, or nothing."""
+        w, y, high = self._outer_width, self._head_y, self._head_span[1]
         posts = [
             frustum(
                 self.role,
@@ -211,13 +253,8 @@ class Bed:
         parts.append(box(self.role, (0, y + 2, self._top - 4), (w - 6, 3.0, 5), 0.8))
         for x in np.linspace(-0.42, 0.42, self.count) * w:
             if self.head == "slats":
-                parts.append(
-                    box(
-                        self.role,
-                        (x, y + 2, (self._top + high) / 2 - 3),
-                        (0.5 * w / self.count, 1.8, high - self._top),
-                    )
-                )
+                centre = (x, y + 2, (self._top + high) / 2 - 3)
+                parts.append(box(self.role, centre, (0.5 * w / self.count, 1.8, high - self._top)))
             else:
                 parts.append(
                     frustum(self.role, (x, y + 2, self._top - 4), (x, y + 2, high - 3), 1.1, sides=10)

@@ -1,6 +1,6 @@
 """Cabinets: sideboards, chests of drawers, wardrobes, bedside tables, display cabinets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -20,6 +20,36 @@ from generation.assets.procedural.solids import (
 LAYOUTS = ("drawers", "doors", "mixed", "open-middle", "wardrobe", "glass", "sliding", "hutch")
 HANDLES = ("knob", "bar", "long", "groove", "cup")
 FEET = ("plinth", "tapered", "splayed", "square", "turned", "hairpin", "cabriole", "frame", "none")
+
+
+@dataclass(frozen=True)
+class _Area:
+    """A rectangle of a cabinet's front, along x and z, centimetres."""
+
+    left: Number
+    right: Number
+    low: Number
+    high: Number
+
+    def height_at(self, share: float) -> Number:
+        """The height that divides it so that `share` of it lies below."""
+        return self.low + share * (self.high - self.low)
+
+    def above(self, height: Number) -> "_Area":
+        """What lies above a height."""
+        return replace(self, low=height)
+
+    def below(self, height: Number) -> "_Area":
+        """What lies below a height."""
+        return replace(self, high=height)
+
+    def between(self, left: Number, right: Number) -> "_Area":
+        """What lies between two places along x."""
+        return replace(self, left=left, right=right)
+
+    def columns(self, count: int) -> list["_Area"]:
+        """As many columns, of one width."""
+        return [self.between(a, b) for a, b in pairwise(np.linspace(self.left, self.right, count + 1))]
 
 
 @dataclass(frozen=True)
@@ -140,62 +170,65 @@ class Cabinet:
         return parts
 
     def _fronts(self, bottom: Number, top: Number) -> list[Part]:
-        left, right = (
-            -self.width / 2 + 1.2 + 0.6 * self.roundness,
-            self.width / 2 - 1.2 - 0.6 * self.roundness,
-        )
-        low, high = bottom + 1.5, top - 1.5
-        column_edges = np.linspace(left, right, self.columns + 1)
-        parts: list[Part] = []
-        pairs = list(pairwise(column_edges))
+        inset = 0.6 * self.roundness
+        area = _Area(-self.width / 2 + 1.2 + inset, self.width / 2 - 1.2 - inset, bottom + 1.5, top - 1.5)
         if self.layout == "drawers":
-            return self._drawers(left, right, low, high)
+            return self._drawers(area)
         if self.layout == "mixed":
-            split = low + 0.68 * (high - low)
-            parts += self._drawers(left, right, split, high, rows=1)
-            for index, (a, b) in enumerate(pairs):
-                parts += self._door(a, b, low, split, index)
-            return parts
+            split = area.height_at(0.68)
+            return [*self._drawers(area.above(split), rows=1), *self._doors(area.below(split))]
         if self.layout == "wardrobe":
-            split = low + (0.24 if self.rows % 2 else 0.0) * (high - low)
-            if split > low:
-                parts += self._drawers(left, right, low, split, rows=1)
-            for index, (a, b) in enumerate(pairs):
-                parts += self._door(a, b, split, high, index)
-            return parts
+            split = area.height_at(0.24 if self.rows % 2 else 0.0)
+            drawers = self._drawers(area.below(split), rows=1) if split > area.low else []
+            return [*drawers, *self._doors(area.above(split))]
         if self.layout == "sliding":
-            wide = (right - left) / 2
-            parts += self._door(left, left + wide + 2, low, high, 0)
-            return parts + [part.moved(y=-1.6) for part in self._door(right - wide - 2, right, low, high, 1)]
+            return self._sliding_doors(area)
         if self.layout == "open-middle":
-            third = (right - left) * 0.3
-            parts += self._door(left, left + third, low, high, 0)
-            parts += self._door(right - third, right, low, high, 1)
-            for x in (left + third, right - third):
-                parts.append(box(self.role, (x, 0, (low + high) / 2), (2.0, self.depth - 1, high - low)))
-            for row in range(1, max(2, self.rows // 2 + 1)):
-                z = low + (high - low) * row / max(2, self.rows // 2 + 1)
-                parts.append(box(self.role, (0, 1, z), (right - left - 2 * third, self.depth - 4, 1.8)))
-            return parts
+            return self._doors_and_open_middle(area)
         if self.layout == "hutch":
-            split = low + (0.32 + 0.012 * self.feet_height) * (high - low)
-            parts.append(
-                box(self.role, (0, -0.05 * self.depth, split), (self.width + 2, self.depth * 1.1, 2.6), 0.5)
-            )
-            for index, (a, b) in enumerate(pairs):
-                parts += self._door(a, b, low, split - 1.5, index)
-            for row in range(1, 3):
-                z = split + (high - split) * row / 3
-                parts.append(box(self.role, (0, 3, z), (self.width - 3, self.depth - 8, 1.6)))
-            return parts
-        # glass doors: frames without panes, shelves behind
-        for row in range(1, max(2, self.rows // 2 + 1)):
-            z = low + (high - low) * row / max(2, self.rows // 2 + 1)
-            parts.append(box(self.role, (0, 1, z), (self.width - 3, self.depth - 5, 1.6)))
+            return self._hutch_fronts(area)
+        return self._glass_doors(area)
+
+    def _sliding_doors(self, area: _Area) -> list[Part]:
+        wide = (area.right - area.left) / 2
+        rear = self._door(area.between(area.left, area.left + wide + 2), 0)
+        front = self._door(area.between(area.right - wide - 2, area.right), 1)
+        return rear + [part.moved(y=-1.6) for part in front]
+
+    def _doors_and_open_middle(self, area: _Area) -> list[Part]:
+        """A door at each end, and a bay of shelves between."""
+        third = (area.right - area.left) * 0.3
+        inner_left, inner_right = area.left + third, area.right - third
+        parts = [
+            *self._door(area.between(area.left, inner_left), 0),
+            *self._door(area.between(inner_right, area.right), 1),
+        ]
+        wall, z = (2.0, self.depth - 1, area.high - area.low), (area.low + area.high) / 2
+        parts += [box(self.role, (x, 0, z), wall) for x in (inner_left, inner_right)]
+        size = (area.right - area.left - 2 * third, self.depth - 4, 1.8)
+        return parts + [box(self.role, (0, 1, z), size) for z in self._shelf_heights(area)]
+
+    def _hutch_fronts(self, area: _Area) -> list[Part]:
+        """Doors below a worktop, open shelves above it."""
+        split = area.height_at(0.32 + 0.012 * self.feet_height)
+        worktop = (self.width + 2, self.depth * 1.1, 2.6)
+        parts = [
+            box(self.role, (0, -0.05 * self.depth, split), worktop, 0.5),
+            *self._doors(area.below(split - 1.5)),
+        ]
+        for row in range(1, 3):
+            z = split + (area.high - split) * row / 3
+            parts.append(box(self.role, (0, 3, z), (self.width - 3, self.depth - 8, 1.6)))
+        return parts
+
+    def _glass_doors(self, area: _Area) -> list[Part]:
+        """Doors that are frames without panes, shelves behind."""
+        size = (self.width - 3, self.depth - 5, 1.6)
+        parts = [box(self.role, (0, 1, z), size) for z in self._shelf_heights(area)]
         y = -self.depth / 2
-        for index, (a, b) in enumerate(pairs):
-            width, tall = float(b - a) - 0.6, high - low
-            x, z = float(a + b) / 2, (low + high) / 2
+        tall, z = area.high - area.low, (area.low + area.high) / 2
+        for index, door in enumerate(area.columns(self.columns)):
+            width, x = float(door.right - door.left) - 0.6, float(door.left + door.right) / 2
             for side in (-1, 1):
                 parts.append(box(self.front_role, (x + side * (width / 2 - 2), y, z), (4, 2, tall), 0.3))
                 parts.append(box(self.front_role, (x, y, z + side * (tall / 2 - 2)), (width, 2, 4), 0.3))
@@ -203,26 +236,33 @@ class Cabinet:
             parts += self._pull(x + (1 if index % 2 == 0 else -1) * (width / 2 - 2), z, tall, upright=True)
         return parts
 
-    def _drawers(
-        self, left: Number, right: Number, low: Number, high: Number, rows: int | None = None
-    ) -> list[Part]:
+    def _shelf_heights(self, area: _Area) -> list[Number]:
+        """Of open shelves, about half as many as there would be drawers."""
+        bays = max(2, self.rows // 2 + 1)
+        return [area.low + (area.high - area.low) * row / bays for row in range(1, bays)]
+
+    def _drawers(self, area: _Area, rows: int | None = None) -> list[Part]:
         parts = []
         count = rows or self.rows
         # the lower the drawer the higher its front, as in a chest; one fast row stays as it is
         weights = np.linspace(1.25, 0.85, count)
-        edges = low + np.concatenate([[0], np.cumsum(weights) / weights.sum()]) * (high - low)
-        columns = self.columns if rows else max(1, self.columns - 1)
-        steps = np.linspace(left, right, columns + 1)
+        edges = area.low + np.concatenate([[0], np.cumsum(weights) / weights.sum()]) * (area.high - area.low)
+        columns = area.columns(self.columns if rows else max(1, self.columns - 1))
         for a, b in pairwise(edges):
-            for c, d in pairwise(steps):
-                x, z = float(c + d) / 2, float(a + b) / 2
-                parts += self._front(x, z, float(d - c) - 1.0, float(b - a) - 1.0)
-                parts += self._pull(x, z, float(d - c), upright=False)
+            for column in columns:
+                width = float(column.right - column.left)
+                x, z = float(column.right + column.left) / 2, float(a + b) / 2
+                parts += self._front(x, z, width - 1.0, float(b - a) - 1.0)
+                parts += self._pull(x, z, width, upright=False)
         return parts
 
-    def _door(self, a: Number, b: Number, low: Number, high: Number, index: int) -> list[Part]:
-        x, z = float(a + b) / 2, (low + high) / 2
-        width, tall = float(b - a) - 0.7, high - low - 0.7
+    def _doors(self, area: _Area) -> list[Part]:
+        doors = area.columns(self.columns)
+        return [part for index, door in enumerate(doors) for part in self._door(door, index)]
+
+    def _door(self, area: _Area, index: int) -> list[Part]:
+        x, z = float(area.left + area.right) / 2, (area.low + area.high) / 2
+        width, tall = float(area.right - area.left) - 0.7, area.high - area.low - 0.7
         # neighbours open away from each other
         side = 1 if index % 2 == 0 else -1
         return [

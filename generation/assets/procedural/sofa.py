@@ -125,21 +125,28 @@ class Sofa:
         return parts
 
     def _back(self, width: Number) -> list[Part]:
-        base_y = self.seat_depth / 2
-        bottom = self.seat_height - self.cushion
+        """All of the back, leaning about the rear edge of the seat."""
         height = self.cushion + self.back_height * (0.62 if self.back == "low" else 1.0)
-        thick = self._back_thickness
-        pivot = (0.0, base_y, bottom)
+        parts = self._back_frame(width, height)
+        if self.back == "cushions":
+            parts += self._back_cushions(width, height)
+        if self.back == "channels":
+            parts += self._back_channels(width, height)
+        if self.back == "wing" and self.arms != "none":
+            parts += self._wings(width, height)
+        pivot = (0.0, self.seat_depth / 2, self._back_bottom)
+        return [part.turned("x", -self.back_lean, about=pivot) for part in parts]
 
-        def leaning(part: Part) -> Part:
-            return part.turned("x", -self.back_lean, about=pivot)
+    @property
+    def _back_bottom(self) -> float:
+        return self.seat_height - self.cushion
 
+    def _back_frame(self, width: Number, height: Number) -> list[Part]:
+        base_y, bottom, thick = self.seat_depth / 2, self._back_bottom, self._back_thickness
         frame_height = height * (0.82 if self.back == "cushions" else 1.0)
-        parts: list[Part] = []
         if self.back == "round":
-            across = np.linspace(-1, 1, 15)
             rings = []
-            for a in across:
+            for a in np.linspace(-1, 1, 15):
                 up = bottom + frame_height * (0.62 + 0.38 * np.cos(a * np.pi / 2))
                 profile = [
                     (-thick / 2, bottom),
@@ -149,109 +156,122 @@ class Sofa:
                     (-thick / 2, up - 3),
                 ]
                 rings.append([(a * width / 2, base_y + thick / 2 + y, z) for y, z in profile])
-            parts.append(leaning(loft("fabric", np.array(rings)).moved()))
-        else:
-            size = (width, thick * (0.6 if self.back == "cushions" else 1.0), frame_height)
-            centre = (
-                0,
-                base_y + thick / 2 + (thick * 0.2 if self.back == "cushions" else 0),
-                bottom + frame_height / 2,
-            )
-            parts.append(leaning(cushion("fabric", centre, size, min(4.0, self.softness), cells=1)))
-        if self.back == "cushions":
-            for index in range(self.seats):
-                x = -width / 2 + (index + 0.5) * self.seat_width
-                rise = height - self.cushion + 3
-                lying = cushion(
-                    "fabric", (0, 0, 0), (self.seat_width - 1.5, rise, 13), self.softness + 1, 3.5
-                )
-                parts.append(
-                    leaning(lying.turned("x", 90).moved(x, base_y + 1, self.seat_height + rise / 2 - 1))
-                )
-        if self.back == "channels":
-            count = 4 * self.seats
-            step = width / count
-            for index in range(count):
-                x = -width / 2 + (index + 0.5) * step
-                rise = height - self.cushion + 2
-                lying = cushion("fabric", (0, 0, 0), (step, rise, 7), 3.2, segments=2, cells=1)
-                parts.append(
-                    leaning(lying.turned("x", 90).moved(x, base_y + 1.5, self.seat_height + rise / 2 - 1))
-                )
-        if self.back == "wing" and self.arms != "none":
-            for side in (-1, 1):
-                x = side * (width / 2 + self._arm / 2)
-                rise = height + 1
-                wing = cushion(
-                    "fabric", (x, base_y - 2, bottom + rise / 2), (max(self._arm, 7), 24, rise), 3.0, cells=1
-                )
-                parts.append(leaning(wing))
+            return [loft("fabric", np.array(rings))]
+        size = (width, thick * (0.6 if self.back == "cushions" else 1.0), frame_height)
+        set_back = thick * 0.2 if self.back == "cushions" else 0
+        centre = (0, base_y + thick / 2 + set_back, bottom + frame_height / 2)
+        return [cushion("fabric", centre, size, min(4.0, self.softness), cells=1)]
+
+    def _back_cushions(self, width: Number, height: Number) -> list[Part]:
+        """A loose cushion for each seat."""
+        parts = []
+        rise = height - self.cushion + 3
+        for index in range(self.seats):
+            x = -width / 2 + (index + 0.5) * self.seat_width
+            lying = cushion("fabric", (0, 0, 0), (self.seat_width - 1.5, rise, 13), self.softness + 1, 3.5)
+            place = (x, self.seat_depth / 2 + 1, self.seat_height + rise / 2 - 1)
+            parts.append(lying.turned("x", 90).moved(*place))
         return parts
 
-    def _arms(self, width: Number) -> list[Part]:
-        depth = self.seat_depth + 0.7 * self._back_thickness
-        middle = self._front + depth / 2
-        top = self.seat_height + self.arm_height
-        bottom = self.feet_height
+    def _back_channels(self, width: Number, height: Number) -> list[Part]:
+        """Upright ribs of upholstery, four for each seat."""
         parts = []
-        for side in (-1, 1):
-            x = side * (width / 2 + self._arm / 2)
-            if self.arms == "wood":
-                post = (3.2, 4.2)
-                parts += [
-                    beam("wood", (x, self._front + 3, 0), (x, self._front + 3, top - 2), post),
-                    beam("wood", (x, middle + depth / 2 - 4, 0), (x, middle + depth / 2 - 4, top - 2), post),
-                    box("wood", (x, middle, top - 1), (6.5, depth + 3, 3.0), 0.8),
-                    beam(
-                        "wood", (x, self._front, bottom + 5), (x, middle + depth / 2, bottom + 5), (3.0, 5.0)
-                    ),
-                ]
-                continue
-            height = top - bottom
-            if self.arms in ("block", "slim"):
-                size = (self._arm, depth, height)
-                parts.append(
-                    cushion("fabric", (x, middle, bottom + height / 2), size, 0.8 * self.softness, cells=1)
-                )
-            elif self.arms == "rolled":
-                radius = 0.5 * self._arm + 2
-                lower = height - radius
-                parts.append(box("fabric", (x, middle, bottom + lower / 2), (self._arm, depth, lower), 0.6))
-                roll = frustum(
-                    "fabric",
-                    (x, middle - depth / 2 - 1, top - radius),
-                    (x, middle + depth / 2, top - radius),
-                    radius,
-                )
-                parts.append(roll.moved(side * 1.5))
-            elif self.arms == "sloped":
-                front, rear = self.seat_height + 2, top + 4
-                half = self._arm / 2
-                rings = []
-                for y, up in (
-                    (middle - depth / 2, front),
-                    (middle, (front + rear) / 2 + 2),
-                    (middle + depth / 2, rear),
-                ):
-                    rings.append(
-                        [(x + half, y, bottom), (x - half, y, bottom), (x - half, y, up), (x + half, y, up)]
-                    )
-                parts.append(loft("fabric", np.array(rings)))
-            else:
-                flare = side * 0.45 * self.arm_height
-                half = self._arm / 2
-                rings = []
-                for z, lean in ((bottom, 0.0), (self.seat_height, 0.15), (top - 2, 0.85), (top, 1.0)):
-                    shrink = half * (0.75 if z == top else 1.0)
-                    ring = [
-                        (-shrink, depth / 2),
-                        (-shrink, -depth / 2),
-                        (shrink, -depth / 2),
-                        (shrink, depth / 2),
-                    ]
-                    rings.append([(x + dx + lean * flare, middle + dy, z) for dx, dy in ring])
-                parts.append(loft("fabric", np.array(rings)))
+        count = 4 * self.seats
+        step = width / count
+        rise = height - self.cushion + 2
+        for index in range(count):
+            x = -width / 2 + (index + 0.5) * step
+            lying = cushion("fabric", (0, 0, 0), (step, rise, 7), 3.2, segments=2, cells=1)
+            place = (x, self.seat_depth / 2 + 1.5, self.seat_height + rise / 2 - 1)
+            parts.append(lying.turned("x", 90).moved(*place))
         return parts
+
+    def _wings(self, width: Number, height: Number) -> list[Part]:
+        """The sides of a wing chair's back, above the arms."""
+        rise = height + 1
+        size = (max(self._arm, 7), 24, rise)
+        y, z = self.seat_depth / 2 - 2, self._back_bottom + rise / 2
+        ends = (side * (width / 2 + self._arm / 2) for side in (-1, 1))
+        return [cushion("fabric", (x, y, z), size, 3.0, cells=1) for x in ends]
+
+    def _arms(self, width: Number) -> list[Part]:
+        make = {
+            "wood": self._wooden_arm,
+            "block": self._block_arm,
+            "slim": self._block_arm,
+            "rolled": self._rolled_arm,
+            "sloped": self._sloped_arm,
+            "flared": self._flared_arm,
+        }[self.arms]
+        return [part for side in (-1, 1) for part in make(side * (width / 2 + self._arm / 2), side)]
+
+    @property
+    def _arm_depth(self) -> float:
+        return self.seat_depth + 0.7 * self._back_thickness
+
+    @property
+    def _arm_middle(self) -> float:
+        return self._front + self._arm_depth / 2
+
+    @property
+    def _arm_top(self) -> float:
+        return self.seat_height + self.arm_height
+
+    def _wooden_arm(self, x: Number, side: int) -> list[Part]:
+        """An open frame of two posts, an armrest and a rail."""
+        front, rear = self._front, self._arm_middle + self._arm_depth / 2
+        top, rail = self._arm_top, self.feet_height + 5
+        post = (3.2, 4.2)
+        return [
+            beam("wood", (x, front + 3, 0), (x, front + 3, top - 2), post),
+            beam("wood", (x, rear - 4, 0), (x, rear - 4, top - 2), post),
+            box("wood", (x, self._arm_middle, top - 1), (6.5, self._arm_depth + 3, 3.0), 0.8),
+            beam("wood", (x, front, rail), (x, rear, rail), (3.0, 5.0)),
+        ]
+
+    def _block_arm(self, x: Number, side: int) -> list[Part]:
+        height = self._arm_top - self.feet_height
+        centre = (x, self._arm_middle, self.feet_height + height / 2)
+        size = (self._arm, self._arm_depth, height)
+        return [cushion("fabric", centre, size, 0.8 * self.softness, cells=1)]
+
+    def _rolled_arm(self, x: Number, side: int) -> list[Part]:
+        """A wall with a cylinder on top that stands out a little."""
+        depth, middle, top = self._arm_depth, self._arm_middle, self._arm_top
+        radius = 0.5 * self._arm + 2
+        lower = top - self.feet_height - radius
+        wall = box("fabric", (x, middle, self.feet_height + lower / 2), (self._arm, depth, lower), 0.6)
+        front, rear = middle - depth / 2 - 1, middle + depth / 2
+        roll = frustum("fabric", (x, front, top - radius), (x, rear, top - radius), radius)
+        return [wall, roll.moved(side * 1.5)]
+
+    def _sloped_arm(self, x: Number, side: int) -> list[Part]:
+        """A wall that rises from the seat's front to the back."""
+        depth, middle, bottom = self._arm_depth, self._arm_middle, self.feet_height
+        front, rear = self.seat_height + 2, self._arm_top + 4
+        half = self._arm / 2
+        heights = (
+            (middle - depth / 2, front),
+            (middle, (front + rear) / 2 + 2),
+            (middle + depth / 2, rear),
+        )
+        rings = [
+            [(x + half, y, bottom), (x - half, y, bottom), (x - half, y, up), (x + half, y, up)]
+            for y, up in heights
+        ]
+        return [loft("fabric", np.array(rings))]
+
+    def _flared_arm(self, x: Number, side: int) -> list[Part]:
+        """A wall that leans outwards above the seat."""
+        depth, top = self._arm_depth, self._arm_top
+        flare = side * 0.45 * self.arm_height
+        half = self._arm / 2
+        rings = []
+        for z, lean in ((self.feet_height, 0.0), (self.seat_height, 0.15), (top - 2, 0.85), (top, 1.0)):
+            shrink = half * (0.75 if z == top else 1.0)
+            ring = [(-shrink, depth / 2), (-shrink, -depth / 2), (shrink, -depth / 2), (shrink, depth / 2)]
+            rings.append([(x + dx + lean * flare, self._arm_middle + dy, z) for dx, dy in ring])
+        return [loft("fabric", np.array(rings))]
 
     def _feet(self, width: Number) -> list[Part]:
         depth = self.seat_depth + self._back_thickness

@@ -126,76 +126,84 @@ class Stool:
     def _base(self, top: Number) -> list[Part]:
         inside = 0.36 if self.roundness < 3 else 0.42
         x, y = inside * self.width, inside * self.depth
-        frame = self.role
         if self.base in ("three", "four"):
-            count = 3 if self.base == "three" else 4
-            angles = (np.arange(count) + 0.5) * 2 * np.pi / count + (np.pi / 2 if count == 3 else 0)
-            reach = 1.0 if count == 3 else np.sqrt(2)
-            heads = [(x * reach * np.cos(a), y * reach * np.sin(a)) for a in angles]
-            style = self.leg_style
-            parts = []
-            for head, angle in zip(heads, angles, strict=True):
-                # each leg is splayed in its own direction, so it is made alone and its foot moved
-                out = splay_of(style, self.splay) + 1.0
-                foot = np.array([head[0] + out * np.cos(angle), head[1] + out * np.sin(angle), 0])
-                straight = legs(frame, style, [head], top, self.leg)
-                for part in straight:
-                    shear = (1 - part.vertices[:, 2:] / top) * (foot - [head[0], head[1], 0])
-                    vertices = part.vertices + shear
-                    parts.append(Part(part.role, vertices - [0, 0, min(vertices[:, 2].min(), 0)], part.faces))
-            if self.ring:
-                share = self.ring
-                out = (splay_of(style, self.splay) + 1.0) * (1 - share)
-                ring = [
-                    (h[0] + out * np.cos(a), h[1] + out * np.sin(a), share * top)
-                    for h, a in zip(heads, angles, strict=True)
-                ]
-                if self.role == "metal":
-                    radius_x = np.hypot(*ring[0][:2])
-                    turn = np.linspace(0, 2 * np.pi, 28, endpoint=False)
-                    stretch = y / x if count == 4 else 1.0
-                    loop = np.column_stack(
-                        [radius_x * np.cos(turn), radius_x * stretch * np.sin(turn), np.full(28, share * top)]
-                    )
-                    parts.append(tube("metal", loop, 1.0, sides=8, closed=True))
-                else:
-                    for here, following in zip(ring, [*ring[1:], ring[0]], strict=True):
-                        parts.append(frustum(frame, here, following, 0.3 * self.leg, sides=10))
-            return parts
+            return self._legs(x, y, top)
         if self.base == "swivel":
-            parts = [pedestal("metal", top, 0.45 * self.width + 0.4 * self.splay, 4.5, 0.35)]
-            if self.ring:
-                turn = np.linspace(0, 2 * np.pi, 28, endpoint=False)
-                radius = 0.38 * self.width
-                loop = np.column_stack(
-                    [radius * np.cos(turn), radius * np.sin(turn), np.full(28, self.ring * top)]
-                )
-                parts.append(tube("metal", loop, 1.1, sides=8, closed=True))
-                parts.append(
-                    frustum("metal", (-radius, 0, self.ring * top), (radius, 0, self.ring * top), 0.9)
-                )
-            return parts
+            return self._swivel(top)
         if self.base == "star":
-            return star_base(
-                top, 0.5 * self.width + 0.5 * self.splay, 5 if self.leg > 3.5 else 4, self.leg > 3
-            )
+            arms = 5 if self.leg > 3.5 else 4
+            return star_base(top, 0.5 * self.width + 0.5 * self.splay, arms, self.leg > 3)
         if self.base == "hoops":
-            return sled(x, y, top, 0.6 * self.leg, lean=0.5 * self.splay, role=frame)
+            return sled(x, y, top, 0.6 * self.leg, lean=0.5 * self.splay, role=self.role)
         if self.base == "cross":
-            parts = []
-            for side in (-1, 1):
-                for end_of in (-1, 1):
-                    start, end = (side * x, end_of * (y + self.splay), 0), (side * x * 0.96, -end_of * y, top)
-                    parts.append(beam(frame, start, end, (0.7 * self.leg, self.leg)))
-            parts.append(frustum(frame, (-x, 0, 0.5 * top), (x, 0, 0.5 * top), 0.3 * self.leg))
-            return parts
-        waist = 0.3 * self.width * (0.6 + 0.05 * self.splay)
-        profile = [(0.0, 0.0), (0.44 * self.width, 0.0), (0.44 * self.width, 1.0), (waist, 0.5 * top)]
+            return self._crossed_legs(x, y, top)
+        return [self._drum(top)]
+
+    def _legs(self, x: Number, y: Number, top: Number) -> list[Part]:
+        """Three or four legs whose heads are within ±x, ±y, with a ring for the feet."""
+        count = 3 if self.base == "three" else 4
+        angles = (np.arange(count) + 0.5) * 2 * np.pi / count + (np.pi / 2 if count == 3 else 0)
+        reach = 1.0 if count == 3 else np.sqrt(2)
+        heads = [(x * reach * np.cos(a), y * reach * np.sin(a)) for a in angles]
+        spread = splay_of(self.leg_style, self.splay) + 1.0
+        parts = []
+        for head, angle in zip(heads, angles, strict=True):
+            # each leg is splayed in its own direction, so it is made alone and its foot moved
+            foot = np.array([head[0] + spread * np.cos(angle), head[1] + spread * np.sin(angle), 0])
+            for part in legs(self.role, self.leg_style, [head], top, self.leg):
+                shear = (1 - part.vertices[:, 2:] / top) * (foot - [head[0], head[1], 0])
+                vertices = part.vertices + shear
+                parts.append(Part(part.role, vertices - [0, 0, min(vertices[:, 2].min(), 0)], part.faces))
+        if self.ring:
+            height = self.ring * top
+            out = spread * (1 - self.ring)
+            places = [
+                (head[0] + out * np.cos(angle), head[1] + out * np.sin(angle), height)
+                for head, angle in zip(heads, angles, strict=True)
+            ]
+            parts += self._foot_rest(places, y / x if count == 4 else 1.0)
+        return parts
+
+    def _foot_rest(self, places: list[tuple[float, float, float]], stretch: Number) -> list[Part]:
+        """A ring through the given places on the legs if it is of metal, else bars from one to the next.
+
+        Args:
+            stretch: of the ring along y.
+        """
+        if self.role == "metal":
+            radius = np.hypot(*places[0][:2])
+            return [_foot_ring(radius, radius * stretch, places[0][2], 1.0)]
+        following = [*places[1:], places[0]]
         return [
-            lathe(
-                frame, [*profile, (0.42 * self.width, top - 1), (0.42 * self.width, top), (0, top)], sides=32
-            )
+            frustum(self.role, here, there, 0.3 * self.leg, sides=10)
+            for here, there in zip(places, following, strict=True)
         ]
+
+    def _swivel(self, top: Number) -> list[Part]:
+        """A column on a foot, with a ring on a bar."""
+        parts = [pedestal("metal", top, 0.45 * self.width + 0.4 * self.splay, 4.5, 0.35)]
+        if self.ring:
+            radius, height = 0.38 * self.width, self.ring * top
+            parts.append(_foot_ring(radius, radius, height, 1.1))
+            parts.append(frustum("metal", (-radius, 0, height), (radius, 0, height), 0.9))
+        return parts
+
+    def _crossed_legs(self, x: Number, y: Number, top: Number) -> list[Part]:
+        """Two pairs of crossed legs and the bar that they turn on."""
+        parts = []
+        for side in (-1, 1):
+            for end_of in (-1, 1):
+                start, end = (side * x, end_of * (y + self.splay), 0), (side * x * 0.96, -end_of * y, top)
+                parts.append(beam(self.role, start, end, (0.7 * self.leg, self.leg)))
+        parts.append(frustum(self.role, (-x, 0, 0.5 * top), (x, 0, 0.5 * top), 0.3 * self.leg))
+        return parts
+
+    def _drum(self, top: Number) -> Part:
+        """A solid of revolution with a waist."""
+        waist = 0.3 * self.width * (0.6 + 0.05 * self.splay)
+        lower = [(0.0, 0.0), (0.44 * self.width, 0.0), (0.44 * self.width, 1.0), (waist, 0.5 * top)]
+        upper = [(0.42 * self.width, top - 1), (0.42 * self.width, top), (0, top)]
+        return lathe(self.role, [*lower, *upper], sides=32)
 
     def _back(self) -> list[Part]:
         depth, half = 0.42 * self.depth, 0.42 * self.width
@@ -266,3 +274,10 @@ class Stool:
             )
             parts.append(button)
         return parts
+
+
+def _foot_ring(radius_x: Number, radius_y: Number, height: Number, thickness: Number) -> Part:
+    """A level ring of metal tube about the stool's axis."""
+    turn = np.linspace(0, 2 * np.pi, 28, endpoint=False)
+    loop = np.column_stack([radius_x * np.cos(turn), radius_y * np.sin(turn), np.full(28, height)])
+    return tube("metal", loop, thickness, sides=8, closed=True)
