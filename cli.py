@@ -895,17 +895,7 @@ def render(
     renders.check_out(out, moving=orbit is not None)
     shown = [0, *opened.visible_slots()] if slots else []
     with progress_bar("rendering", "views") as progress:
-        written = renders.write_renders(
-            opened.model,
-            opened.code,
-            opened.poses,
-            opened.settings,
-            out,
-            pinholes=opened.pinholes,
-            name=opened.name,
-            slots=shown,
-            progress=progress,
-        )
+        written = renders.write_renders(opened, out, slots=shown, progress=progress)
     click.echo(renders.summary_of(written))
 
 
@@ -989,16 +979,7 @@ def edit(
     if background_from is not None:
         changed = changed.with_background(opened.encode(background_from))
     with progress_bar("rendering", "views") as progress:
-        written = renders.write_edit(
-            opened.model,
-            opened.code,
-            changed,
-            opened.poses,
-            opened.settings,
-            out,
-            pinholes=opened.pinholes,
-            progress=progress,
-        )
+        written = renders.write_edit(opened, changed, out, progress=progress)
     click.echo(renders.summary_of(written))
 
 

@@ -4,7 +4,7 @@ A path with a suffix is one file (``.png`` a sheet, ``.gif`` or ``.mp4`` an anim
 folder of PNG files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -85,16 +85,35 @@ class EncodedScene:
         """
         return encode_scene(self.model, choose_scene(self.dataset, scene), self.settings)
 
+    def render(
+        self, code: SceneCode, pose: Float[np.ndarray, "4 4"], pinhole: Pinhole | None
+    ) -> ViewRendering:
+        """One view of the scene, or of a copy of it that was edited.
+
+        Args:
+            pose: ``world_from_camera``, OpenCV axes.
+            pinhole: intrinsics; None for the model's.
+        """
+        return render_view(self.model, code, pose, self.settings, pinhole=pinhole)
+
+    def cameras(
+        self, progress: Progress = no_progress
+    ) -> Iterator[tuple[Float[np.ndarray, "4 4"], Pinhole | None]]:
+        """Pose and intrinsics of each camera; ``progress`` is called when the caller has used one."""
+        for number, camera in enumerate(zip(self.poses, self.pinholes, strict=True), start=1):
+            yield camera
+            progress(number, len(self.poses), "")
+
     def visible_slots(self) -> dict[int, float]:
         """Foreground slots that are visible when rendered alone, with their share of the input view."""
         pose = finite_pose(self.scene.views[0])
         pinhole = own_pinhole(self.scene.views[0], self.settings)
-        labels = render_view(self.model, self.code, pose, self.settings, pinhole=pinhole).labels
+        labels = self.render(self.code, pose, pinhole).labels
         found = {}
         for slot in range(1, self.code.slots.shape[1]):
             if not bool(self.code.present[0, slot]):
                 continue
-            alone = render_view(self.model, slot_alone(self.code, slot), pose, self.settings, pinhole=pinhole)
+            alone = self.render(slot_alone(self.code, slot), pose, pinhole)
             if alone.opacity.max() >= FAINTEST_SLOT:
                 found[slot] = float((labels == slot).mean())
         return found
@@ -178,98 +197,95 @@ def summary_of(written: Sequence[Path]) -> str:
 
 
 def write_renders(
-    model: SceneModel,
-    code: SceneCode,
-    poses: Float[np.ndarray, "count 4 4"],
-    settings: RenderSettings,
+    opened: EncodedScene,
     out: Path,
     *,
-    pinholes: Sequence[Pinhole | None] | None = None,
-    name: str = "view",
     slots: Sequence[int] = (),
     fps: float = 15.0,
     progress: Progress = no_progress,
 ) -> list[Path]:
-    """Render a scene from the given cameras and write the images.
+    """Render a scene from its cameras and write the images.
 
     Args:
-        poses: ``world_from_camera`` of each image, OpenCV axes.
-        out: see the module.
-        pinholes: intrinsics of each camera; None for the model's.
-        name: of the files in a folder: ``view_000.png``, with segments beside in ``view_000_slots.png``.
+        out: see the module; a folder gets ``view_000.png``, ``view_000_slots.png`` with the segments, …
         slots: also render these one at a time: ``view_000_slot_1.png``, or beside the whole.
         fps: frames a second of an animation.
     Returns:
         The files written.
     """
-    rows: list[list[np.ndarray]] = []
-    headings = ["scene", "slots", *("background" if slot == BACKGROUND else f"slot {slot}" for slot in slots)]
-    for number, (pose, pinhole) in enumerate(zip(poses, pinholes or [None] * len(poses), strict=True)):
-        whole = render_view(model, code, pose, settings, pinhole=pinhole)
-        alone = [
-            on_paper(render_view(model, slot_alone(code, slot), pose, settings, pinhole=pinhole))
-            for slot in slots
-        ]
-        rows.append([whole.picture, _segments(whole, code), *alone])
-        progress(number + 1, len(poses), "")
-    suffix = out.suffix.lower()
-    if suffix in MOVING:
-        frames = [row[0] if not slots else np.asarray(_frame(row, headings)) for row in rows]
-        return [write_animation(frames, out, fps=fps)]
-    if suffix == STILL:
-        cells = [picture for row in rows for picture in row]
-        labels = [f"{name} {number}" for number in range(len(rows))]
-        sheet = contact_sheet(cells, columns=len(headings), column_labels=headings, row_labels=labels)
-        return [write_picture(out, sheet)]
-    written = []
-    for number, row in enumerate(rows):
-        endings = ["", "_slots", *(f"_slot_{slot}" for slot in slots)]
-        for ending, picture in zip(endings, row, strict=True):
-            written.append(out / f"{name}_{number:03d}{ending}.png")
-            write_image(written[-1], picture)
-    return written
+    rows = []
+    for pose, pinhole in opened.cameras(progress):
+        whole = opened.render(opened.code, pose, pinhole)
+        per_slot = [opened.render(slot_alone(opened.code, slot), pose, pinhole) for slot in slots]
+        rows.append([whole.picture, _segments(whole, opened.code), *map(on_paper, per_slot)])
+    if out.suffix.lower() in MOVING and not slots:
+        return [write_animation([pictures[0] for pictures in rows], out, fps=fps)]
+    names = ["background" if slot == BACKGROUND else f"slot {slot}" for slot in slots]
+    endings = ["", "_slots", *(f"_slot_{slot}" for slot in slots)]
+    files = [[f"{opened.name}_{number:03d}{ending}.png" for ending in endings] for number in range(len(rows))]
+    labels = [f"{opened.name} {number}" for number in range(len(rows))]
+    return _write_rows(_ImageRows(rows, ["scene", "slots", *names], labels, files), out, fps)
 
 
 def write_edit(
-    model: SceneModel,
-    before: SceneCode,
-    after: SceneCode,
-    poses: Float[np.ndarray, "count 4 4"],
-    settings: RenderSettings,
+    opened: EncodedScene,
+    edited: SceneCode,
     out: Path,
     *,
-    pinholes: Sequence[Pinhole | None] | None = None,
     fps: float = 15.0,
     progress: Progress = no_progress,
 ) -> list[Path]:
     """Render a scene before and after an edit.
 
     Args:
-        poses: ``world_from_camera`` of each image, OpenCV axes.
+        edited: the scene's code after the edit.
         out: see the module; a folder gets ``before_000.png`` and ``after_000.png``, ….
-        pinholes: intrinsics of each camera; None for the model's.
+        fps: frames a second of an animation.
     Returns:
         The files written.
     """
-    pairs = []
-    for number, (pose, pinhole) in enumerate(zip(poses, pinholes or [None] * len(poses), strict=True)):
-        pairs.append(
-            [render_view(model, code, pose, settings, pinhole=pinhole).picture for code in (before, after)]
-        )
-        progress(number + 1, len(poses), "")
+    rows = [
+        [opened.render(code, pose, pinhole).picture for code in (opened.code, edited)]
+        for pose, pinhole in opened.cameras(progress)
+    ]
+    headings = ["before", "after"]
+    files = [[f"{heading}_{number:03d}.png" for heading in headings] for number in range(len(rows))]
+    labels = [f"view {number}" for number in range(len(rows))]
+    return _write_rows(_ImageRows(rows, headings, labels, files), out, fps)
+
+
+@dataclass(frozen=True)
+class _ImageRows:
+    """Images to be written: a row for each camera."""
+
+    pictures: list[list[np.ndarray]]
+    headings: list[str]
+    """Of the columns."""
+    labels: list[str]
+    """Of the rows."""
+    files: list[list[str]]
+    """Name of each image where each is a file."""
+
+
+def _write_rows(rows: _ImageRows, out: Path, fps: float) -> list[Path]:
+    """Write an animation of the rows, one sheet, or a folder of all images, by the suffix of ``out``."""
     suffix = out.suffix.lower()
     if suffix in MOVING:
-        frames = [np.asarray(_frame(pair, ["before", "after"])) for pair in pairs]
+        frames = [
+            np.asarray(contact_sheet(row, columns=len(row), column_labels=rows.headings))
+            for row in rows.pictures
+        ]
         return [write_animation(frames, out, fps=fps)]
     if suffix == STILL:
-        cells = [picture for pair in pairs for picture in pair]
-        labels = [f"view {number}" for number in range(len(pairs))]
-        sheet = contact_sheet(cells, columns=2, column_labels=["before", "after"], row_labels=labels)
+        cells = [picture for row in rows.pictures for picture in row]
+        sheet = contact_sheet(
+            cells, columns=len(rows.headings), column_labels=rows.headings, row_labels=rows.labels
+        )
         return [write_picture(out, sheet)]
     written = []
-    for number, pair in enumerate(pairs):
-        for ending, picture in zip(("before", "after"), pair, strict=True):
-            written.append(out / f"{ending}_{number:03d}.png")
+    for names, row in zip(rows.files, rows.pictures, strict=True):
+        for name, picture in zip(names, row, strict=True):
+            written.append(out / name)
             write_image(written[-1], picture)
     return written
 
@@ -283,7 +299,3 @@ def write_picture(path: Path, picture: Image.Image) -> Path:
 
 def _segments(view: ViewRendering, code: SceneCode) -> UInt8[np.ndarray, "height width 3"]:
     return slot_colours([(None, view.labels)], code.slots.shape[1])[view.labels]
-
-
-def _frame(row: Sequence[np.ndarray], headings: Sequence[str]) -> Image.Image:
-    return contact_sheet(row, columns=len(row), column_labels=headings)
