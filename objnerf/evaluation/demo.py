@@ -62,22 +62,9 @@ def demo_page(
     """
     from markupsafe import Markup
 
-    from objnerf.visualization.camera_plot import read_camera_plot
-    from objnerf.visualization.html import cameras_div, plotly_script
+    from objnerf.visualization.html import plotly_script
 
-    views = max(len(scene.views) for scene in dataset.scenes.values())
-    plot = read_camera_plot(dataset, max_views=CAMERA_SCENES * views, thumbnails=32)
-    entries = read_metrics(run)
-    inputs = [scene.views[0] for scene in dataset.scenes.values()][:SHEET_SCENES]
-    size = inputs[0].image().shape
-    sheet = contact_sheet(
-        [view.image() for view in inputs],
-        [f"scene {view.scene}" for view in inputs],
-        columns=6,
-        cell_width=190,
-    )
     seconds = sum(step.seconds for step in steps)
-    trained = evaluation.settings.get("step", 0)
     return (
         environment()
         .get_template("demo.html.j2")
@@ -85,44 +72,84 @@ def demo_page(
             title="objnerf demo",
             scripts=Markup(plotly_script()),
             minutes=f"{seconds / 60:.0f}",
-            scene_count=len(dataset.scenes),
-            scene_count_evaluated=len(evaluation.scenes),
             sections=(
                 *(("results", "Objects found"), ("figures", "Metrics"), ("dataset", "Dataset")),
                 *(("cameras", "Cameras"), ("validation", "Validation"), ("training", "Training")),
                 ("steps", "Commands"),
             ),
-            tiles=headline_tiles(evaluation),
-            galleries=[gallery_content(gallery) for gallery in galleries],
-            edits=None
-            if edits is None
-            else {
-                "scene": edits.scene,
-                "pictures": [{"name": name, "source": inline(picture)} for name, picture in edits.pictures],
-            },
-            turning=inline_animation(turning) if turning else None,
-            dataset_note=(
-                f"{len(dataset.scenes)} scenes of {views} views, {size[1]}×{size[0]} pixels, rendered by "
-                "Blender's Cycles; the input view of each is shown. Masks, depth and the plan of every scene "
-                "are in the dataset, too."
-            ),
-            sheet=inline(sheet),
-            cameras_note=f"{plot.summary}.",
-            cameras=Markup(cameras_div(plot, div_id="cameras-figure")),
             verdict=verdict,
-            training_note=(
-                f"{trained} steps of the recipe {evaluation.settings.get('recipe')} in "
-                f"{format_seconds(entries.seconds)}; the held-out scenes were not used for training."
-            ),
-            curves=Markup(curves_div(entries)),
             steps=[
                 {"name": step.name, "time": format_seconds(step.seconds), "command": step.command}
                 for step in steps
             ],
             machine=_machine(),
-            **tables(evaluation),
+            **_results_content(evaluation, galleries, edits, turning),
+            **_dataset_content(dataset),
+            **_training_content(run, evaluation),
         )
     )
+
+
+def _results_content(
+    evaluation: Evaluation,
+    galleries: Sequence[SceneGallery],
+    edits: EditPictures | None,
+    turning: Sequence[np.ndarray],
+) -> dict[str, Any]:
+    """The template's variables of the sections "Objects found" and "Metrics"."""
+    edited = None
+    if edits is not None:
+        pictures = [{"name": name, "source": inline(picture)} for name, picture in edits.pictures]
+        edited = {"scene": edits.scene, "pictures": pictures}
+    return {
+        "scene_count_evaluated": len(evaluation.scenes),
+        "tiles": headline_tiles(evaluation),
+        "galleries": [gallery_content(gallery) for gallery in galleries],
+        "edits": edited,
+        "turning": inline_animation(turning) if turning else None,
+        **tables(evaluation),
+    }
+
+
+def _dataset_content(dataset: Dataset) -> dict[str, Any]:
+    """The template's variables of the sections "Dataset" and "Cameras"."""
+    from markupsafe import Markup
+
+    from objnerf.visualization.camera_plot import read_camera_plot
+    from objnerf.visualization.html import cameras_div
+
+    views = max(len(scene.views) for scene in dataset.scenes.values())
+    plot = read_camera_plot(dataset, max_views=CAMERA_SCENES * views, thumbnails=32)
+    inputs = [scene.views[0] for scene in dataset.scenes.values()][:SHEET_SCENES]
+    images = [view.image() for view in inputs]
+    height, width = images[0].shape[:2]
+    sheet = contact_sheet(images, [f"scene {view.scene}" for view in inputs], columns=6, cell_width=190)
+    return {
+        "scene_count": len(dataset.scenes),
+        "dataset_note": (
+            f"{len(dataset.scenes)} scenes of {views} views, {width}×{height} pixels, rendered by Blender's "
+            "Cycles; the input view of each is shown. Masks, depth and the plan of every scene are in the "
+            "dataset, too."
+        ),
+        "sheet": inline(sheet),
+        "cameras_note": f"{plot.summary}.",
+        "cameras": Markup(cameras_div(plot, div_id="cameras-figure")),
+    }
+
+
+def _training_content(run: Path, evaluation: Evaluation) -> dict[str, Any]:
+    """The template's variables of the section "Training"."""
+    from markupsafe import Markup
+
+    curves = read_metrics(run)
+    settings = evaluation.settings
+    return {
+        "training_note": (
+            f"{settings.get('step', 0)} steps of the recipe {settings.get('recipe')} in "
+            f"{format_seconds(curves.seconds)}; the held-out scenes were not used for training."
+        ),
+        "curves": Markup(curves_div(curves)),
+    }
 
 
 def demo_summary(
