@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,6 @@ def contact_sheet(
     column_labels: Sequence[str] | None = None,
     row_labels: Sequence[str] | None = None,
     cell_width: int | None = None,
-    background: Colour = (255, 255, 255),
     gap: int = 8,
 ) -> Image.Image:
     """Lay images out in rows and columns.
@@ -43,7 +43,6 @@ def contact_sheet(
         row_labels: a heading left of each row.
         cell_width: width of a cell in pixels. Default: the widest image, scaled up by a whole factor
             where it is so small (under 96 pixels) that captions would not fit.
-        background: colour of the paper, RGB.
         gap: pixels between cells.
     Returns:
         One RGB picture.
@@ -51,81 +50,149 @@ def contact_sheet(
         InputError: no images, an array that is no image, or captions that do not match in number.
     """
     pictures = [None if image is None else as_picture(image) for image in images]
+    captions = _Captions(title, labels, column_labels, row_labels)
+    layout = _lay_out(pictures, captions, columns, cell_width, gap)
+    sheet = Image.new("RGB", layout.size, "white")
+    _draw_headings(sheet, captions, layout)
+    for index, picture in enumerate(pictures):
+        if picture is None:
+            continue
+        corner = layout.corner(*divmod(index, layout.columns))
+        _draw_picture(sheet, picture, corner, layout)
+        caption = labels[index] if labels is not None else None
+        if caption:
+            _draw_caption(sheet, caption, corner, layout)
+    return sheet
+
+
+@dataclass(frozen=True)
+class _Captions:
+    """What is written on a contact sheet."""
+
+    title: str | None
+    images: Sequence[str | None] | None
+    columns: Sequence[str] | None
+    rows: Sequence[str] | None
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where everything on a contact sheet is, pixels."""
+
+    size: tuple[int, int]
+    """Width and height of the sheet."""
+    columns: int
+    cell: tuple[int, int]
+    """Width and height of a cell without its caption."""
+    pitch: tuple[int, int]
+    """From one cell to the next, along x and y."""
+    origin: tuple[int, int]
+    """Upper left corner of the first cell."""
+    headings_y: int
+    """Upper end of the columns' headings."""
+    gap: int
+    text: ImageFont.ImageFont | ImageFont.FreeTypeFont
+    heading: ImageFont.ImageFont | ImageFont.FreeTypeFont
+
+    def corner(self, row: int, column: int) -> tuple[int, int]:
+        """Upper left corner of a cell."""
+        return self.origin[0] + column * self.pitch[0], self.origin[1] + row * self.pitch[1]
+
+
+def _lay_out(
+    pictures: Sequence[Image.Image | None],
+    captions: _Captions,
+    columns: int | None,
+    cell_width: int | None,
+    gap: int,
+) -> _Layout:
+    """The layout of images and captions that match in number; see `contact_sheet`."""
     present = [picture for picture in pictures if picture is not None]
     if not present:
         raise InputError("a contact sheet needs at least one image, got none")
-    if labels is not None and len(labels) != len(pictures):
-        raise InputError(
-            f"a contact sheet needs one label per image, got {len(pictures)} images and {len(labels)} labels"
-        )
     cell_w, cell_h = _cell_size(present, cell_width)
     if columns is None:
         columns = _balanced_columns(len(pictures), cell_w, cell_h)
     if columns < 1:
         raise InputError(f"columns: expected at least 1, got {columns}")
     rows = math.ceil(len(pictures) / columns)
-    for name, headings, expected in (
-        ("column", column_labels, columns),
-        ("row", row_labels, rows),
-    ):
-        if headings is not None and len(headings) != expected:
-            raise InputError(
-                f"a contact sheet of {rows} rows and {columns} columns got {len(headings)} {name} labels"
-            )
+    _check_numbers(captions, len(pictures), columns, rows)
 
     text = ImageFont.load_default(max(11, min(16, cell_w // 10)))
     heading = ImageFont.load_default(max(15, min(24, cell_w // 6)))
     text_h = _line_height(text)
-    caption_h = text_h + 4 if labels is not None and any(labels) else 0
-    top = gap + (_line_height(heading) + gap if title else 0)
+    caption_h = text_h + 4 if captions.images is not None and any(captions.images) else 0
+    top = gap + (_line_height(heading) + gap if captions.title else 0)
     left = gap
-    if row_labels is not None:
-        left += max(math.ceil(text.getlength(label)) for label in row_labels) + gap
-    first_row = top + (text_h + gap // 2 if column_labels is not None else 0)
-    width = left + columns * (cell_w + gap)
-    if title:
-        width = max(width, math.ceil(heading.getlength(title)) + 2 * gap)
-    height = first_row + rows * (cell_h + caption_h + gap)
+    if captions.rows is not None:
+        left += max(math.ceil(text.getlength(label)) for label in captions.rows) + gap
+    first_row = top + (text_h + gap // 2 if captions.columns is not None else 0)
+    pitch = (cell_w + gap, cell_h + caption_h + gap)
+    width, height = left + columns * pitch[0], first_row + rows * pitch[1]
+    if captions.title:
+        width = max(width, math.ceil(heading.getlength(captions.title)) + 2 * gap)
     if width * height > 200_000_000:
         raise InputError(
             f"a contact sheet of {len(pictures)} images would be {width} x {height} pixels; "
             "pass fewer images or a smaller cell_width"
         )
+    return _Layout(
+        size=(width, height),
+        columns=columns,
+        cell=(cell_w, cell_h),
+        pitch=pitch,
+        origin=(left, first_row),
+        headings_y=top,
+        gap=gap,
+        text=text,
+        heading=heading,
+    )
 
-    sheet = Image.new("RGB", (width, height), background)
-    draw = ImageDraw.Draw(sheet)
-    if title:
-        draw.text((gap, gap), title, fill=_INK, font=heading)
-    for column, label in enumerate(column_labels or ()):
-        middle = left + column * (cell_w + gap) + cell_w / 2
-        draw.text((middle, top), _shortened(label, text, cell_w), fill=_INK, font=text, anchor="ma")
-    for row, label in enumerate(row_labels or ()):
-        middle = first_row + row * (cell_h + caption_h + gap) + cell_h / 2
-        draw.text((left - gap, middle), label, fill=_INK, font=text, anchor="rm")
 
-    for index, picture in enumerate(pictures):
-        if picture is None:
-            continue
-        row, column = divmod(index, columns)
-        x = left + column * (cell_w + gap)
-        y = first_row + row * (cell_h + caption_h + gap)
-        fitted = _fitted(picture, cell_w, cell_h)
-        x_image, y_image = x + (cell_w - fitted.width) // 2, y + (cell_h - fitted.height) // 2
-        sheet.paste(fitted, (x_image, y_image))
-        # A hairline just outside the image, so that a white background does not melt into the paper.
-        draw.rectangle(
-            (x_image - 1, y_image - 1, x_image + fitted.width, y_image + fitted.height), outline=_FRAME
+def _check_numbers(captions: _Captions, images: int, columns: int, rows: int) -> None:
+    if captions.images is not None and len(captions.images) != images:
+        raise InputError(
+            f"a contact sheet needs one label per image, got {images} images and "
+            f"{len(captions.images)} labels"
         )
-        caption = labels[index] if labels is not None else None
-        if caption:
-            draw.text(
-                (x + cell_w / 2, y + cell_h + 3),
-                _shortened(caption, text, cell_w),
-                fill=_FAINT,
-                font=text,
-                anchor="ma",
+    for name, labels, expected in (("column", captions.columns, columns), ("row", captions.rows, rows)):
+        if labels is not None and len(labels) != expected:
+            raise InputError(
+                f"a contact sheet of {rows} rows and {columns} columns got {len(labels)} {name} labels"
             )
-    return sheet
+
+
+def _draw_headings(sheet: Image.Image, captions: _Captions, layout: _Layout) -> None:
+    """The title, and the headings of columns and rows."""
+    draw = ImageDraw.Draw(sheet)
+    cell_w, cell_h = layout.cell
+    if captions.title:
+        draw.text((layout.gap, layout.gap), captions.title, fill=_INK, font=layout.heading)
+    for column, label in enumerate(captions.columns or ()):
+        middle = layout.corner(0, column)[0] + cell_w / 2
+        shown = _shortened(label, layout.text, cell_w)
+        draw.text((middle, layout.headings_y), shown, fill=_INK, font=layout.text, anchor="ma")
+    for row, label in enumerate(captions.rows or ()):
+        x, y = layout.corner(row, 0)
+        draw.text((x - layout.gap, y + cell_h / 2), label, fill=_INK, font=layout.text, anchor="rm")
+
+
+def _draw_picture(sheet: Image.Image, picture: Image.Image, corner: tuple[int, int], layout: _Layout) -> None:
+    """An image in the middle of its cell."""
+    cell_w, cell_h = layout.cell
+    fitted = _fitted(picture, cell_w, cell_h)
+    x, y = corner[0] + (cell_w - fitted.width) // 2, corner[1] + (cell_h - fitted.height) // 2
+    sheet.paste(fitted, (x, y))
+    # A hairline just outside the image, so that a white background does not melt into the paper.
+    ImageDraw.Draw(sheet).rectangle((x - 1, y - 1, x + fitted.width, y + fitted.height), outline=_FRAME)
+
+
+def _draw_caption(sheet: Image.Image, caption: str, corner: tuple[int, int], layout: _Layout) -> None:
+    """The line below an image."""
+    cell_w, cell_h = layout.cell
+    place = (corner[0] + cell_w / 2, corner[1] + cell_h + 3)
+    shown = _shortened(caption, layout.text, cell_w)
+    ImageDraw.Draw(sheet).text(place, shown, fill=_FAINT, font=layout.text, anchor="ma")
 
 
 def as_picture(image: Picture) -> Image.Image:
