@@ -6,6 +6,7 @@ scene); poses are ``world_from_camera`` with OpenCV axes (x right, y down, z for
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -155,52 +156,76 @@ def read_camera_plot(
         )
     scenes = _chosen_scenes(dataset, scene)
     shown = _spread(scenes, max_views)
-    poses: list[tuple[View, int, np.ndarray]] = []
-    skipped: list[tuple[str, str]] = []
-    for view, order in shown:
-        try:
-            poses.append((view, order, _finite_pose(view)))
-        except InputError as error:
-            if not skip_broken:
-                raise
-            skipped.append((view.stem, str(error)))
-    if not poses:
+    posed, skipped = _posed_views(shown, skip_broken)
+    if not posed:
         raise InputError(
             f"{dataset.root}: none of the {len(shown)} views has a usable camera; "
             f"the first says: {skipped[0][1]}"
         )
-
-    if len(poses) > 64:
-        thumbnails = thumbnails // 2 if len(poses) <= 256 else 0
-    card = dataset.card()
+    if len(posed) > 64:
+        thumbnails = thumbnails // 2 if len(posed) <= 256 else 0
     if obj_scale is None:
+        card = dataset.card()
         stated = None if card is None else card.obj_scale
         obj_scale = UORF_SCALE.obj_scale if stated is None else stated
-    groups = _groups([view for view, _, _ in poses])
-    number_of_group = {group: number for number, group in enumerate(dict.fromkeys(groups))}
-    size = _image_size(dataset, poses[0][0])
-    cameras = []
-    for (view, order, pose), group in zip(poses, groups, strict=True):
-        number = number_of_group[group]
-        cameras.append(
-            PlottedCamera(
-                stem=view.stem,
-                scene=view.scene,
-                order=order,
-                world_from_camera=pose,
-                group=group,
-                colour=CAMERA_COLOURS[number % len(CAMERA_COLOURS)],
-                thumbnail=_thumbnail(view, thumbnails, skip_broken) if thumbnails else None,
-                intrinsics=_own_intrinsics(view, size, skip_broken),
-            )
-        )
+    size = _image_size(dataset, posed[0].view)
     return CameraPlot(
         name=dataset.root.resolve().name,
-        cameras=tuple(cameras),
+        cameras=_plotted_cameras(posed, size, thumbnails, skip_broken),
         intrinsics=dataset.default_pinhole().at(*size),
         obj_scale=float(obj_scale),
         skipped=tuple(skipped),
         left_out=sum(len(s.views) for s in scenes) - len(shown),
+    )
+
+
+class _PosedView(NamedTuple):
+    """A view whose pose can be used, and its position in its scene."""
+
+    view: View
+    order: int
+    world_from_camera: Float[np.ndarray, "4 4"]
+
+
+def _posed_views(
+    shown: Sequence[tuple[View, int]], skip_broken: bool
+) -> tuple[list[_PosedView], list[tuple[str, str]]]:
+    """Views with their poses, and those left out: stem and reason."""
+    posed: list[_PosedView] = []
+    skipped: list[tuple[str, str]] = []
+    for view, order in shown:
+        try:
+            posed.append(_PosedView(view, order, _finite_pose(view)))
+        except InputError as error:
+            if not skip_broken:
+                raise
+            skipped.append((view.stem, str(error)))
+    return posed, skipped
+
+
+def _plotted_cameras(
+    posed: Sequence[_PosedView], size: tuple[int, int], thumbnails: int, skip_broken: bool
+) -> tuple[PlottedCamera, ...]:
+    """Cameras in the colours of their groups.
+
+    Args:
+        size: width and height of the images, for cameras with intrinsics of their own.
+        thumbnails: their width in pixels; 0 for none.
+    """
+    groups = _groups([view for view, _, _ in posed])
+    number_of_group = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    return tuple(
+        PlottedCamera(
+            stem=view.stem,
+            scene=view.scene,
+            order=order,
+            world_from_camera=pose,
+            group=group,
+            colour=CAMERA_COLOURS[number_of_group[group] % len(CAMERA_COLOURS)],
+            thumbnail=_thumbnail(view, thumbnails, skip_broken) if thumbnails else None,
+            intrinsics=_own_intrinsics(view, size, skip_broken),
+        )
+        for (view, order, pose), group in zip(posed, groups, strict=True)
     )
 
 
