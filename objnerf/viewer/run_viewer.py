@@ -219,6 +219,31 @@ class Painter:
                     self._changed.notify_all()
 
 
+@dataclass(frozen=True)
+class _Panel:
+    """Handles of what the user operates.
+
+    Attributes:
+        scene: which scene is shown.
+        caption: what is said of it.
+        picture: the model's drawing.
+        follow: whether it is drawn again as the user moves.
+        width: of the drawing, pixels.
+        cameras: whether the dataset's cameras are shown.
+        objects: the folder with a switch for each object.
+        reset: undoes all edits.
+    """
+
+    scene: Any
+    caption: Any
+    picture: Any
+    follow: Any
+    width: Any
+    cameras: Any
+    objects: Any
+    reset: Any
+
+
 class RunViewer:
     """Serves a trained model's understanding of a dataset's scenes, one at a time.
 
@@ -250,62 +275,67 @@ class RunViewer:
         self._drawing = np.full((48, 64, 3), 235, np.uint8)
         self._usual_distance = 1.0
         self._pinhole: Pinhole | None = None
-        surroundings = add_surroundings(
-            server, run.model.geometry.obj_scale, 1.5 * run.model.geometry.obj_scale
-        )
+        self._panel = self._add_panel()
+        self._painter = Painter(self._paint)
+        self._connect_panel()
+        server.on_client_connect(self._greet)
+        self.show(scene)
 
-        gui = server.gui
-        name = run.path.resolve().name
-        step = "" if run.step is None else f", step {run.step}"
-        gui.add_markdown(f"**{name}**{step}, on {dataset.root.resolve().name}")
-        ids = sorted(dataset.scenes)
-        chooser = gui.add_dropdown("scene", [str(id_) for id_ in ids], initial_value=str(scene))
-        self._caption = gui.add_markdown("")
+    def _add_panel(self) -> _Panel:
+        """Everything in the panel, not yet connected to anything but what it shows and hides."""
+        gui, obj_scale = self.server.gui, self.run.model.geometry.obj_scale
+        surroundings = add_surroundings(self.server, obj_scale, 1.5 * obj_scale)
+        name = self.run.path.resolve().name
+        step = "" if self.run.step is None else f", step {self.run.step}"
+        gui.add_markdown(f"**{name}**{step}, on {self.dataset.root.resolve().name}")
+        ids = [str(id_) for id_ in sorted(self.dataset.scenes)]
+        scene = gui.add_dropdown("scene", ids, initial_value=str(self.scene))
+        caption = gui.add_markdown("")
         with gui.add_folder("drawn by the model from here"):
-            self._picture = gui.add_image(self._drawing, format="png")
-            self._follow = gui.add_checkbox("follow my view", True)
-            self._width = gui.add_slider("pixels across", 32, 256, 16, min(256, self._settings.size[0]))
+            picture = gui.add_image(self._drawing, format="png")
+            follow = gui.add_checkbox("follow my view", True)
+            width = gui.add_slider("pixels across", 32, 256, 16, min(256, self._settings.size[0]))
         with gui.add_folder("shown"):
-            self._show_cameras = gui.add_checkbox("cameras", True)
+            cameras = gui.add_checkbox("cameras", True)
             for what, handles in surroundings.items():
                 self._switch(gui.add_checkbox(what, True), handles)
-        self._folder = gui.add_folder("objects found: drag their arrows, or hide them")
-        with self._folder:
-            back = gui.add_button("put everything back")
-        self._painter = Painter(self._paint)
+        objects = gui.add_folder("objects found: drag their arrows, or hide them")
+        with objects:
+            reset = gui.add_button("put everything back")
+        return _Panel(scene, caption, picture, follow, width, cameras, objects, reset)
 
-        @chooser.on_update
+    def _connect_panel(self) -> None:
+        panel = self._panel
+
+        @panel.scene.on_update
         def _(_: Any) -> None:
-            self.show(int(chooser.value))
+            self.show(int(panel.scene.value))
 
-        @self._show_cameras.on_update
+        @panel.cameras.on_update
         def _(_: Any) -> None:
             self._doors.leave()
             for handle in self._cameras:
-                handle.visible = self._show_cameras.value
+                handle.visible = panel.cameras.value
 
-        @back.on_click
+        @panel.reset.on_click
         def _(_: Any) -> None:
             self.reset()
 
-        @self._width.on_update
+        @panel.width.on_update
         def _(_: Any) -> None:
             self._ask()
 
-        @server.on_client_connect
-        def _(client: Any) -> None:
-            # A model draws best from where it has seen images, so the user starts in its input view.
-            if self._cameras:
-                first = finite_pose(self.dataset.scenes[self.scene].views[0])
-                self._doors.enter(client.camera, self._cameras[0], first)
+    def _greet(self, client: Any) -> None:
+        """Place a new user in the input view, where a model draws best, and follow where they go."""
+        if self._cameras:
+            first = finite_pose(self.dataset.scenes[self.scene].views[0])
+            self._doors.enter(client.camera, self._cameras[0], first)
 
-            @client.camera.on_update
-            def _(camera: Any) -> None:
-                self._viewpoint = pose_of(camera)
-                if self._follow.value:
-                    self._ask()
-
-        self.show(scene)
+        @client.camera.on_update
+        def _(camera: Any) -> None:
+            self._viewpoint = pose_of(camera)
+            if self._panel.follow.value:
+                self._ask()
 
     @property
     def url(self) -> str:
@@ -322,7 +352,7 @@ class RunViewer:
         with self._lock:
             self.scene = scene
             self.edits = Edits()
-            self._caption.content = f"scene {scene}: the model is looking …"
+            self._panel.caption.content = f"scene {scene}: the model is looking …"
             for handles in (self._handles, self._cameras, self._controls.values(), self._switches.values()):
                 for handle in handles:
                     handle.remove()
@@ -332,13 +362,13 @@ class RunViewer:
             try:
                 self._look(self.dataset.scenes[scene])
             except InputError as error:
-                self._caption.content = f"scene {scene}: ⚠ {error}"
+                self._panel.caption.content = f"scene {scene}: ⚠ {error}"
                 return
             with self.server.atomic():
                 self._add_clouds()
                 self._add_cameras()
             found = len(self.clouds.keys() - {0})
-            self._caption.content = (
+            self._panel.caption.content = (
                 f"scene {scene}: {found} objects found. Click a camera to look through it."
             )
         self._ask()
@@ -422,7 +452,7 @@ class RunViewer:
                         f"/slots/{slot}/mark", radius=0.12, color=object_colour(slot), opacity=0.8
                     )
                 )
-            with self._folder:
+            with self._panel.objects:
                 switch = self.server.gui.add_checkbox("background" if slot == 0 else f"object {slot}", True)
             switch.on_update(partial(self._switched, slot))
             self._controls[slot], self._switches[slot] = control, switch
@@ -441,7 +471,7 @@ class RunViewer:
                 camera.thumbnail,
             )
 
-            handle.visible = self._show_cameras.value
+            handle.visible = self._panel.cameras.value
             self._doors.add(handle, camera.world_from_camera)
             self._cameras.append(handle)
 
@@ -462,7 +492,13 @@ class RunViewer:
         with self._lock:
             if self._code is None or self._viewpoint is None:
                 return
-            wish = (self._code, self.edits, self._viewpoint, int(self._width.value), self._usual_distance)
+            wish = (
+                self._code,
+                self.edits,
+                self._viewpoint,
+                int(self._panel.width.value),
+                self._usual_distance,
+            )
         self._painter.ask(wish)
 
     def _paint(self, wish: tuple[SceneCode, Edits, np.ndarray, int, float]) -> None:
@@ -474,7 +510,7 @@ class RunViewer:
         )
         # Enlarged by whole pixels: what is small is what the model was asked for, and looks it.
         factor = max(1, _PANEL_WIDTH // width)
-        self._picture.image = self._drawing.repeat(factor, axis=0).repeat(factor, axis=1)
+        self._panel.picture.image = self._drawing.repeat(factor, axis=0).repeat(factor, axis=1)
 
     def _switch(self, checkbox: Any, handles: list[Any]) -> None:
         @checkbox.on_update

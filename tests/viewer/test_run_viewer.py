@@ -87,7 +87,7 @@ def test_the_scene_stays_between_near_and_far_when_the_user_steps_back(encoded) 
 def test_a_run_is_served_and_edited(run, make_ring, serve) -> None:
     dataset = open_dataset(make_ring(scenes=2))
     viewer = serve(RunViewer(start_server("127.0.0.1", 8241), run, dataset, 0))
-    assert "2 objects found" in viewer._caption.content
+    assert "2 objects found" in viewer._panel.caption.content
     before = viewer.drawing()
     viewer.hide(1)
     without = viewer.drawing()
@@ -124,10 +124,10 @@ def test_a_scene_that_cannot_be_read_is_named_in_the_panel(run, make_ring, serve
     (root / "00004_sc0001_img0.png").write_bytes(b"no picture")
     viewer = serve(RunViewer(start_server("127.0.0.1", 8243), run, open_dataset(root), 0))
     viewer.show(1)
-    assert "00004_sc0001_img0.png" in viewer._caption.content
+    assert "00004_sc0001_img0.png" in viewer._panel.caption.content
     assert viewer.clouds == {}
     viewer.show(0)
-    assert "2 objects found" in viewer._caption.content
+    assert "2 objects found" in viewer._panel.caption.content
 
 
 def test_the_painter_draws_the_newest_wish_and_survives_failures(caplog: pytest.LogCaptureFixture) -> None:
