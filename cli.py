@@ -406,7 +406,7 @@ def generate(
     workers: int | None,
     shard: tuple[int, int],
     manipulations: bool,
-    engine: str,
+    engine: Literal["local", "ray"],
     address: str | None,
     device: str,
     remake: Path | None,
@@ -418,7 +418,14 @@ def generate(
 
     An interrupted run continues when the command is run again.
     """
-    from generation.jobs import AssetFolders, generate_dataset, read_plan, render_plan
+    from generation.jobs import (
+        AssetFolders,
+        Workers,
+        generate_dataset,
+        plan_dataset,
+        read_plan,
+        render_plan,
+    )
     from generation.plan.request import build_request
     from objnerf.console import progress_bar
     from objnerf.dataset.index import scan_dataset
@@ -467,21 +474,19 @@ def generate(
             err=True,
         )
     try:
-        with progress_bar("planning" if plan_only else "rendering", "scenes") as shown:
-            progress = shown if plan_only else _forecast(shown)
-            report = generate_dataset(
-                request,
-                out,
-                folders,
-                workers=workers,
-                shard=shard,
-                plan_only=plan_only,
-                overwrite=overwrite,
-                device=device,
-                engine=engine,
-                address=address,
-                progress=progress,
-            )
+        with progress_bar("planning" if plan_only else "rendering", "scenes") as progress:
+            if plan_only:
+                report = plan_dataset(request, out, folders, shard=shard, progress=progress)
+            else:
+                report = generate_dataset(
+                    request,
+                    out,
+                    folders,
+                    workers=Workers(count=workers, device=device, engine=engine, address=address),
+                    shard=shard,
+                    overwrite=overwrite,
+                    progress=_forecast(progress),
+                )
     except KeyboardInterrupt:
         if not plan_only and out.is_dir() and (made := len(scan_dataset(out).scenes)):
             click.echo(f"{out}: {made} of {request.scenes} scenes are complete")

@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 
 import generation.jobs.local
-from generation.jobs import generate_dataset
+from generation.jobs import Workers, generate_dataset
 from generation.plan.request import DEFAULT_SIZE, GenerationRequest, build_request
 from objnerf.dataset.files import read_image
 
@@ -79,7 +79,7 @@ def speed(request: GenerationRequest, root: Path, reference_samples: int) -> dic
     """Ours and the plain script on the same views, and how far both are from the truth."""
     images = request.scenes * request.views
     before = children_seconds()
-    report = generate_dataset(request, root / "ours", workers=1)
+    report = generate_dataset(request, root / "ours", workers=Workers(1))
     ours = children_seconds() - before
     report.raise_failures()
     scenes = root / "ours" / "scenes"
@@ -130,7 +130,7 @@ def scaling(request: GenerationRequest, root: Path) -> dict[str, float]:
     seconds = {}
     for workers in (1, 2):
         start = time.perf_counter()
-        generate_dataset(request, root / f"workers{workers}", workers=workers)
+        generate_dataset(request, root / f"workers{workers}", workers=Workers(workers))
         seconds[workers] = time.perf_counter() - start
     return {"one_worker": seconds[1], "two_workers": seconds[2], "speed_up": seconds[1] / seconds[2]}
 
@@ -139,7 +139,7 @@ def memory(preset: str, scenes: int, root: Path) -> dict[str, float]:
     """Resident size of one worker that is not recycled, in MiB."""
     request = build_request(preset, scenes=scenes, size=(64, 48), samples=1, seed=7)
     generation.jobs.local.SCENES_PER_WORKER = 10 * scenes
-    sizes = [size / 2**20 for size in generate_dataset(request, root / "memory", workers=1).memory]
+    sizes = [size / 2**20 for size in generate_dataset(request, root / "memory", workers=Workers(1)).memory]
     early, late = np.median(sizes[scenes // 4 - 5 : scenes // 4 + 5]), np.median(sizes[-10:])
     return {"quarter": float(early), "end": float(late), "growth": float(late / early - 1)}
 

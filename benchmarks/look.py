@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from generation.jobs import generate_dataset
+from generation.jobs import Workers, generate_dataset
 from generation.plan.request import build_request
 from objnerf.dataset import open_dataset
 
@@ -51,7 +51,7 @@ def main() -> None:
             passes=["mask"],
             seed=arguments.seed,
         )
-        generate_dataset(request, Path(folder) / "d", workers=1).raise_failures()
+        generate_dataset(request, Path(folder) / "d", workers=Workers(1)).raise_failures()
         figures = {"ours": measure(Path(folder) / "d"), "published": PUBLISHED.get(arguments.preset)}
     print(json.dumps(figures, indent=2))
 

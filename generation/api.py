@@ -6,19 +6,18 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Unpack
 
 import numpy as np
 from jaxtyping import Float
 
 from generation.assets.catalogue import ShapeAsset
-from generation.jobs import AssetFolders, generate_dataset, render_plan
+from generation.jobs import AssetFolders, Workers, generate_dataset, render_plan
 from generation.plan import compose
 from generation.plan.finishes import Colour, Finish
 from generation.plan.lights import LightPlan
 from generation.plan.plan import ObjectPlan, ScenePlan
-from generation.plan.preset import Split
-from generation.plan.request import build_request
+from generation.plan.request import DatasetOptions, SceneOptions, build_request
 from generation.plan.room import RoomPlan
 from objnerf.console import Progress, no_progress
 from objnerf.dataset.index import Dataset, Scene, open_dataset
@@ -32,38 +31,6 @@ __all__ = [
     "render_scene",
     "shapes",
 ]
-
-
-class SceneOptions(TypedDict, total=False):
-    """How scenes are rendered; what is left out is the preset's."""
-
-    size: tuple[int, int]
-    """(width, height) in pixels; (192, 144) when left out."""
-    samples: int
-    """Samples of light a pixel, before denoising."""
-    passes: Sequence[str]
-    """Of "depth", "mask", "normal", "albedo", "amodal"; depth and mask when left out."""
-    seed: int
-    """0 is a seed."""
-
-
-class DatasetOptions(SceneOptions, total=False):
-    """What a generated dataset holds; what is left out is the preset's."""
-
-    scenes: int
-    split: Split
-    views: int
-    """Views of each scene."""
-    shapes: int
-    """Distinct shapes to draw from."""
-    backgrounds: int
-    """Distinct floors to draw from."""
-    manipulations: bool
-    """Also the scene-manipulation test: an object moved, the background changed."""
-    real_scale: bool
-    """Objects keep their real sizes; otherwise each kind has a range of sizes."""
-    recolour: bool
-    """Mesh files take the colours that are drawn for objects."""
 
 
 def generate(
@@ -109,9 +76,8 @@ def generate(
         request,
         Path(out),
         assets,
-        workers=workers,
+        workers=Workers(count=workers, device=device),
         overwrite=overwrite,
-        device=device,
         progress=progress,
     )
     report.raise_failures()

@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,9 +19,11 @@ from pydantic import ValidationError
 from generation.assets.catalogue import Catalogue, ShapeAsset, SurfaceAsset
 from generation.jobs.local import LocalWorker, TimeLimit, Worker, run_tasks
 from generation.jobs.tasks import AssetFolders, Result, Task, WorkerSetup
+from generation.jobs.workers import ONE_A_CORE, Workers
 from generation.plan.cameras import check_views
 from generation.plan.plan import AssetPool, PlacementError, ScenePlan, fit_request, plan_scene
 from generation.plan.request import GENERATOR_VERSION, GenerationRequest
+from objnerf.console import Progress, no_progress
 from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO
 from objnerf.dataset.card import (
     CARD_NAME,
@@ -46,12 +48,6 @@ from objnerf.dataset.names import (
 from objnerf.errors import InputError, WorkError
 
 logger = logging.getLogger(__name__)
-
-#: Where a container or `taskset` leaves only some cores, one worker more would be one too many.
-_HAS_AFFINITY = hasattr(os, "sched_getaffinity")
-
-#: Called with (scenes done, scenes to do, note).
-Progress = Callable[[int, int, str], None]
 
 #: Where --plan-only writes: beside the scenes of finished datasets, never in their place.
 PLAN_FOLDER = "plans"
@@ -142,14 +138,10 @@ def generate_dataset(
     out: Path,
     assets: AssetFolders | None = None,
     *,
-    workers: int | None = None,
+    workers: Workers = ONE_A_CORE,
     shard: tuple[int, int] = (1, 1),
-    engine: str = "local",
-    address: str | None = None,
-    plan_only: bool = False,
     overwrite: bool = False,
-    device: str = "cpu",
-    progress: Progress = lambda done, total, note: None,
+    progress: Progress = no_progress,
 ) -> Report:
     """Make a dataset, or what is left of one.
 
@@ -160,13 +152,9 @@ def generate_dataset(
         request: what to make, with as many shapes and backgrounds as there are (see `fit_request`).
         out: folder of the dataset; made when missing.
         assets: where assets lie.
-        workers: processes at a time; None for one a core.
+        workers: how many processes render, where, and on which device.
         shard: (I, N): make every Nth scene, starting at the Ith; I counts from 1.
-        engine: 'local': processes of this machine; 'ray': those of a Ray cluster.
-        address: of the Ray cluster; None starts one on this machine.
-        plan_only: write plans, not yet judged by what their views show, and no pictures.
         overwrite: throw away another dataset of ours that is in the way.
-        device: what Cycles computes on; see `generation.render.devices`. Bytes are equal on CPUs only.
         progress: called after every scene.
     Raises:
         InputError: the request cannot be met, `out` holds something else, or Blender does not load here or
@@ -174,36 +162,59 @@ def generate_dataset(
         WorkError: the disk is full, or workers do not start.
     """
     assets = assets or AssetFolders()
-    check_views(request.preset.cameras, request.views)
-    catalogue = assets.load()
-    request, notes = fit_request(request, catalogue)
-    for note in notes:
-        logger.warning("%s", note)
-    pool = AssetPool.draw(catalogue, request)
-    if plan_only:
-        return plan_dataset(request, pool, out, shard, progress)
+    request, pool = _fitted(request, assets)
     check_blender()
-    mine = range(shard[0] - 1, request.scenes, shard[1])
-    report = Report(seed=request.seed)
     if overwrite and out.is_dir():
         # Alone even where shards work side by side: nothing is pulled from under another one.
         with only_writer(out):
             remove_dataset(out)
     with _own_shard(out, shard):
         prepare_folder(out, request, pool)
-        left = pending_scenes(out, request, mine)
-        report.kept = len(mine) - len(left)
-        progress(report.kept, len(mine), "")
-        if left:
-            setup = WorkerSetup(request=request, assets=assets, out=out.resolve(), device=device)
-            tasks = [Task(scene=scene) for scene in left]
-            with _employer(engine, address, setup) as (start, cores):
-                _run_tasks(tasks, workers or cores, start, report, len(mine), progress, TimeLimit(request))
+        setup = WorkerSetup(request=request, assets=assets, out=out.resolve(), device=workers.device)
+        report = _make_shard(setup, request, shard, workers, progress)
     if not pending_scenes(out, request, range(request.scenes)):
         # Of shards that end together one does it, alone.
         with suppress(FolderInUse), only_writer(out):
             sweep([out, *(path for path in out.iterdir() if path.is_dir())])
             write_preview(out, request)
+    return report
+
+
+def _fitted(request: GenerationRequest, assets: AssetFolders) -> tuple[GenerationRequest, AssetPool]:
+    """The request with no more shapes and floors than there are, and these.
+
+    Raises:
+        InputError: the request cannot be met.
+    """
+    check_views(request.preset.cameras, request.views)
+    catalogue = assets.load()
+    request, notes = fit_request(request, catalogue)
+    for note in notes:
+        logger.warning("%s", note)
+    return request, AssetPool.draw(catalogue, request)
+
+
+def _shard_scenes(request: GenerationRequest, shard: tuple[int, int]) -> range:
+    index, count = shard
+    return range(index - 1, request.scenes, count)
+
+
+def _make_shard(
+    setup: WorkerSetup,
+    request: GenerationRequest,
+    shard: tuple[int, int],
+    workers: Workers,
+    progress: Progress,
+) -> Report:
+    """Render the scenes of a shard that are not there yet."""
+    mine = _shard_scenes(request, shard)
+    left = pending_scenes(setup.out, request, mine)
+    report = Report(seed=request.seed, kept=len(mine) - len(left))
+    progress(report.kept, len(mine), "")
+    if left:
+        tasks = [Task(scene=scene) for scene in left]
+        with workers.ready(setup) as (start, count):
+            _run_tasks(tasks, count, start, report, len(mine), progress, TimeLimit(request))
     return report
 
 
@@ -228,21 +239,6 @@ def check_blender() -> None:
             "pip install 'objnerf[generate]' brings it; here, --plan-only writes plans that can be rendered "
             "there"
         )
-
-
-@contextmanager
-def _employer(
-    engine: str, address: str | None, setup: WorkerSetup
-) -> Iterator[tuple[Callable[[], Worker], int]]:
-    """What starts a worker, and how many make sense."""
-    if engine == "local":
-        cores = len(os.sched_getaffinity(0)) if _HAS_AFFINITY else os.cpu_count() or 1
-        yield lambda: LocalWorker(setup), cores
-    else:
-        from generation.jobs.cluster import RayWorker, cluster  # Ray is an extra
-
-        with cluster(address) as cores:
-            yield lambda: RayWorker(setup), cores
 
 
 def read_plan(path: Path) -> ScenePlan:
@@ -288,7 +284,7 @@ def render_plan(
     setup = WorkerSetup(assets=assets or AssetFolders(), out=out.resolve(), device=device)
     report = Report(seed=plan.seed)
     task = Task(scene=plan.scene, plan=plan)
-    _run_tasks([task], 1, lambda: LocalWorker(setup), report, 1, lambda done, total, note: None)
+    _run_tasks([task], 1, lambda: LocalWorker(setup), report, 1, no_progress)
     report.raise_failures()
 
 
@@ -322,15 +318,25 @@ def _join_dataset(plan: ScenePlan, out: Path) -> None:
 
 
 def plan_dataset(
-    request: GenerationRequest, pool: AssetPool, out: Path, shard: tuple[int, int], progress: Progress
+    request: GenerationRequest,
+    out: Path,
+    assets: AssetFolders | None = None,
+    *,
+    shard: tuple[int, int] = (1, 1),
+    progress: Progress = no_progress,
 ) -> Report:
-    """Write `plans/*.json`: the first plan of each scene whose objects find a place.
+    """Write `plans/*.json`: the first plan of each scene whose objects find a place. Needs no Blender.
 
-    Views are not judged without Blender, so a rendered scene may come from a later attempt.
+    Views are not judged without Blender, so a rendered scene may come from a later attempt. The arguments are
+    those of `generate_dataset`.
+
+    Raises:
+        InputError: the request cannot be met.
     """
+    request, pool = _fitted(request, assets or AssetFolders())
     report = Report(seed=request.seed)
     digits = scene_digits(request.scenes)
-    mine = range(shard[0] - 1, request.scenes, shard[1])
+    mine = _shard_scenes(request, shard)
     for scene in mine:
         for attempt in range(request.preset.placement.attempts):
             try:
@@ -611,6 +617,7 @@ __all__ = [
     "generate_dataset",
     "make_card",
     "pending_scenes",
+    "plan_dataset",
     "prepare_folder",
     "remove_dataset",
 ]

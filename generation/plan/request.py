@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -101,47 +101,70 @@ class GenerationRequest(BaseModel):
         return max(self.preset.far, float(math.ceil(floor)))
 
 
-def build_request(
-    preset: str,
-    *,
-    split: Split = "train",
-    seed: int = 0,
-    scenes: int | None = None,
-    views: int | None = None,
-    size: tuple[int, int] = DEFAULT_SIZE,
-    samples: int | None = None,
-    shapes: int | None = None,
-    backgrounds: int | None = None,
-    passes: Sequence[str] = DEFAULT_PASSES,
-    manipulations: bool = False,
-    real_scale: bool = False,
-    recolour: bool | None = None,
-) -> GenerationRequest:
-    """A request with the preset's own values wherever None is given.
+class SceneOptions(TypedDict, total=False):
+    """How scenes are rendered; what is left out is the preset's."""
+
+    size: tuple[int, int]
+    """(width, height) in pixels; (192, 144) when left out."""
+    samples: int | None
+    """Samples of light a pixel, before denoising."""
+    passes: Sequence[str]
+    """Of "depth", "mask", "normal", "albedo", "amodal"; depth and mask when left out."""
+    seed: int
+    """0 is a seed, and what is used when left out."""
+
+
+class DatasetOptions(SceneOptions, total=False):
+    """What a generated dataset holds; what is left out, or None, is the preset's."""
+
+    scenes: int | None
+    split: Split
+    """Train when left out."""
+    views: int | None
+    """Views of each scene."""
+    shapes: int | None
+    """Distinct shapes to draw from."""
+    backgrounds: int | None
+    """Distinct floors to draw from."""
+    manipulations: bool
+    """Also the scene-manipulation test: an object moved, the background changed."""
+    real_scale: bool
+    """Objects keep their real sizes; otherwise each kind has a range of sizes."""
+    recolour: bool | None
+    """Mesh files take the colours that are drawn for objects."""
+
+
+def build_request(preset: str, **options: Unpack[DatasetOptions]) -> GenerationRequest:
+    """A request with the preset's own values wherever none, or None, is given.
 
     Args:
         preset: a name, or the path of a YAML file.
-        size: width and height in pixels.
+        **options: see `DatasetOptions`.
     Raises:
         InputError: a value can't be used.
+        TypeError: there is no such option.
     """
+    unknown = sorted(options.keys() - DatasetOptions.__annotations__.keys())
+    if unknown:
+        raise TypeError(f"there is no option {unknown[0]}; see DatasetOptions for those there are")
     rules = load_preset(preset)
+    split = options.get("split", "train")
+    width, height = options.get("size", DEFAULT_SIZE)
+    asked: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    asked.pop("size", None)
     values = {
         "generator": GENERATOR_VERSION,
         "preset": rules,
         "split": split,
-        "seed": seed,
-        "scenes": getattr(rules.scenes, split) if scenes is None else scenes,
-        "views": rules.views if views is None else views,
-        "width": size[0],
-        "height": size[1],
-        "samples": rules.render.samples if samples is None else samples,
-        "shapes": rules.objects.shapes if shapes is None else shapes,
-        "backgrounds": rules.room.backgrounds if backgrounds is None else backgrounds,
-        "passes": tuple(passes),
-        "manipulations": manipulations,
-        "real_scale": real_scale,
-        "recolour": rules.objects.recolour if recolour is None else recolour,
+        "scenes": getattr(rules.scenes, split),
+        "views": rules.views,
+        "width": width,
+        "height": height,
+        "samples": rules.render.samples,
+        "shapes": rules.objects.shapes,
+        "backgrounds": rules.room.backgrounds,
+        "recolour": rules.objects.recolour,
+        **asked,
     }
     try:
         return GenerationRequest.model_validate(values)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from generation.assets.catalogue import Catalogue
-from generation.jobs import AssetFolders, generate_dataset
+from generation.jobs import AssetFolders, Workers, generate_dataset
 from generation.plan.plan import AssetPool
 from generation.plan.request import GenerationRequest, build_request
 
@@ -24,7 +24,7 @@ def room_dataset(tmp_path_factory: pytest.TempPathFactory, room_request: Generat
     """Two rooms of `room_request`, every pass."""
     out = tmp_path_factory.mktemp("room") / "dataset"
     request = room_request.model_copy(update={"passes": ("depth", "mask", "normal", "albedo", "amodal")})
-    report = generate_dataset(request, out, workers=1)
+    report = generate_dataset(request, out, workers=Workers(1))
     assert not report.failed, report.failed
     return out
 
@@ -34,7 +34,7 @@ def clevr_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two scenes of solids, whose centres surely lie inside them."""
     out = tmp_path_factory.mktemp("clevr") / "dataset"
     request = build_request("clevr-567", scenes=2, size=(64, 48), samples=1, seed=1)
-    report = generate_dataset(request, out, workers=1)
+    report = generate_dataset(request, out, workers=Workers(1))
     assert not report.failed, report.failed
     return out
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from generation.edits import EDIT_TRIES, MIN_MOVE, changed_plan, edited_plan, moved_plan, providing_plan
-from generation.jobs import generate_dataset, read_plan, render_plan
+from generation.jobs import Workers, generate_dataset, read_plan, render_plan
 from generation.plan.placement import PlacementError
 from generation.plan.plan import ScenePlan, plan_scene
 from generation.plan.request import build_request
@@ -90,7 +90,7 @@ def test_a_plan_without_edits_has_none_to_derive(setting):
 def edited(tmp_path_factory):
     out = tmp_path_factory.mktemp("edited") / "dataset"
     request = build_request("clevr-567", scenes=1, size=(48, 36), samples=2, seed=4, manipulations=True)
-    report = generate_dataset(request, out, workers=1)
+    report = generate_dataset(request, out, workers=Workers(1))
     assert report.made == 1
     return out
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import trimesh
 
-from generation.jobs import AssetFolders, generate_dataset, read_plan, render_plan
+from generation.jobs import AssetFolders, Workers, generate_dataset, plan_dataset, read_plan, render_plan
 from generation.jobs.dataset import command_line, make_card, prepare_folder, remove_dataset
 from generation.jobs.local import LEAST_LIMIT_S, LocalWorker, TimeLimit, WorkerDied, run_tasks
 from generation.jobs.tasks import Result, Task
@@ -42,7 +42,7 @@ def request_():
 def whole(tmp_path_factory, request_):
     """A dataset made in one go by one worker."""
     out = tmp_path_factory.mktemp("whole") / "dataset"
-    report = generate_dataset(request_, out, workers=1)
+    report = generate_dataset(request_, out, workers=Workers(1))
     assert report.made == 3
     assert report.statistics().startswith("3 scenes made; ")
     return out
@@ -50,7 +50,7 @@ def whole(tmp_path_factory, request_):
 
 def test_shards_by_two_workers_make_the_same_bytes(tmp_path, request_, whole):
     for shard in ((2, 2), (1, 2)):
-        generate_dataset(request_, tmp_path / "d", workers=2, shard=shard)
+        generate_dataset(request_, tmp_path / "d", workers=Workers(2), shard=shard)
     assert digests(tmp_path / "d") == digests(whole)
     assert (tmp_path / "d" / "preview" / "contact_sheet.png").is_file()
 
@@ -102,10 +102,10 @@ def test_a_killed_worker_costs_one_retry_and_is_reported(tmp_path, request_, who
                 threading.Timer(0.2, os.kill, (self.pid, signal.SIGKILL)).start()
             return super().run(task, limit_s)
 
-    monkeypatch.setattr("generation.jobs.dataset.LocalWorker", Doomed)
+    monkeypatch.setattr("generation.jobs.workers.LocalWorker", Doomed)
     # And a fresh process a scene: what a worker did before changes nothing.
     monkeypatch.setattr("generation.jobs.local.SCENES_PER_WORKER", 1)
-    report = generate_dataset(request_, tmp_path / "d", workers=1)
+    report = generate_dataset(request_, tmp_path / "d", workers=Workers(1))
     assert len(report.deaths) == 1
     assert "signal 9 (out of memory?)" in report.deaths[0]
     assert report.made == 3
@@ -152,8 +152,8 @@ def test_a_worker_that_hangs_is_killed_and_its_scene_made_by_another(tmp_path, r
                 return super().run(task, 0.1)
             return super().run(task, limit_s)
 
-    monkeypatch.setattr("generation.jobs.dataset.LocalWorker", Hanging)
-    report = generate_dataset(request_.model_copy(update={"scenes": 1}), tmp_path / "d", workers=1)
+    monkeypatch.setattr("generation.jobs.workers.LocalWorker", Hanging)
+    report = generate_dataset(request_.model_copy(update={"scenes": 1}), tmp_path / "d", workers=Workers(1))
     assert report.deaths == ["scene 0: the worker gave no result for 0 s and was killed"]
     assert report.made == 1
     assert not psutil.pid_exists(stopped[0])
@@ -176,7 +176,7 @@ def test_a_device_that_is_not_there_is_refused_once(tmp_path, request_):
     # No machine has both: Apple's GPUs know no HIP, and other systems no Metal.
     device = "hip" if sys.platform == "darwin" else "metal"
     with pytest.raises(InputError, match=f"--device {device}: Cycles finds no {device.upper()} device"):
-        generate_dataset(request_, tmp_path / "d", workers=2, device=device)
+        generate_dataset(request_, tmp_path / "d", workers=Workers(2, device=device))
     assert not (tmp_path / "d" / "scenes").exists()
 
 
@@ -190,25 +190,27 @@ def test_workers_that_never_start_end_the_run():
 
 def test_a_file_that_cannot_be_written_stops_with_a_clear_message(tmp_path, request_):
     out = tmp_path / "d"
-    generate_dataset(request_.model_copy(update={"scenes": 1}), out, workers=1)
+    generate_dataset(request_.model_copy(update={"scenes": 1}), out, workers=Workers(1))
     digest = digests(out)
     # As good as a full disk, and possible everywhere: the folder of scenes is a file.
     (out / "scenes" / "0000.json").rename(out / "kept.json")
     (out / "scenes").rmdir()
     (out / "scenes").write_text("in the way")
     with pytest.raises(WorkError, match=r"cannot be written.*Free some space and run the same command again"):
-        generate_dataset(request_, out, workers=1)
+        generate_dataset(request_, out, workers=Workers(1))
     (out / "scenes").unlink()
     (out / "scenes").mkdir()
     (out / "kept.json").rename(out / "scenes" / "0000.json")
-    assert generate_dataset(request_, out, workers=1).kept == 1
+    assert generate_dataset(request_, out, workers=Workers(1)).kept == 1
     assert digest.items() - digests(out).items() <= {("dataset.yaml", digest["dataset.yaml"])}
 
 
 def test_scenes_that_cannot_be_made_are_listed_with_the_reason(tmp_path, request_):
     rules = request_.preset.placement.model_copy(update={"min_pixels": 0.9, "attempts": 2})
     preset = request_.preset.model_copy(update={"placement": rules})
-    report = generate_dataset(request_.model_copy(update={"preset": preset}), tmp_path / "d", workers=1)
+    report = generate_dataset(
+        request_.model_copy(update={"preset": preset}), tmp_path / "d", workers=Workers(1)
+    )
     assert [result.scene for result in sorted(report.failed, key=lambda a: a.scene)] == [0, 1, 2]
     with pytest.raises(WorkError, match=r"3 scenes failed:\n  scene . \(seed 0\).*none of 2 plans"):
         report.raise_failures()
@@ -217,21 +219,21 @@ def test_scenes_that_cannot_be_made_are_listed_with_the_reason(tmp_path, request
 def test_another_dataset_in_the_way_is_refused_and_overwritten_on_demand(tmp_path, request_, whole):
     other = request_.model_copy(update={"seed": 1, "scenes": 1})
     with pytest.raises(InputError, match="3 scenes there, 1 asked for"):
-        generate_dataset(other, whole, workers=1)
+        generate_dataset(other, whole, workers=Workers(1))
     with pytest.raises(InputError, match="seed is 0 there, 1 asked for"):
-        generate_dataset(request_.model_copy(update={"seed": 1}), whole, workers=1)
+        generate_dataset(request_.model_copy(update={"seed": 1}), whole, workers=Workers(1))
     stranger = tmp_path / "home"
     stranger.mkdir()
     (stranger / "thesis.tex").write_text("x")
     for overwrite in (False, True):
         with pytest.raises(InputError, match=r"found thesis\.tex"):
-            generate_dataset(other, stranger, workers=1, overwrite=overwrite)
+            generate_dataset(other, stranger, workers=Workers(1), overwrite=overwrite)
     assert (stranger / "thesis.tex").read_text() == "x"
 
 
 def test_overwriting_touches_nothing_before_it_knows_that_all_is_ours(tmp_path, request_):
     out = tmp_path / "d"
-    plan = generate_dataset(request_, out, plan_only=True)
+    plan = plan_dataset(request_, out)
     assert plan.planned == 3
     write_card(out, make_card(request_, AssetPool.draw(AssetFolders().load(), request_)))
     (out / "00000_sc0000_img0.png").touch()
@@ -259,7 +261,7 @@ def test_a_second_process_on_the_same_scenes_is_refused(tmp_path, request_):
 def test_a_dataset_of_another_version_is_refused_by_name(request_, whole):
     older = request_.model_copy(update={"generator": 1})
     with pytest.raises(InputError, match=r"by version 2 of the generator, and this is version 1"):
-        generate_dataset(older, whole, workers=1)
+        generate_dataset(older, whole, workers=Workers(1))
 
 
 def test_a_dataset_of_other_files_is_refused(tmp_path, request_):
@@ -294,7 +296,7 @@ def test_the_command_says_what_was_asked_for_beside_the_preset(tmp_path, request
 
 
 def test_plans_are_written_without_blender(tmp_path, request_):
-    report = generate_dataset(request_, tmp_path / "p", plan_only=True)
+    report = plan_dataset(request_, tmp_path / "p")
     assert report.planned == 3
     assert "3 scenes planned" in report.statistics()
     assert len(list((tmp_path / "p" / "plans").glob("*.json"))) == 3
@@ -307,7 +309,7 @@ def test_a_python_without_blender_is_told_why(tmp_path, request_, monkeypatch):
     with pytest.raises(InputError, match=r"exists only for Python 3\.11"):
         generate_dataset(request_, tmp_path / "d")
     assert not (tmp_path / "d").exists()
-    assert generate_dataset(request_, tmp_path / "d", plan_only=True).planned == 3
+    assert plan_dataset(request_, tmp_path / "d").planned == 3
 
 
 def test_a_file_that_is_no_plan_is_refused(tmp_path):
@@ -341,5 +343,5 @@ def test_a_worker_that_is_closed_is_gone(tmp_path, request_):
 @pytest.mark.slow
 def test_ray_makes_the_same_bytes(tmp_path, request_, whole):
     pytest.importorskip("ray")
-    generate_dataset(request_, tmp_path / "d", engine="ray", workers=2)
+    generate_dataset(request_, tmp_path / "d", workers=Workers(2, engine="ray"))
     assert digests(tmp_path / "d") == digests(whole)
