@@ -12,7 +12,7 @@ import logging
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from itertools import chain, islice, starmap
 from pathlib import Path
 from typing import Any, Literal
 
@@ -533,18 +533,45 @@ class Catalogue:
         Raises:
             InputError: a folder can't be used at all.
         """
-        files = [
+        files = self._mesh_files()
+        left_out = self.left_out()
+        images = self._floor_images()
+        shapes = self._sample_shapes()
+        surfaces = self._sample_surfaces()
+        total = len(files) + len(left_out) + len(images) + len(shapes) + len(surfaces)
+        results: list[CheckedAsset] = []
+        for checked in chain(
+            map(self._check_file, files),
+            left_out,
+            starmap(self._check_image, images),
+            map(_check_shape, shapes),
+            map(_check_surface, surfaces),
+        ):
+            results.append(checked)
+            if progress is not None:
+                progress(len(results), total, checked.id)
+        return results
+
+    def _mesh_files(self) -> list["_Candidate"]:
+        """Every mesh file of the folders that are given."""
+        return [
             candidate
             for entry in self.manifest.shapes
             if isinstance(entry, ShapeNetShapes | FolderShapes) and self._is_given(entry)
             for candidate in self._candidates(entry, entry.stands_for)
         ]
-        images = [
+
+    def _floor_images(self) -> list[tuple[ImageSurfaces, Path]]:
+        """Every image of the folders of floors that are given, below its folder."""
+        return [
             (entry, path)
             for entry in self.manifest.floors
             if isinstance(entry, ImageSurfaces) and self._is_given(entry)
             for path in find_textures(self._folder(entry))
         ]
+
+    def _sample_shapes(self) -> list[ShapeAsset]:
+        """A few different shapes of every procedural family."""
         drawn = {
             asset.id: asset
             for entry in self.manifest.shapes
@@ -553,45 +580,32 @@ class Catalogue:
             for number in range(_DRAWN_TO_CHECK)
             for asset in [_procedural_shape(entry, family, 0, number)]
         }
-        painted = [
+        return list(drawn.values())
+
+    def _sample_surfaces(self) -> list[FloorAsset | WallAsset]:
+        """Every look of the procedural floors and walls."""
+        floors = [
             FloorAsset.model_validate(_painted(entry, f"floor/{family}", FLOOR_FAMILIES[family], variant))
             for entry in self.manifest.floors
             if isinstance(entry, ProceduralSurfaces)
             for family in entry.families
             for variant in range(FLOOR_FAMILIES[family].looks)
         ]
-        covers = [
+        walls = [
             WallAsset.model_validate(_painted(entry, f"wall/{family}", WALL_FAMILIES[family], variant))
             for entry in self.manifest.walls
             for family in entry.families
             for variant in range(WALL_FAMILIES[family].looks)
         ]
-        left_out = self.left_out()
-        total = len(files) + len(images) + len(drawn) + len(painted) + len(covers) + len(left_out)
-        results: list[CheckedAsset] = []
+        return [*floors, *walls]
 
-        def note(source: str, name: str, reason: str | None, notes: tuple[str, ...] = ()) -> None:
-            results.append(CheckedAsset(source, name, reason, notes))
-            if progress is not None:
-                progress(len(results), total, name)
+    def _check_file(self, candidate: "_Candidate") -> CheckedAsset:
+        verdict = self._inspect(candidate)
+        return CheckedAsset(candidate.entry.name, candidate.id, verdict.reason, verdict.notes)
 
-        for candidate in files:
-            verdict = self._inspect(candidate)
-            note(candidate.entry.name, candidate.id, verdict.reason, verdict.notes)
-        for other in left_out:
-            note(other.source, other.id, other.reason, other.notes)
-        for image_entry, path in images:
-            verdict = self._inspector.texture(self._folder(image_entry) / path)
-            note(image_entry.name, f"{image_entry.name}/{path.as_posix()}", verdict.reason)
-        for asset in drawn.values():
-            mesh = build_mesh(asset)
-            finite = bool(np.isfinite(mesh.vertices).all())
-            note(asset.source, asset.id, None if finite else "its vertices are not finite")
-        for surface in (*painted, *covers):
-            paint = paint_floor if isinstance(surface, FloorAsset) else paint_wall
-            plain = int(np.ptp(paint(surface.family, surface.params, _PAINTED_TO_CHECK))) == 0
-            note(surface.source, surface.id, "all its pixels are the same" if plain else None)
-        return results
+    def _check_image(self, entry: ImageSurfaces, path: Path) -> CheckedAsset:
+        verdict = self._inspector.texture(self._folder(entry) / path)
+        return CheckedAsset(entry.name, f"{entry.name}/{path.as_posix()}", verdict.reason)
 
     def left_out(self) -> list[CheckedAsset]:
         """Files of given folders that offer nothing of their own: doubles, maps, and what can't be read."""
@@ -824,6 +838,17 @@ class Catalogue:
                 f"--textures: no usable image (PNG, JPEG, WebP, BMP or TIFF) below {self._image_folders()}."
             )
         return floors
+
+
+def _check_shape(asset: ShapeAsset) -> CheckedAsset:
+    finite = bool(np.isfinite(build_mesh(asset).vertices).all())
+    return CheckedAsset(asset.source, asset.id, None if finite else "its vertices are not finite")
+
+
+def _check_surface(asset: FloorAsset | WallAsset) -> CheckedAsset:
+    paint = paint_floor if isinstance(asset, FloorAsset) else paint_wall
+    plain = int(np.ptp(paint(asset.family, asset.params, _PAINTED_TO_CHECK))) == 0
+    return CheckedAsset(asset.source, asset.id, "all its pixels are the same" if plain else None)
 
 
 def _copies(verdict: Verdict) -> Parameters:
