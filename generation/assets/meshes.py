@@ -208,9 +208,14 @@ def _read(path: Path, root: Path | None) -> Reading:
     return plain.read_plain(path, root)
 
 
-def _assembled(reading: Reading, up: Up, front: Front, limits: Limits) -> ShapeMesh:
-    """All pieces as one shape."""
-    pieces = reading.pieces
+def _joined(
+    pieces: list[Piece], limits: Limits
+) -> tuple[Float[np.ndarray, "vertices 3"], Int[np.ndarray, "faces 3"]]:
+    """Vertices and faces of all pieces, without vertices that no face has.
+
+    Raises:
+        UnusableMesh: there are no faces, too many, or numbers that cannot be.
+    """
     total = sum(len(piece.faces) for piece in pieces)
     if not total:
         raise UnusableMesh("it holds no triangles")
@@ -229,6 +234,13 @@ def _assembled(reading: Reading, up: Up, front: Front, limits: Limits) -> ShapeM
     reach = float(np.abs(vertices).max())
     if reach > _MAX_COORDINATE:
         raise UnusableMesh(f"its coordinates reach {reach:.3g}, expected at most {_MAX_COORDINATE:.0e}")
+    return vertices, faces
+
+
+def _assembled(reading: Reading, up: Up, front: Front, limits: Limits) -> ShapeMesh:
+    """All pieces as one shape."""
+    pieces = reading.pieces
+    vertices, faces = _joined(pieces, limits)
     part = np.repeat(np.arange(len(pieces)), [len(piece.faces) for piece in pieces])
     corners = {
         name: _corner_values(pieces, name, filler)

@@ -134,6 +134,23 @@ class _Texture:
         return np.array([[cos * width, sin * height, x], [-sin * width, cos * height, y]])
 
 
+@dataclass(frozen=True, eq=False)
+class _Surface:
+    """What a file says of a material's surface.
+
+    Attributes:
+        colour: linear RGBA, by which the image is multiplied.
+        base: image of colours.
+        rough_metal: image of roughness and metalness.
+    """
+
+    colour: Float[np.ndarray, "4"]
+    roughness: float
+    metallic: float
+    base: _Texture | None
+    rough_metal: _Texture | None
+
+
 class _Document:
     """The content of a file, with what its indices stand for."""
 
@@ -383,63 +400,98 @@ class _Document:
         if index is None:
             return _Look(PartMaterial("own", (1.0, 1.0, 1.0)))
         entry = self._of("materials", index)
-        extensions = entry.get("extensions", {})
-        glossy = extensions.get("KHR_materials_pbrSpecularGlossiness")
-        surface = entry.get("pbrMetallicRoughness", {})
-        if glossy is None or "baseColorTexture" in surface or "baseColorFactor" in surface:
-            factor = np.array(surface.get("baseColorFactor", (1, 1, 1, 1)), dtype=np.float64)
-            base = self._texture(surface.get("baseColorTexture"))
-            finish = self._texture(surface.get("metallicRoughnessTexture"))
-            metallic, roughness = surface.get("metallicFactor", 1.0), surface.get("roughnessFactor", 1.0)
-        else:
-            factor = np.array(glossy.get("diffuseFactor", (1, 1, 1, 1)), dtype=np.float64)
-            base, finish = self._texture(glossy.get("diffuseTexture")), None
-            metallic, roughness = 0.0, 1.0 - glossy.get("glossinessFactor", 1.0)
-            if "specularGlossinessTexture" in glossy or max(glossy.get("specularFactor", (1, 1, 1))) > 0.25:
-                self.notes["specular colours left out (KHR_materials_pbrSpecularGlossiness)"] = None
-        strength = extensions.get("KHR_materials_emissive_strength", {}).get("emissiveStrength", 1.0)
-        emission = strength * np.array(entry.get("emissiveFactor", (0, 0, 0)), dtype=np.float64)
-        glow = self._texture(entry.get("emissiveTexture")) if emission.any() else None
-        if "KHR_materials_unlit" in extensions:
-            metallic, roughness, finish = 0.0, 1.0, None
+        surface = self._surface(entry)
+        emission, glow = self._emission(entry)
         self._note_what_is_left_out(entry)
-
         material = PartMaterial(
             "own",
-            rounded(srgb_from_linear(factor[:3])),
-            roughness=float(roughness),
-            metallic=float(metallic),
-            emission=(float(emission[0]), float(emission[1]), float(emission[2])),
+            rounded(srgb_from_linear(surface.colour[:3])),
+            roughness=surface.roughness,
+            metallic=surface.metallic,
+            emission=emission,
         )
-        main = base or finish or glow
+        main = surface.base or surface.rough_metal or glow
         if main is None:
             return _Look(material)
         material = replace(material, wrap=main.wrap)
-        if base is not None:
-            pixels = pixels_of(self._image(base.image), MAX_TEXTURE_SIDE)
-            colours = pixels[..., :3] if factor[:3].min() >= 1 else multiplied(pixels[..., :3], factor[:3])
-            material = replace(material, image=colours)
-            if entry.get("alphaMode") == "MASK":
-                solid = pixels[..., 3] / 255 * factor[3] >= entry.get("alphaCutoff", 0.5)
-                material = replace(material, cutout=None if solid.all() else solid)
-        if finish is not None:
-            # roughness is green, metalness blue (3.9.2)
-            pixels = pixels_of(self._image(finish.image), MAX_TEXTURE_SIDE)[..., 1:3]
-            shares = np.rint(pixels * np.array([material.roughness, material.metallic])).astype(np.uint8)
-            if finish.placement == main.placement:
-                material = replace(material, finish=shares)
-            else:
-                rough, metal = (shares.reshape(-1, 2).mean(axis=0) / 255).tolist()
-                material = replace(material, roughness=rough, metallic=metal)
-                self.notes["roughness texture placed otherwise than the colour: mean taken"] = None
+        if surface.base is not None:
+            material = self._with_base_colour(material, entry, surface.colour, surface.base)
+        if surface.rough_metal is not None:
+            material = self._with_rough_metal(material, surface.rough_metal, main)
         if glow is not None:
-            pixels = pixels_of(self._image(glow.image), MAX_TEXTURE_SIDE)[..., :3]
-            if glow.placement == main.placement:
-                material = replace(material, emission_image=pixels)
-            else:
-                material = _without_emission_image(replace(material, emission_image=pixels))
-                self.notes["emission texture placed otherwise than the colour: mean taken"] = None
+            material = self._with_glow(material, glow, main)
         return _Look(material, main.texcoord, main.matrix)
+
+    def _surface(self, entry: dict[str, Any]) -> _Surface:
+        """Colour, roughness and metalness of a material, in either of the ways in which files state them."""
+        extensions = entry.get("extensions", {})
+        glossy = extensions.get("KHR_materials_pbrSpecularGlossiness")
+        stated = entry.get("pbrMetallicRoughness", {})
+        if glossy is None or "baseColorTexture" in stated or "baseColorFactor" in stated:
+            surface = _Surface(
+                np.array(stated.get("baseColorFactor", (1, 1, 1, 1)), dtype=np.float64),
+                float(stated.get("roughnessFactor", 1.0)),
+                float(stated.get("metallicFactor", 1.0)),
+                self._texture(stated.get("baseColorTexture")),
+                self._texture(stated.get("metallicRoughnessTexture")),
+            )
+        else:
+            surface = _Surface(
+                np.array(glossy.get("diffuseFactor", (1, 1, 1, 1)), dtype=np.float64),
+                float(1.0 - glossy.get("glossinessFactor", 1.0)),
+                0.0,
+                self._texture(glossy.get("diffuseTexture")),
+                None,
+            )
+            if "specularGlossinessTexture" in glossy or max(glossy.get("specularFactor", (1, 1, 1))) > 0.25:
+                self.notes["specular colours left out (KHR_materials_pbrSpecularGlossiness)"] = None
+        if "KHR_materials_unlit" in extensions:
+            surface = replace(surface, roughness=1.0, metallic=0.0, rough_metal=None)
+        return surface
+
+    def _emission(self, entry: dict[str, Any]) -> tuple[tuple[float, float, float], _Texture | None]:
+        """Emitted light, linear RGB, and its image."""
+        extensions = entry.get("extensions", {})
+        strength = extensions.get("KHR_materials_emissive_strength", {}).get("emissiveStrength", 1.0)
+        emission = strength * np.array(entry.get("emissiveFactor", (0, 0, 0)), dtype=np.float64)
+        glow = self._texture(entry.get("emissiveTexture")) if emission.any() else None
+        return (float(emission[0]), float(emission[1]), float(emission[2])), glow
+
+    def _with_base_colour(
+        self,
+        material: PartMaterial,
+        entry: dict[str, Any],
+        colour: Float[np.ndarray, "4"],
+        base: _Texture,
+    ) -> PartMaterial:
+        """With the image of its colours, and of its holes where it has some."""
+        pixels = pixels_of(self._image(base.image), MAX_TEXTURE_SIDE)
+        colours = pixels[..., :3] if colour[:3].min() >= 1 else multiplied(pixels[..., :3], colour[:3])
+        material = replace(material, image=colours)
+        if entry.get("alphaMode") != "MASK":
+            return material
+        solid = pixels[..., 3] / 255 * colour[3] >= entry.get("alphaCutoff", 0.5)
+        return replace(material, cutout=None if solid.all() else solid)
+
+    def _with_rough_metal(self, material: PartMaterial, texture: _Texture, main: _Texture) -> PartMaterial:
+        """With the image of roughness and metalness, or its mean where it lies otherwise than the main."""
+        # roughness is green, metalness blue (3.9.2)
+        pixels = pixels_of(self._image(texture.image), MAX_TEXTURE_SIDE)[..., 1:3]
+        shares = np.rint(pixels * np.array([material.roughness, material.metallic])).astype(np.uint8)
+        if texture.placement == main.placement:
+            return replace(material, finish=shares)
+        self.notes["roughness texture placed otherwise than the colour: mean taken"] = None
+        rough, metal = (shares.reshape(-1, 2).mean(axis=0) / 255).tolist()
+        return replace(material, roughness=rough, metallic=metal)
+
+    def _with_glow(self, material: PartMaterial, texture: _Texture, main: _Texture) -> PartMaterial:
+        """With the image of emitted light, or its mean where it lies otherwise than the main one."""
+        pixels = pixels_of(self._image(texture.image), MAX_TEXTURE_SIDE)[..., :3]
+        material = replace(material, emission_image=pixels)
+        if texture.placement == main.placement:
+            return material
+        self.notes["emission texture placed otherwise than the colour: mean taken"] = None
+        return _without_emission_image(material)
 
     def _note_what_is_left_out(self, material: dict[str, Any]) -> None:
         extensions = material.get("extensions", {})
