@@ -1,6 +1,7 @@
 """A ScenePlan becomes a Blender scene."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -185,7 +186,8 @@ def _add_room(scene: bpy.types.Scene, room: RoomPlan, roots: Roots) -> None:
     corners = reach * np.array([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
     cos, sin = np.cos(room.floor_yaw), np.sin(room.floor_yaw)
     uv = corners[:, :2] @ np.array([[cos, -sin], [sin, cos]]) / tile + np.array(room.floor_offset)
-    _add_mesh(scene, "floor", corners, np.array([[0, 1, 2, 3]]), [floor_material], uv=uv)
+    floor = _Geometry(corners, np.array([[0, 1, 2, 3]]), uv=uv)
+    _add_mesh(scene, "floor", floor, [floor_material])
     if not room.walls:
         return
     if room.wall is not None:
@@ -213,7 +215,8 @@ def _add_wall(
     length = float(np.linalg.norm(end - start))
     corners = np.array([[*end, 0.0], [*start, 0.0], [*start, height], [*end, height]])
     uv = np.array([[length, 0.0], [0, 0], [0, height], [length, height]]) / tile
-    _add_mesh(scene, f"wall{number}", corners, np.array([[0, 1, 2, 3]]), [material], uv=uv)
+    geometry = _Geometry(corners, np.array([[0, 1, 2, 3]]), uv=uv)
+    _add_mesh(scene, f"wall{number}", geometry, [material])
 
 
 def _add_skirting(scene: bpy.types.Scene, number: int, wall: Wall, material: bpy.types.Material) -> None:
@@ -232,7 +235,7 @@ def _add_skirting(scene: bpy.types.Scene, number: int, wall: Wall, material: bpy
         ]
     )
     faces = np.array([[1, 0, 3, 2], [2, 3, 5, 4]])
-    _add_mesh(scene, f"skirting{number}", corners, faces, [material])
+    _add_mesh(scene, f"skirting{number}", _Geometry(corners, faces), [material])
 
 
 def _add_object(scene: bpy.types.Scene, plan: ObjectPlan, mesh: ShapeMesh) -> None:
@@ -253,17 +256,15 @@ def _add_object(scene: bpy.types.Scene, plan: ObjectPlan, mesh: ShapeMesh) -> No
         offsets = np.stack([part_offset(number) for number in range(len(mesh.materials))])
         part_of_corner = np.repeat(mesh.part_of_face[:, None], 3, axis=1)
         uv = box_uv(mesh) * plan.scale / tiles[part_of_corner][..., None] + offsets[part_of_corner]
-    item = _add_mesh(
-        scene,
-        f"object{plan.label}",
+    geometry = _Geometry(
         mesh.vertices,
         mesh.faces,
-        materials,
         uv=None if uv is None else uv.reshape(-1, 2),
         part_of_face=mesh.part_of_face,
         normals=mesh.normals,
         colours=mesh.colours,
     )
+    item = _add_mesh(scene, f"object{plan.label}", geometry, materials)
     item.data.shade_smooth()
     item.data.set_sharp_from_angle(angle=np.radians(SMOOTH_ANGLE_DEG))
     given = item.data.attributes.get(_GIVEN_NORMALS)
@@ -297,44 +298,56 @@ def _finish_material(name: str, finish: Finish, role: str) -> bpy.types.Material
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Geometry:
+    """A mesh whose faces all have as many corners.
+
+    Attributes:
+        uv: texture coordinates of each corner of each face in turn.
+        part_of_face: number of each face's material; None for the first.
+        normals: of the corners; zero stands for Blender's own.
+        colours: of the corners.
+    """
+
+    vertices: Float[np.ndarray, "vertices 3"]
+    faces: Integer[np.ndarray, "faces corners"]
+    uv: Float[np.ndarray, "loops 2"] | None = None
+    part_of_face: Integer[np.ndarray, " faces"] | None = None
+    normals: Float[np.ndarray, "faces corners 3"] | None = None
+    colours: Float[np.ndarray, "faces corners 3"] | None = None
+
+
 def _add_mesh(
-    scene: bpy.types.Scene,
-    name: str,
-    vertices: Float[np.ndarray, "vertices 3"],
-    faces: Integer[np.ndarray, "faces corners"],
-    materials: list[bpy.types.Material],
-    *,
-    uv: Float[np.ndarray, "loops 2"] | None = None,
-    part_of_face: Integer[np.ndarray, " faces"] | None = None,
-    normals: Float[np.ndarray, "faces corners 3"] | None = None,
-    colours: Float[np.ndarray, "faces corners 3"] | None = None,
+    scene: bpy.types.Scene, name: str, geometry: _Geometry, materials: list[bpy.types.Material]
 ) -> bpy.types.Object:
-    """A mesh object with faces of one size; `uv` is for each corner of each face in turn.
+    """A mesh object.
 
     Normals are only noted, as _GIVEN_NORMALS: Blender keeps them relative to the shading that is set later.
     """
     data = bpy.data.meshes.new(name)
-    count, corners = faces.shape
-    data.vertices.add(len(vertices))
-    data.vertices.foreach_set("co", np.ascontiguousarray(vertices, dtype=np.float32).ravel())
+    count, corners = geometry.faces.shape
+    data.vertices.add(len(geometry.vertices))
+    data.vertices.foreach_set("co", np.ascontiguousarray(geometry.vertices, dtype=np.float32).ravel())
     data.loops.add(count * corners)
-    data.loops.foreach_set("vertex_index", np.ascontiguousarray(faces, dtype=np.int32).ravel())
+    data.loops.foreach_set("vertex_index", np.ascontiguousarray(geometry.faces, dtype=np.int32).ravel())
     data.polygons.add(count)
     data.polygons.foreach_set("loop_start", np.arange(0, count * corners, corners, dtype=np.int32))
     for material in materials:
         data.materials.append(material)
-    if part_of_face is not None:
-        data.polygons.foreach_set("material_index", np.ascontiguousarray(part_of_face, dtype=np.int32))
-    if uv is not None:
+    if geometry.part_of_face is not None:
+        data.polygons.foreach_set(
+            "material_index", np.ascontiguousarray(geometry.part_of_face, dtype=np.int32)
+        )
+    if geometry.uv is not None:
         layer = data.uv_layers.new(name="UVMap")
-        layer.uv.foreach_set("vector", np.ascontiguousarray(uv, dtype=np.float32).ravel())
+        layer.uv.foreach_set("vector", np.ascontiguousarray(geometry.uv, dtype=np.float32).ravel())
     # All before `validate`, which takes out faces with what belongs to them.
-    if normals is not None:
+    if geometry.normals is not None:
         vectors = data.attributes.new(_GIVEN_NORMALS, "FLOAT_VECTOR", "CORNER")
-        vectors.data.foreach_set("vector", np.ascontiguousarray(normals, dtype=np.float32).ravel())
-    if colours is not None:
+        vectors.data.foreach_set("vector", np.ascontiguousarray(geometry.normals, dtype=np.float32).ravel())
+    if geometry.colours is not None:
         rgba = np.ones((count * corners, 4), dtype=np.float32)
-        rgba[:, :3] = colours.reshape(-1, 3)
+        rgba[:, :3] = geometry.colours.reshape(-1, 3)
         attribute = data.color_attributes.new(CORNER_COLOURS, "FLOAT_COLOR", "CORNER")
         attribute.data.foreach_set("color", rgba.ravel())
     data.update(calc_edges=True)
