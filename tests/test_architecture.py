@@ -152,23 +152,39 @@ def test_the_rooms_of_the_validator_stand_on_each_other_in_order():
                 assert found <= room, f"{path.relative_to(ROOT)}:{line} imports {imported}"
 
 
-#: Where no function is longer, counted with its signature and docstring, or takes more, self not counted.
-LIMITED, MOST_LINES, MOST_PARAMETERS = ("validate",), 60, 8
+#: No function is longer, counted with its signature and docstring, or takes more, self not counted. The
+#: command line's functions take as many as there are options, and are not among these modules.
+MOST_LINES, MOST_PARAMETERS = 60, 8
+
+#: Functions that are not there yet. Nothing is added here.
+STILL_TOO_LARGE = {
+    "objnerf.models.scene.render",
+    "objnerf.models.volumes.model.encode",
+    "objnerf.models.volumes.model.render",
+    "objnerf.models.volumes.model._render",
+    "objnerf.training.data.draw_batch",
+    "objnerf.training.data.load_scenes",
+    "objnerf.training.loop.train",
+    "objnerf.training.runs.open_run",
+}
 
 
-def test_functions_are_short_and_take_few_parameters():
-    found = []
+def _too_large():
     for name, path in _modules():
-        if not any(_inside(name, room) for room in LIMITED):
-            continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = node.end_lineno - node.lineno + 1
-                arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                stars = [star for star in (node.args.vararg, node.args.kwarg) if star is not None]
+                arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, *stars]
                 count = sum(argument.arg not in ("self", "cls") for argument in arguments)
                 if lines > MOST_LINES or count > MOST_PARAMETERS:
-                    found.append(f"{name}.{node.name}: {lines} lines, {count} parameters")
-    assert not found
+                    yield f"{name}.{node.name}", f"{lines} lines, {count} parameters"
+
+
+def test_functions_are_short_and_take_few_parameters():
+    found = dict(_too_large())
+    assert {name: found[name] for name in found.keys() - STILL_TOO_LARGE} == {}
+    assert found.keys() >= STILL_TOO_LARGE, "these are small enough now: take them from the list"
 
 
 def _fresh(code):
