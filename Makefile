@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # environment, by the range in pyproject.toml, and keep the torch that they have.
 TORCH := torch==2.13.0
 
-.PHONY: setup demo test test-all fuzz lint types check clean
+.PHONY: setup demo test test-all docs fuzz lint types check clean
 
 setup: $(VENV)/.ready
 
@@ -37,6 +37,11 @@ test-all: setup
 	$(BIN)/python -m pytest -n 2 -m "not gpu"
 	$(BIN)/python tests/fuzz/fuzz.py --seconds 20
 
+# The documentation as a site, for a browser: site/index.html. A broken link is an error.
+docs: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/mkdocs build --strict
+
 # Damaged files for every reader. Guided by coverage where atheris is there: pip install 'objnerf[fuzz]'
 fuzz: setup
 	$(BIN)/python tests/fuzz/fuzz.py --seconds 60
@@ -44,4 +49,4 @@ fuzz: setup
 check: lint types test
 
 clean:
-	rm -rf runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf runs build site *.egg-info .pytest_cache .mypy_cache .ruff_cache

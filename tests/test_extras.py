@@ -35,7 +35,7 @@ def test_the_extras_are_those_of_the_distribution():
     stated = {
         (name, extra)
         for extra, requirements in project["optional-dependencies"].items()
-        if extra not in ("all", "dev", "fuzz")
+        if extra not in ("all", "dev", "docs", "fuzz")
         for name in _names(requirements)
     }
     known = {(DISTRIBUTION_OF.get(module, module), extra) for module, extra in EXTRA_OF.items()}

@@ -142,7 +142,7 @@ def _refuse_empty(dataset: Dataset) -> None:
         raise InputError(
             f"{dataset.root}: the folder is empty; expected views named like 00011_sc0002_img3.png"
         )
-    hint = "name the folder that holds the pictures themselves"
+    hint = "name the folder that holds the images themselves"
     if {"transforms.json", "transforms_train.json", "sparse", "cameras.txt", "cameras.bin"} & set(
         dataset.others
     ):
@@ -234,7 +234,7 @@ def _read_pinhole(root: Path, stem: str) -> Pinhole | str:
         # A pipe or a device in the file's place would hang the plain reader.
         read_bytes(path, MAX_MATRIX_BYTES)
         if not (root / f"{stem}.png").is_file():
-            return "its picture is no regular file"
+            return "its image is not a regular file"
         return read_pinhole(path)
     except Unreadable as problem:
         return str(problem)

@@ -76,11 +76,9 @@ class Limits:
     """Every threshold of every check, with its unit; what each rests on is said on the check's page."""
 
     min_views: float = _limit(2.0, "fewest views of a scene")
-    blank_range: float = _limit(
-        3.0, "a picture whose channels each span at most this many levels is constant"
-    )
-    dark_share: float = _limit(0.99, "share of pixels at or below level 8 that makes a picture black")
-    bright_share: float = _limit(0.98, "share of pixels at or above level 250 that makes a picture blown out")
+    blank_range: float = _limit(3.0, "an image whose channels each span at most this many levels is constant")
+    dark_share: float = _limit(0.99, "share of pixels at or below level 8 that makes an image black")
+    bright_share: float = _limit(0.98, "share of pixels at or above level 250 that makes an image blown out")
     bottom_error: float = _limit(1e-4, "largest deviation of a pose's last row from 0 0 0 1")
     ortho_error: float = _limit(1e-3, "largest entry of |RᵀR - 1|")
     det_error: float = _limit(3e-3, "largest deviation of a uniform scale from 1")
@@ -97,7 +95,7 @@ class Limits:
     box_pixels: float = _limit(0.80, "share of a view's pixels whose ray meets the locality box")
     box_objects: float = _limit(0.98, "share of foreground depth inside the locality box")
     clip_share: float = _limit(0.05, "share of depth outside near … far that warns")
-    clip_box: float = _limit(0.10, "share of the rays' way through the locality box outside near … far")
+    clip_box: float = _limit(0.10, "share of the ray length inside the locality box outside near … far")
     pixel_aspect: float = _limit(0.02, "deviation of the pixels' aspect from square")
     mask_tiny: float = _limit(0.001, "share of pixels below which a label is small")
     depth_tolerance: float = _limit(0.02, "relative difference at which two depths agree")

@@ -84,7 +84,7 @@ def _obj_scale(analysis: Analysis, distance: float) -> Suggestion:
         half *= 1.05
     half = start if half == start else _round(half)
     shares, _ = box_shares(analysis, half)
-    kept = f"the box is met by the rays of {100 * shares.min():.0f} % of the pixels at least"
+    kept = f"the rays of at least {100 * shares.min():.0f} % of the pixels meet the box"
     return Suggestion(half, f"{reason}; {kept}" if reason else kept)
 
 
@@ -117,7 +117,7 @@ def _near_far(analysis: Analysis, half: float, distance: float) -> tuple[Suggest
     )
     _, clipped = box_shares(analysis)
     if not scale_is_off(analysis) and clipped.max() <= analysis.limits.clip_box:
-        share = f"{100 * clipped.max():.1g} % of the rays' way through the box is cut off at most"
+        share = f"at most {100 * clipped.max():.1g} % of the ray length inside the box is cut off"
         near, far = Suggestion(settings.near, share), Suggestion(settings.far, share)
     return near, far
 
@@ -135,13 +135,11 @@ def _focal_ratio(analysis: Analysis) -> Suggestion | None:
         words = "the median of the views' own" if analysis.lenses.differ else "in the views' own files"
         return Suggestion(ratio, f"{words} (_intrinsics.txt)")
     aspect = ratio[0] * size[0] / (ratio[1] * size[1])
-    shape = f"pictures of {size[0]}×{size[1]}"
+    shape = f"images of {size[0]}×{size[1]}"
     if abs(aspect - 1.0) <= analysis.limits.pixel_aspect or settings.source.get("focal_ratio") == OPTION:
         return Suggestion(ratio, f"square pixels in {shape}" if abs(aspect - 1.0) <= 0.02 else "as given")
     if ratio == REFERENCE_FOCAL_RATIO:
-        words = (
-            f"the 35 mm lens, square pixels in {shape}; keep the reference's if they were squashed from 4:3"
-        )
+        words = f"the 35 mm lens, square pixels in {shape}; keep uORF's if they were resized from 4:3"
         return Suggestion((ratio[0], ratio[0] * size[0] / size[1]), words)
     return Suggestion((ratio[0], ratio[0] * size[0] / size[1]), f"square pixels in {shape}")
 
@@ -151,7 +149,7 @@ def notes(analysis: Analysis) -> list[str]:
     remarks: list[str] = []
     if analysis.all_are_opaque_rgba:
         remarks.append(
-            "all pictures have an alpha channel that is opaque everywhere; it is left out where they are read"
+            "all images have an alpha channel that is opaque everywhere; it is left out where they are read"
         )
     usable = analysis.diagnosis.usable
     if not usable.any() or not analysis.diagnosis.known or scale_is_off(analysis):
@@ -165,6 +163,6 @@ def notes(analysis: Analysis) -> list[str]:
         _, clipped = box_shares(analysis)
         remarks.append(
             f"near = {settings.near:g} clips the locality box, whose nearest corner is at depth "
-            f"{nearest:.2f}: {100 * clipped.mean():.1f} % of the rays' way through the box is not sampled"
+            f"{nearest:.2f}: {100 * clipped.mean():.1f} % of the ray length inside the box is not sampled"
         )
     return remarks

@@ -117,7 +117,7 @@ def test_files_and_underscores(copy_of: Callable[[str], Path], tmp_path: Path) -
     page = (tmp_path / "r.html").read_text()
     assert 'id="cameras"' in page
     assert 'id="chart-camera-distance' in page
-    assert "mended copy" in result.output
+    assert "fixed copy" in result.output
 
 
 def test_json_to_the_screen_is_nothing_but_json(data: Path) -> None:

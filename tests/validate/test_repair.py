@@ -170,6 +170,6 @@ def test_views_without_ids_cannot_be_mended_and_no_empty_copy_is_written(
     for path in list(folder.iterdir()):
         path.rename(folder / path.name.replace("sc000", "scene"))
     assert [finding.id for finding in validate.run(folder).findings] == ["FILE-NAME"]
-    with pytest.raises(InputError, match="no picture has a scene id"):
+    with pytest.raises(InputError, match="no image has a scene id"):
         validate.run(folder, validate.Options(fix=tmp_path / "mended"))
     assert not (tmp_path / "mended").exists()

@@ -119,9 +119,9 @@ def test_every_check_is_documented() -> None:
         page = validate.explain(id)
         assert page == (DOCS / f"{id}.md").read_text()
         assert page.startswith(f"# {id}: ")
-        gravest = "error" if check.severity == "E" else "warning"
-        assert f"Gravest severity: {gravest}." in page
-        for heading in ("## How it happens", "## How to mend it", "## Example"):
+        highest = "error" if check.severity == "E" else "warning"
+        assert f"Highest severity: {highest}." in page
+        for heading in ("## Likely causes", "## How to fix it", "## Example"):
             assert heading in page, f"{id} lacks {heading}"
         for name in check.limits:
             assert f"| `{name}` | {defaults[name]:g} |" in page, f"{id} does not give {name}"

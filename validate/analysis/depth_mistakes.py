@@ -174,7 +174,7 @@ def _focal_trials(ratio: tuple[float, float], size: tuple[int, int]) -> list[_Tr
     focals = [
         ((ratio[0], ratio[0] * width / height), "pixels are square with the same fx"),
         ((ratio[1] * height / width, ratio[1]), "pixels are square with the same fy"),
-        ((ratio[0], ratio[0] * 4 / 3), "the picture was squashed from 4:3"),
+        ((ratio[0], ratio[0] * 4 / 3), "the image was squashed from 4:3"),
         ((ratio[0], ratio[1] * 3 / 4), "fy was 4/3 too long"),
         *(((ratio[0] * f, ratio[1] * f), f"the focal length is {f:.3g} times as long") for f in _FACTORS),
     ]

@@ -38,7 +38,7 @@ class MaskFacts:
 def mask_facts(analysis: Analysis) -> MaskFacts:
     """Gather the colours of all readable masks."""
     if analysis.pictures is None:
-        raise RuntimeError("masks are measured with the pictures, and the analysis opened none")
+        raise RuntimeError("masks are measured with the images, and the analysis opened none")
     rows = analysis.pictures.rows
     views = np.flatnonzero(rows["mask"] == READ)
     own = rows[views]

@@ -55,7 +55,7 @@ def agreement_of_matches(
         found = scene_matches(analyses[0], scene, _TRIAL_VIEWS)
         for count, analysis in zip(counts, analyses, strict=True):
             count += np.sum([_fitting(analysis, pair) for pair in found.pairs], axis=0) if found.pairs else 0
-        progress(done, len(chosen), "comparing readings of the poses with the pictures")
+        progress(done, len(chosen), "comparing readings of the poses with the images")
     if counts[:, 1].max() < MIN_MATCHES:
         return None
     return [float(fit / total) if total else 0.0 for fit, total in counts]

@@ -117,7 +117,7 @@ class Analysis:
     def measured(self) -> Pictures:
         """``pictures``, for checks that only run when there are some."""
         if self.pictures is None:
-            raise RuntimeError("this check needs pictures, and none were measured")
+            raise RuntimeError("this check needs images, and none were measured")
         return self.pictures
 
     @property

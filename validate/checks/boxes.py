@@ -116,7 +116,7 @@ def near_far(analysis: Analysis) -> Iterator[Finding]:
             "NEAR-FAR",
             "W",
             usable[cut],
-            f"up to {100 * clipped.max():.0f} % of the rays' way through the locality box lies outside near "
+            f"up to {100 * clipped.max():.0f} % of the ray length inside the locality box is outside near "
             f"{settings.near:g} … far {settings.far:g}, expected at most {100 * limits.clip_box:g} %: "
             "objects there are never sampled",
             "pass the suggested near and far",

@@ -19,7 +19,7 @@ class Check:
 
     Attributes:
         id: stable id.
-        severity: the gravest severity that it gives.
+        severity: the highest severity of its findings.
         title: what it checks, in one line.
         needs: what has to be read for it.
         limits: names of the thresholds that it uses (fields of ``Limits``).

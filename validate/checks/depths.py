@@ -73,9 +73,9 @@ def _shapes(analysis: Analysis) -> Iterator[Finding]:
                 analysis,
                 "E",
                 other,
-                f"the depth map has the shape {_shape(dims[other[0]])}, its picture {size[1]} rows of "
+                f"the depth map has the shape {_shape(dims[other[0]])}, its image {size[1]} rows of "
                 f"{size[0]} pixels",
-                "render depth at the picture's size; interpolated depth makes surfaces that are not there",
+                "render depth at the image's size; interpolated depth contains surfaces that do not exist",
             )
     loose = np.flatnonzero(read & flat & (dims[:, 1] > 0))
     if len(loose):
@@ -223,7 +223,7 @@ def depth_views(analysis: Analysis) -> Iterator[Finding]:
         f"{100 * limits.depth_tolerance:g} %, {100 * contradict:.0f} % lie in front of what the other view "
         f"sees; expected over {100 * limits.depth_agree:g} % and under {100 * limits.depth_contradict:g} %. "
         "Poses, intrinsics and depth don't belong together, and no single known mistake explains it",
-        "check whether depth, poses and pictures come from the same run, and objects did not move between "
+        "check whether depth, poses and images come from the same run, and objects did not move between "
         "views",
         suffix=_DEPTH,
     )

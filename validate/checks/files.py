@@ -1,4 +1,4 @@
-"""Checks on names alone: what is there, what is missing, and what the reference's loader would confuse."""
+"""Checks on names alone: what is there, what is missing, and what uORF's loader would confuse."""
 
 import re
 from collections import Counter
@@ -36,9 +36,9 @@ def file_name(analysis: Analysis) -> Iterator[Finding]:
             "FILE-NAME",
             "E",
             misnamed,
-            "a picture with a pose beside it has no scene id in its name; expected 'sc' and at least 4 "
+            "an image with a pose beside it has no scene id in its name; expected 'sc' and at least 4 "
             "digits, as in 00011_sc0002_img3.png",
-            "rename the picture and its companions so that they hold sc and the scene's 4-digit id",
+            "rename the image and the files beside it: their names need sc and the scene's 4-digit ID",
         )
     short = [index for index, view in enumerate(analysis.scan.views) if view.name.digits < names.MIN_DIGITS]
     if short:
@@ -49,7 +49,7 @@ def file_name(analysis: Analysis) -> Iterator[Finding]:
             "E",
             short,
             f"the scene id has {digits} digit{'s' if digits > 1 else ''}, expected at least "
-            f"{names.MIN_DIGITS}: the reference looks for sc0001 and finds no such view",
+            f"{names.MIN_DIGITS}: uORF's code looks for sc0001 and finds no such view",
             "pad the scene ids with zeros to 4 digits (--fix does)",
             mendable=True,
         )
@@ -85,7 +85,7 @@ def _on_holes(scan: DatasetScan, ids: list[int], holes: list[int]) -> Finding:
         return Finding(
             "FILE-IDS",
             "E",
-            f"scene ids run {ids[0]} … {ids[-1]}, expected 0 … {len(ids) - 1}: the reference counts from 0 "
+            f"scene ids run {ids[0]} … {ids[-1]}, expected 0 … {len(ids) - 1}: uORF's code counts from 0 "
             "and finds no view of its first scenes",
             "renumber the scenes from 0 (--fix does)",
             unit="scenes",
@@ -180,7 +180,7 @@ def _ambiguous_names(scan: DatasetScan, needles: dict[str, int]) -> Iterator[Fin
             "FILE-AMBIGUOUS",
             "E",
             [index for index, _ in confused],
-            f"{what}: it is a view of scene {scene} here, and the reference would load it for "
+            f"{what}: it is a view of scene {scene} here, and uORF's code would load it for "
             f"scene {min(other)} as well",
             "give every id the same number of digits and keep sc followed by digits out of prefixes (--fix "
             "renames)",
@@ -251,7 +251,7 @@ def file_stray(analysis: Analysis) -> Iterator[Finding]:
             "FILE-STRAY",
             "W",
             others,
-            "a picture that is no .png (in lower case) has a scene id in its name; no loader reads it",
+            "an image that is no .png (in lower case) has a scene id in its name; no loader reads it",
             "convert it to PNG, or move it out of the folder",
         )
 
@@ -282,8 +282,8 @@ def file_missing(analysis: Analysis) -> Iterator[Finding]:
             "FILE-MISSING",
             "E",
             [stem + names.POSE_SUFFIX for stem in posed],
-            "a pose has no view beside it: the picture of that name with .png is not there",
-            "bring the picture back, or remove its companions (--fix leaves them out)",
+            "a pose has no view: there is no .png image of that name",
+            "restore the image, or delete the pose and the other files of the view (--fix leaves them out)",
             mendable=True,
         )
     rest = [stem + suffix for stem, suffixes in orphans.items() if stem not in posed for suffix in suffixes]
@@ -293,7 +293,7 @@ def file_missing(analysis: Analysis) -> Iterator[Finding]:
             "W",
             rest,
             "a companion file belongs to no view",
-            "bring the picture back, or remove the file (--fix leaves it out)",
+            "restore the image, or delete the file (--fix leaves it out)",
             mendable=True,
         )
     for suffix, word in (
@@ -357,7 +357,7 @@ def file_views(analysis: Analysis) -> Iterator[Finding]:
             "FILE-VIEWS",
             "E" if promised else "W",
             short,
-            f"a scene has {count[short[0]]} views, {source} {usual}: the reference crashes in training and "
+            f"a scene has {count[short[0]]} views, {source} {usual}: uORF's code crashes in training and "
             "leaves views out in evaluation",
-            "bring the missing views, or train with fewer views per scene",
+            "add the missing views, or train with fewer views per scene",
         )

@@ -12,7 +12,7 @@ from validate.findings import Finding, on_views
 from validate.measure.pictures import BROKEN, READ
 
 
-@check("IMAGE-READ", "E", "every picture can be decoded", needs="pictures")
+@check("IMAGE-READ", "E", "every image can be decoded", needs="pictures")
 def image_read(analysis: Analysis) -> Iterator[Finding]:
     pictures = analysis.measured
     broken = np.flatnonzero(pictures.rows["image"] == BROKEN)
@@ -22,8 +22,8 @@ def image_read(analysis: Analysis) -> Iterator[Finding]:
             "IMAGE-READ",
             "E",
             broken,
-            f"the picture cannot be read: {pictures.problems[int(broken[0]), 'image']}",
-            "render or copy the picture again",
+            f"the image cannot be read: {pictures.problems[int(broken[0]), 'image']}",
+            "render or copy the image again",
         )
     masks = np.flatnonzero(pictures.rows["mask"] == BROKEN)
     if len(masks):
@@ -38,7 +38,7 @@ def image_read(analysis: Analysis) -> Iterator[Finding]:
         )
 
 
-@check("IMAGE-SIZE", "E", "all pictures have one size", needs="pictures")
+@check("IMAGE-SIZE", "E", "all images have one size", needs="pictures")
 def image_size(analysis: Analysis) -> Iterator[Finding]:
     rows = analysis.rows
     size = analysis.usual_size
@@ -54,14 +54,14 @@ def image_size(analysis: Analysis) -> Iterator[Finding]:
             "IMAGE-SIZE",
             "E",
             other,
-            f"the picture has {row['width']}×{row['height']} pixels, expected {size[0]}×{size[1]} like the "
+            f"the image has {row['width']}×{row['height']} pixels, expected {size[0]}×{size[1]} like the "
             "others: one set of intrinsics holds for the whole dataset",
             "render it again at the size of the others; scaling it changes nothing only when the aspect is "
             "the same",
         )
 
 
-@check("IMAGE-MODE", "W", "pictures are 8-bit RGB without transparency", needs="pictures")
+@check("IMAGE-MODE", "W", "images are 8-bit RGB without transparency", needs="pictures")
 def image_mode(analysis: Analysis) -> Iterator[Finding]:
     pictures = analysis.measured
     rows = pictures.rows
@@ -73,7 +73,7 @@ def image_mode(analysis: Analysis) -> Iterator[Finding]:
             "IMAGE-MODE",
             "W",
             clear,
-            f"the picture is transparent in places (alpha down to {rows['alpha'][clear[0]]}): loaders "
+            f"the image is transparent in places (alpha down to {rows['alpha'][clear[0]]}): loaders "
             "flatten it on white, on black, or not at all",
             "flatten it on the background that you mean (--fix: on white)",
             mendable=True,
@@ -85,7 +85,7 @@ def image_mode(analysis: Analysis) -> Iterator[Finding]:
             "IMAGE-MODE",
             "W",
             deep,
-            "the picture has 16 bits a channel, expected 8: loaders clip or scale it, each in its own way",
+            "the image has 16 bits a channel, expected 8: some loaders clip such images, others scale them",
             "save it as 8-bit RGB (--fix does)",
             mendable=True,
         )
@@ -114,7 +114,7 @@ def image_mode(analysis: Analysis) -> Iterator[Finding]:
             "IMAGE-MODE",
             "W",
             views,
-            f"the picture is {what}, expected an 8-bit RGB PNG",
+            f"the image is {what}, expected an 8-bit RGB PNG",
             "save it as 8-bit RGB PNG (--fix does)",
             mendable=True,
         )
@@ -123,7 +123,7 @@ def image_mode(analysis: Analysis) -> Iterator[Finding]:
 @check(
     "IMAGE-BLANK",
     "E",
-    "no picture is of one colour, black or blown out",
+    "no image is of one colour, black or blown out",
     needs="pictures",
     limits=("blank_range", "dark_share", "bright_share"),
 )
@@ -138,7 +138,7 @@ def image_blank(analysis: Analysis) -> Iterator[Finding]:
             "IMAGE-BLANK",
             "E",
             np.flatnonzero(constant),
-            f"the picture is of one colour (its channels span at most {limits.blank_range:g} levels): a "
+            f"the image is of one colour (its channels span at most {limits.blank_range:g} levels): a "
             "failed render, or a camera inside an object",
             "render it again",
         )
@@ -149,8 +149,7 @@ def image_blank(analysis: Analysis) -> Iterator[Finding]:
             "IMAGE-BLANK",
             "W",
             np.flatnonzero(black),
-            f"{100 * rows['dark'][black].max():.1f} % of the picture is black: no lights, or a wrong "
-            "exposure",
+            f"{100 * rows['dark'][black].max():.1f} % of the image is black: no lights, or a wrong exposure",
             "check the lights and render it again",
         )
     white = read & ~constant & (rows["bright"] > limits.bright_share)
@@ -160,13 +159,13 @@ def image_blank(analysis: Analysis) -> Iterator[Finding]:
             "IMAGE-BLANK",
             "W",
             np.flatnonzero(white),
-            f"{100 * rows['bright'][white].max():.1f} % of the picture is blown out (white): too much "
+            f"{100 * rows['bright'][white].max():.1f} % of the image is blown out (white): too much "
             "light, or nothing but background in view",
             "lower the exposure and render it again",
         )
 
 
-@check("IMAGE-DUP", "E", "no two views show the same picture, and no pose has two", needs="pictures")
+@check("IMAGE-DUP", "E", "no two views show the same image, and no pose has two", needs="pictures")
 def image_dup(analysis: Analysis) -> Iterator[Finding]:
     groups = equal_images(analysis)
     same_pose = set(same_pose_pairs(analysis))
@@ -182,8 +181,8 @@ def image_dup(analysis: Analysis) -> Iterator[Finding]:
             "IMAGE-DUP",
             "E",
             sorted(view for group in twice for view in group[1:]),
-            f"the same picture under two poses: {analysis.scan.views[second].stem} shows exactly what "
-            f"{analysis.scan.views[first].stem} shows; a picture was copied over another",
+            f"the same image with two poses: {analysis.scan.views[second].stem} shows exactly what "
+            f"{analysis.scan.views[first].stem} shows; an image was overwritten by another",
             "render it again",
         )
     member = {view: number for number, group in enumerate(groups) for view in group}
@@ -202,7 +201,7 @@ def image_dup(analysis: Analysis) -> Iterator[Finding]:
             "IMAGE-DUP",
             "E",
             sorted({second for _, second in differing}),
-            f"different pictures under the same pose: {analysis.scan.views[second].stem} and "
-            f"{analysis.scan.views[first].stem}; one of the two poses belongs to another picture",
+            f"different images with the same pose: {analysis.scan.views[second].stem} and "
+            f"{analysis.scan.views[first].stem}; one of the two poses belongs to another image",
             "export the poses of this scene again",
         )

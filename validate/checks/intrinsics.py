@@ -17,7 +17,7 @@ from validate.settings import CARD, OPTION, VIEWS
 _SAME_RATIO = 1e-3
 
 
-@check("INTRINSICS", "E", "the focal ratio suits the pictures", needs="pictures", limits=("pixel_aspect",))
+@check("INTRINSICS", "E", "the focal ratio fits the images", needs="pictures", limits=("pixel_aspect",))
 def intrinsics(analysis: Analysis) -> Iterator[Finding]:
     explanation = analysis.depth_explanation
     views = np.flatnonzero(analysis.rows["image"] == READ)
@@ -51,7 +51,7 @@ def _stated(analysis: Analysis) -> str:
         OPTION: "given",
         CARD: "from dataset.yaml",
         VIEWS: "the median of the views' own intrinsics" if analysis.lenses.differ else "the views' own",
-    }.get(analysis.settings.source["focal_ratio"], "the reference's")
+    }.get(analysis.settings.source["focal_ratio"], "uORF's")
     return f"({x:.4g}, {y:.4g}) ({origin})"
 
 
@@ -69,19 +69,19 @@ def _pixel_shape(analysis: Analysis, views: np.ndarray) -> Iterator[Finding]:
     right = f"({ratio[0]:.4g}, {ratio[0] * width / height:.4g})"
     if is_reference and width == height:
         message = (
-            f"pictures are square ({width}×{height}) and the focal ratio is {stated}, that of 4:3 "
-            "pictures: right only if they were squashed from 4:3 to square; rendered square, fy is 4/3 too "
+            f"images are square ({width}×{height}) and the focal ratio is {stated}, that of 4:3 "
+            "images: right only if they were squashed from 4:3 to square; rendered square, fy is 4/3 too "
             f"long and the ratio is {right}"
         )
     elif is_reference:
         message = (
-            f"pictures have {width}×{height} pixels and the focal ratio is {stated}, that of 4:3 "
-            f"pictures: pixels would be {aspect:.3f} times as high as wide; with square pixels the ratio is "
+            f"images have {width}×{height} pixels and the focal ratio is {stated}, that of 4:3 "
+            f"images: pixels would be {aspect:.3f} times as high as wide; with square pixels the ratio is "
             f"{right}"
         )
     else:
         message = (
-            f"the focal ratio {stated} on pictures of {width}×{height} means pixels {aspect:.3f} times "
+            f"the focal ratio {stated} on images of {width}×{height} means pixels {aspect:.3f} times "
             f"as high as wide, expected square ones; with the same fx the ratio is {right}"
         )
     yield on_views(
@@ -90,7 +90,7 @@ def _pixel_shape(analysis: Analysis, views: np.ndarray) -> Iterator[Finding]:
         "W",
         views,
         message,
-        f"pass --focal-ratio {ratio[0]:.6g} {ratio[0] * width / height:.6g} if the pictures were "
+        f"pass --focal-ratio {ratio[0]:.6g} {ratio[0] * width / height:.6g} if the images were "
         "rendered like this, or write focal_ratio into dataset.yaml",
     )
 

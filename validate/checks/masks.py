@@ -1,4 +1,4 @@
-"""Checks on instance masks, as the reference reads them: labels are the distinct grey levels."""
+"""Checks on instance masks, as uORF's code reads them: labels are the distinct grey levels."""
 
 from collections.abc import Iterator
 
@@ -49,7 +49,7 @@ def mask_levels(analysis: Analysis) -> Iterator[Finding]:
             "E",
             sorted(ambiguous),
             f"two labels have the same luminance: {_rgb(first)} and {_rgb(second)} both become grey "
-            f"{grey}, and the reference takes them for one object",
+            f"{grey}, and uORF's code takes them for one object",
             "use colours of distinct luminance, such as those of the format",
             suffix=_MASK,
         )
@@ -116,7 +116,7 @@ def mask_background(analysis: Analysis) -> Iterator[Finding]:
             "E",
             facts.views[lacking],
             f"the mask has no background colour {_rgb(facts.background)}: another colour is used, or an "
-            "object fills the picture",
+            "object fills the image",
             "write the background as (64, 64, 64) and the objects in the format's colours (--fix relabels a "
             "scene of which one object is seen in all views)",
             suffix=_MASK,
@@ -138,7 +138,7 @@ def mask_background(analysis: Analysis) -> Iterator[Finding]:
             "E",
             facts.views[wrong],
             f"the background {_rgb(facts.background)} is grey level number {below[first] + 1} of {labels}, "
-            f"expected the second lowest, which the reference takes for the background: {cause}",
+            f"expected the second lowest, which uORF's code takes for the background: {cause}",
             "give the first object a darker colour than the background, as (0, 0, 255), and all others "
             "brighter ones (--fix relabels a scene of which one object is seen in all views); keep every "
             "object in view",
@@ -168,7 +168,7 @@ def mask_small(analysis: Analysis) -> Iterator[Finding]:
             "W",
             facts.views[small],
             f"an object, {_rgb(int(facts.colours[first, slot]))}, has only {int(pixels[slot])} pixels, "
-            f"expected at least {100 * analysis.limits.mask_tiny:g} % of the picture: hidden almost wholly, "
+            f"expected at least {100 * analysis.limits.mask_tiny:g} % of the image: almost fully hidden, "
             "or a stray colour",
             "render the scene from where all objects are seen, or repair the mask",
             suffix=_MASK,
@@ -233,7 +233,7 @@ def _inconsistent(
     return hidden, recoloured
 
 
-@check("MASK-SIZE", "E", "a mask is as large as its picture", needs="pictures")
+@check("MASK-SIZE", "E", "a mask is as large as its image", needs="pictures")
 def mask_size(analysis: Analysis) -> Iterator[Finding]:
     rows = analysis.rows
     size = analysis.usual_size
@@ -250,7 +250,7 @@ def mask_size(analysis: Analysis) -> Iterator[Finding]:
             "MASK-SIZE",
             "E",
             wrong,
-            f"the mask has {row['mask_width']}×{row['mask_height']} pixels, its picture {size[0]}×{size[1]}",
-            "render the mask at the picture's size; never interpolate labels",
+            f"the mask has {row['mask_width']}×{row['mask_height']} pixels, its image {size[0]}×{size[1]}",
+            "render the mask at the image's size; never interpolate labels",
             suffix=_MASK,
         )

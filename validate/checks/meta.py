@@ -70,7 +70,7 @@ def _card(analysis: Analysis) -> Iterator[Finding]:
     if card.image_size is not None and size is not None and tuple(card.image_size) != size:
         yield _on_card(
             "E",
-            f"dataset.yaml says pictures of {card.image_size[0]}×{card.image_size[1]}, on disk they are "
+            f"dataset.yaml says images of {card.image_size[0]}×{card.image_size[1]}, on disk they are "
             f"{size[0]}×{size[1]}: they were scaled afterwards",
             "correct image_size (--fix does), and focal_ratio where the aspect changed",
             mendable=True,

@@ -32,7 +32,7 @@ def photo(analysis: Analysis) -> Iterator[Finding]:
             "PHOTO",
             "W",
             f"none of the {len(chosen)} scenes looked at has {MIN_MATCHES} feature matches that agree with "
-            "each other: too little texture, or views too far apart, to compare pictures with poses",
+            "each other: too little texture, or views too far apart, to compare images with poses",
             "render depth, which is compared instead, or use textured surfaces",
             unit="scenes",
             count=len(chosen),
@@ -53,8 +53,8 @@ def photo(analysis: Analysis) -> Iterator[Finding]:
             f"of {total} feature matches between the views {100 * fit / total:.0f} % fit the epipolar lines "
             f"of the stored poses in front of both cameras, expected over {limit:g} % ({len(judged)} scenes "
             "looked at): "
-            + ("mirrored pictures, or poses of other pictures" if most else "poses of other pictures"),
-            "compare the poses of these scenes with their pictures; check the focal ratio",
+            + ("mirrored images, or poses of other images" if most else "poses of other images"),
+            "compare the poses of these scenes with their images; check the focal ratio",
         )
     odd = [judged[scene] for scene in judged if judged[scene].bad and not judged[scene].whole]
     if odd:
@@ -64,10 +64,10 @@ def photo(analysis: Analysis) -> Iterator[Finding]:
             "PHOTO",
             "E",
             sorted(view for verdict in odd for view in verdict.bad),
-            f"the picture does not fit its pose: of {total} feature matches with other views "
+            f"the image does not fit its pose: of {total} feature matches with other views "
             f"{100 * fit / total:.0f} % fit the epipolar lines of the poses, expected over {limit:g} %, "
-            "while the rest of the scene fits; the pose belongs to another picture",
-            "compare the poses of these views with their pictures, and export them again",
+            "while the rest of the scene fits; the pose belongs to another image",
+            "compare the poses of these views with their images, and export them again",
         )
 
 

@@ -87,7 +87,7 @@ def pose_bottom(analysis: Analysis) -> Iterator[Finding]:
             "E",
             views,
             f"the last row is {row}, expected 0 0 0 1; a projection matrix, or rows in another order",
-            "write a rigid camera-to-world matrix; where only the last row is wrong, --fix mends it",
+            "write a rigid camera-to-world matrix; where only the last row is wrong, --fix corrects it",
             suffix=_POSE,
             mendable=True,
         )
@@ -161,7 +161,7 @@ def _mirrored(analysis: Analysis) -> Iterator[Finding]:
             "or the world is left-handed"
         )
         fix = (
-            "let the pictures decide with --photo (or depth maps beside the views); then --fix flips the "
+            "use --photo, which compares poses and images, or add depth maps; then --fix flips the "
             "camera axis back, or mirrors the world: diag(1, -1, 1, 1) @ RT, from the left"
         )
     else:
@@ -270,7 +270,7 @@ def pose_axes(analysis: Analysis) -> Iterator[Finding]:
                 f"alone leave another reading, the mirror image: axes {twin.program()} "
                 f"({twin.axis_words()}) in a left-handed world"
             )
-            fix = "let the pictures decide with --photo (or depth beside the views); --fix corrects it then"
+            fix = "use --photo, which compares poses and images, or add depth maps; then --fix corrects it"
             yield _on(analysis, "POSE-AXES", views, message, fix, mendable=False)
             continue
         else:
@@ -418,7 +418,7 @@ def pose_roll(analysis: Analysis) -> Iterator[Finding]:
             "POSE-ROLL",
             None,
             f"all cameras are rolled by about {held.held_degrees:.0f}°; expected upright ones{decided}",
-            "leave the poses where the pictures lie on their side as well; where the pictures stand upright, "
+            "leave the poses where the images lie on their side as well; where the images stand upright, "
             "the camera axes are mislabelled, which --photo or depth maps would tell",
             severity="W",
             mendable=False,
@@ -438,9 +438,9 @@ def pose_roll(analysis: Analysis) -> Iterator[Finding]:
             + (
                 "; most cameras are, as when held by hand"
                 if most
-                else "; a wrong pose, unless the picture is tilted as well"
+                else "; a wrong pose, unless the image is tilted as well"
             ),
-            "check the pose against its picture; where the picture is tilted as well, the pose is right",
+            "check the pose against its image; where the image is tilted as well, the pose is right",
             suffix=_POSE,
         )
 

@@ -65,7 +65,7 @@ def _no_common_point(analysis: Analysis) -> Finding:
         usable,
         f"the cameras look at no common point{by}; no convention of axes, inversion or transposition "
         "explains it, wherever the world's centre is",
-        "export the poses again, and compare a few with their pictures (--photo): they may be of other "
+        "export the poses again, and compare a few with their images (--photo): they may be of other "
         "views, or of cameras that look outwards, which this format has no place for",
         suffix=POSE_SUFFIX,
     )
@@ -103,7 +103,7 @@ def _off_centre(analysis: Analysis) -> Iterator[Finding]:
             sorted(centring.odd_views),
             f"the camera looks {worst:.0f}° past the origin, which all others of its scene look at; the pose "
             "may belong to another view",
-            "compare the pose with its picture (--photo)",
+            "compare the pose with its image (--photo)",
             suffix=POSE_SUFFIX,
         )
     share = centring.share

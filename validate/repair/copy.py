@@ -75,7 +75,7 @@ def repair(
     """
     if not analysis.scan.views:
         raise InputError(
-            f"{analysis.scan.dataset.root}: no picture has a scene id in its name, so that there is nothing "
+            f"{analysis.scan.dataset.root}: no image has a scene id in its name, so that there is nothing "
             "to copy; rename the views first, as in 00011_sc0002_img3.png"
         )
     target = Path(out)
@@ -84,7 +84,7 @@ def repair(
         return Repair(
             target,
             refused="the poses alone leave two readings that are mirror images of each other, and one of "
-            "them is wrong; let the pictures decide with --photo, or put depth maps beside the views",
+            "them is wrong; use --photo, which compares poses and images, or add depth maps",
         )
     try:
         # Built beside its place and renamed at the end: a copy that is there is whole.
@@ -99,7 +99,7 @@ def repair(
     except _Refused as refused:
         return Repair(target, refused=str(refused))
     except OSError as error:
-        raise WorkError(f"{target}: the mended copy cannot be written ({error.strerror or error})") from error
+        raise WorkError(f"{target}: the fixed copy cannot be written ({error.strerror or error})") from error
     return job.outcome
 
 
@@ -116,14 +116,14 @@ def _refuse_unusable(root: Path, target: Path) -> None:
     inside, source = target.resolve(), root.resolve()
     if inside == source or source in inside.parents:
         raise InputError(
-            f"{target}: the mended copy must lie outside the dataset {root}, which is never touched"
+            f"{target}: the fixed copy must lie outside the dataset {root}, which is never touched"
         )
     if target.exists() and not target.is_dir():
-        raise InputError(f"{target}: expected a folder to write the mended copy to, found a file")
+        raise InputError(f"{target}: expected a folder to write the fixed copy to, found a file")
     try:
         if target.is_dir() and any(target.iterdir()):
             raise InputError(
-                f"{target}: expected a new or empty folder for the mended copy, found files in it"
+                f"{target}: expected a new or empty folder for the fixed copy, found files in it"
             )
     except OSError as error:
         raise InputError(f"{target}: the folder cannot be read ({error.strerror or error})") from error
@@ -193,7 +193,7 @@ class _Job:
         total = len(analysis.scan.views)
         for view in range(total):
             self._write_view(view)
-            progress(view + 1, total, "mending")
+            progress(view + 1, total, "writing the fixed copy")
         for scene, path in analysis.scan.dataset.movements.items():
             if scene in self.scene_ids:
                 self._copy(path, names.movement_name(self.scene_ids[scene]))
@@ -273,7 +273,7 @@ class _Job:
             self._copy(path, f"{stem}.png")
             return
         files.write_image(self.building / f"{stem}.png", files.read_image(path))
-        self._count("transparent pictures flattened on white" if clear else "pictures stored as 8-bit RGB")
+        self._count("transparent images flattened on white" if clear else "images stored as 8-bit RGB")
 
     def _write_pose(self, view: int, stem: str) -> Float[np.ndarray, "4 4"] | None:
         """Write the pose; what was written, when it can be computed with."""
@@ -495,7 +495,7 @@ class _Job:
             self.outcome.left.append(f"{len(misnamed)} views left out whose names hold no scene id")
         dropped = len(dataset.strays) - len(misnamed) + len(self.analysis.scan.extras)
         if dropped > 0:
-            changes.append(f"{dropped} pictures left out that are no views")
+            changes.append(f"{dropped} images left out that are not views")
         if dataset.orphans:
             changes.append(f"{len(dataset.orphans)} files left out that belong to no view")
         self.outcome.changes[:0] = changes

@@ -42,8 +42,8 @@ def render_text(report: Report, colour: bool = False, limit: int = 3) -> str:
 
 def _repair_lines(repair: Repair) -> list[str]:
     if repair.refused is not None:
-        return [f"no mended copy was written: {repair.refused}"]
-    lines = [f"mended copy: {repair.out}"]
+        return [f"no fixed copy was written: {repair.refused}"]
+    lines = [f"fixed copy: {repair.out}"]
     lines += [f"  changed: {change}" for change in repair.changes] or ["  nothing had to be changed"]
     return lines + [f"  left as it is: {item}" for item in repair.left]
 
@@ -55,13 +55,13 @@ def _finding_lines(finding: Finding, colour: bool, limit: int, width: int) -> li
     wrapped = textwrap.wrap(
         printable(f"{head}  {body}"), width, subsequent_indent="    ", break_on_hyphens=False
     )
-    mend = textwrap.wrap(
-        printable(f"mend: {finding.fix}"), width - 4, subsequent_indent="      ", break_on_hyphens=False
+    fix = textwrap.wrap(
+        printable(f"fix: {finding.fix}"), width - 4, subsequent_indent="      ", break_on_hyphens=False
     )
     if colour:
         wrapped[0] = wrapped[0].replace(head, f"{_COLOURS[finding.severity]}{head}{_RESET}", 1)
-        mend = [f"{_COLOURS['dim']}{line}{_RESET}" for line in mend]
-    return wrapped + ["    " + line for line in mend]
+        fix = [f"{_COLOURS['dim']}{line}{_RESET}" for line in fix]
+    return wrapped + ["    " + line for line in fix]
 
 
 def where(finding: Finding, limit: int = 3) -> str:
