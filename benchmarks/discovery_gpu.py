@@ -30,7 +30,7 @@ from plotly.subplots import make_subplots
 from objnerf.dataset.files import atomic_path
 from objnerf.dataset.index import Dataset, open_dataset
 from objnerf.training.loop import train
-from objnerf.training.recipe import Recipe, load_recipe, scale_of
+from objnerf.training.recipe import Recipe, load_recipe
 
 _log = logging.getLogger("discovery_gpu")
 
@@ -59,7 +59,7 @@ def read_recipe(name: str, dataset: Dataset, held_out: int | None, assignments: 
     for assignment in assignments:
         key, _, value = assignment.partition("=")
         overrides.append((key, json.loads(value)))
-    return load_recipe(name, dataset_scale=scale_of(dataset), overrides=overrides)
+    return load_recipe(name, dataset_scale=dataset.stated_scale(), overrides=overrides)
 
 
 def measure_throughput(recipe: Recipe, dataset: Dataset, out: Path, device: str, steps: int) -> Throughput:

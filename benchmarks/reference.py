@@ -87,7 +87,6 @@ def our_render(model: UORF, scene: Scene, locality: bool, chunk: int | None) -> 
         scene.depths,
         locality=locality,
         chunk_rays=chunk,
-        recompute=chunk is not None,
     )
     return rendering.rgb[0]
 

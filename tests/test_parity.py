@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 
 from objnerf.dataset.card import SceneScale
-from objnerf.models.reference_checkpoint import load_reference
 from objnerf.models.scene import UORF
+from objnerf.models.uorf_checkpoint import load_uorf_checkpoint
 from objnerf.rendering.rays import (
     azimuth_rotation,
     camera_directions,
@@ -67,7 +67,7 @@ def _load(folder: Path, fixed_locality: bool = False) -> UORF:
         obj_scale=float(config["obj_scale"]),
         focal_ratio=tuple(config["focal_ratio"]),
     )
-    model = load_reference(
+    model = load_uorf_checkpoint(
         folder,
         geometry,
         num_slots=config["num_slots"],

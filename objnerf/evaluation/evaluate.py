@@ -36,8 +36,8 @@ from objnerf.evaluation.scenes import (
 )
 from objnerf.evaluation.segmentation import BACKGROUND, reference_true_labels, true_labels
 from objnerf.models.config import UorfConfig
-from objnerf.models.reference_checkpoint import load_reference
 from objnerf.models.scene import SceneCode, SceneModel
+from objnerf.models.uorf_checkpoint import load_uorf_checkpoint
 from objnerf.training.checkpoints import checkpoint_path, load_run, read_state, scene_geometry
 from objnerf.training.processes import choose_device
 from objnerf.training.recipe import DatasetFacts, Recipe, load_recipe, read_run_config
@@ -326,7 +326,7 @@ def _open_reference(run: Path, device: torch.device, source: str, dataset: Datas
         raise InputError(
             f"--recipe {source}: expected a recipe of a uORF model, which describes the networks"
         )
-    model = load_reference(
+    model = load_uorf_checkpoint(
         run,
         scene_geometry(recipe),
         num_slots=recipe.model.num_slots,

@@ -106,7 +106,7 @@ def scene_gallery(
     )
     slots = []
     for slot in range(code.slots.shape[1]):
-        if not bool(code.present[0, slot]):
+        if not bool(code.active[0, slot]):
             continue
         alone = render_view(
             model,

@@ -67,7 +67,7 @@ def slot_meshes(
     wanted = [
         slot
         for slot in (range(1, code.slots.shape[1]) if slots is None else slots)
-        if bool(code.present[0, slot])
+        if bool(code.active[0, slot])
     ]
     half = MARGIN * model.geometry.obj_scale + float(code.offsets.abs().max())
     side = np.linspace(-half, half, resolution)

@@ -111,7 +111,7 @@ class EncodedScene:
         labels = self.render(self.code, pose, pinhole).labels
         found = {}
         for slot in range(1, self.code.slots.shape[1]):
-            if not bool(self.code.present[0, slot]):
+            if not bool(self.code.active[0, slot]):
                 continue
             alone = self.render(slot_alone(self.code, slot), pose, pinhole)
             if alone.opacity.max() >= FAINTEST_SLOT:

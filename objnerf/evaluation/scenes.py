@@ -242,7 +242,7 @@ def render_view(
             depths.expand(1, width * height, -1),
             locality=settings.locality,
             chunk_rays=settings.chunk_rays,
-            alone=reference,
+            per_slot=reference,
             pixel=1 / (geometry.focal_ratio[0] * width),
         )
 
@@ -254,8 +254,8 @@ def render_view(
         depth=pixels(rendering.depth),
         opacity=pixels(rendering.opacity),
         labels=pixels(labels_from_opacity(rendering.slot_opacity)),
-        reference_labels=pixels(reference_labels(rendering.alone.density_mask))
-        if rendering.alone is not None
+        reference_labels=pixels(reference_labels(rendering.per_slot.density_mask))
+        if rendering.per_slot is not None
         else None,
     )
 

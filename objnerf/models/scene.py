@@ -40,7 +40,7 @@ class SceneCode:
     background field always works in the world frame."""
     offsets: Float[Tensor, "scenes slots 3"]
     """How far each foreground slot was moved from where it was seen; world frame, world units."""
-    present: Bool[Tensor, "scenes slots"]
+    active: Bool[Tensor, "scenes slots"]
     """False for slots that were taken out of the scene; they have no density."""
     moved: bool = False
     """Whether any offset may differ from 0: known without asking the device."""
@@ -54,7 +54,7 @@ class SceneCode:
             slots=self.slots[index],
             field_from_world=self.field_from_world[index],
             offsets=self.offsets[index],
-            present=self.present[index],
+            active=self.active[index],
             attention=None if self.attention is None else self.attention[index],
         )
 
@@ -64,7 +64,7 @@ class SceneCode:
             self,
             slots=self.slots[:, index],
             offsets=self.offsets[:, index],
-            present=self.present[:, index],
+            active=self.active[:, index],
             attention=None if self.attention is None else self.attention[:, index],
         )
 
@@ -76,9 +76,9 @@ class SceneCode:
 
     def delete(self: Code, slot: int) -> Code:
         """Take one slot out of the scene."""
-        present = self.present.clone()
-        present[:, slot] = False
-        return replace(self, present=present)
+        active = self.active.clone()
+        active[:, slot] = False
+        return replace(self, active=active)
 
     def duplicate(self: Code, slot: int, offset: Float[Tensor, "3"]) -> Code:
         """Add a copy of a foreground slot, ``offset`` world units from the original, as the last slot."""
@@ -168,8 +168,7 @@ class SceneModel(nn.Module):
         *,
         locality: bool,
         chunk_rays: int | None = None,
-        recompute: bool = False,
-        alone: bool = False,
+        per_slot: bool = False,
         pixel: float = 0.0,
     ) -> Rendering:
         """Decode and composite rays, a chunk at a time where asked.
@@ -180,10 +179,10 @@ class SceneModel(nn.Module):
             directions: ray directions with camera z-depth 1.
             depths: planar depths of the samples, ascending, world units.
             locality: whether foreground slots are confined to the locality box.
-            chunk_rays: rays (of every scene) in flight at once; all when None. The answer is the same.
-            recompute: keep no activations, but compute them again in the backward pass. It takes
-                ``chunk_rays`` to save memory. Gradients reach the code and the weights, not the rays.
-            alone: also composite each slot by itself.
+            chunk_rays: rays of every scene that are rendered at a time; None for all at once. The result is
+                the same. While gradients are recorded, chunks keep no activations but compute them again in
+                the backward pass, and gradients reach the code and the weights, not the rays.
+            per_slot: also composite each slot by itself, as if the others were not there.
             pixel: side of the pixels that the rays look through, in the plane of depth 1 before the camera,
                 for models that average over it; 0 for rays without width.
         """
@@ -209,9 +208,9 @@ _RenderChunk = Callable[[SceneCode, _Where | None], tuple[Rendering, _Where]]
 
 def _tensors(rendering: Rendering) -> tuple[Tensor, ...]:
     together = (rendering.rgb, rendering.depth, rendering.opacity, rendering.slot_opacity)
-    if rendering.alone is None:
+    if rendering.per_slot is None:
         return together
-    return (*together, rendering.alone.rgb, rendering.alone.depth, rendering.alone.density_mask)
+    return (*together, rendering.per_slot.rgb, rendering.per_slot.depth, rendering.per_slot.density_mask)
 
 
 def _render_again(
@@ -303,7 +302,7 @@ class UORF(SceneModel):
             slots=slots,
             field_from_world=self.field_from_world(world_from_camera, world_from_azimuth),
             offsets=slots.new_zeros(*slots.shape[:2], 3),
-            present=torch.ones(slots.shape[:2], dtype=torch.bool, device=slots.device),
+            active=torch.ones(slots.shape[:2], dtype=torch.bool, device=slots.device),
             attention=attention,
         )
 
@@ -344,11 +343,10 @@ class UORF(SceneModel):
         *,
         locality: bool,
         chunk_rays: int | None = None,
-        recompute: bool = False,
-        alone: bool = False,
+        per_slot: bool = False,
         pixel: float = 0.0,
     ) -> Rendering:
-        """See ``SceneModel.render``. With ``recompute`` only samples that have density are decoded again."""
+        """See ``SceneModel.render``. In chunks, only samples that have density are decoded again."""
         rays = origins.shape[1]
         step = rays if chunk_rays is None else chunk_rays
 
@@ -360,21 +358,23 @@ class UORF(SceneModel):
                 depths[:, chunk],
                 directions[:, chunk],
                 unit=self.geometry.depth_range,
-                alone=alone,
+                per_slot=per_slot,
             )
             return rendering, samples.density > 0
 
         chunks = []
         for first in range(0, rays, step):
             render = partial(render_chunk, slice(first, first + step))
-            if recompute and torch.is_grad_enabled():
+            if chunk_rays is not None and torch.is_grad_enabled():
                 chunks.append(_render_again(render, code, list(self.parameters())))
             else:
                 chunks.append(_tensors(render(code, None)[0]))
         rgb, depth, opacity, slot_opacity, *rest = (
             torch.cat(part, dim=1) for part in zip(*chunks, strict=True)
         )
-        return Rendering(rgb, depth, opacity, slot_opacity, alone=SlotRendering(*rest) if alone else None)
+        return Rendering(
+            rgb, depth, opacity, slot_opacity, per_slot=SlotRendering(*rest) if per_slot else None
+        )
 
     def _decode(
         self,
@@ -399,10 +399,10 @@ class UORF(SceneModel):
             colours.append(colour)
 
         for scene in range(scenes):
-            present = code.present[scene].tolist()
-            if present[0]:
+            active = code.active[scene].tolist()
+            if active[0]:
                 ask(self.decoder.background, scene, 0, points[scene], everywhere)
-            for group, offset in _slots_by_offset(code.offsets[scene], present):
+            for group, offset in _slots_by_offset(code.offsets[scene], active):
                 here = points[scene] - offset
                 frame = code.field_from_world[scene]
                 with torch.autocast(points.device.type, enabled=False):  # sixteen bits are no coordinates
@@ -427,11 +427,11 @@ _Field = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def _slots_by_offset(
-    offsets: Float[Tensor, "slots 3"], present: list[bool]
+    offsets: Float[Tensor, "slots 3"], active: list[bool]
 ) -> list[tuple[list[int], Float[Tensor, "3"]]]:
     """The foreground slots that are there, in groups that see the same points."""
     groups: dict[tuple[float, ...], list[int]] = {}
     for slot, offset in enumerate(offsets.tolist()):
-        if slot > 0 and present[slot]:
+        if slot > 0 and active[slot]:
             groups.setdefault(tuple(offset), []).append(slot)
     return [(slots, offsets[slots[0]]) for slots in groups.values()]

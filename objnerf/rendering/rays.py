@@ -70,7 +70,7 @@ def pixel_directions(
     return torch.stack([x, y, torch.ones_like(x)], dim=-1)
 
 
-def picture_coordinates(
+def image_coordinates(
     in_camera: Float[Tensor, "*points 3"],
     pinhole: tuple[float, float] | Float[Tensor, "*#points 4"],
     nearest: float,

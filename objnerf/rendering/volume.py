@@ -32,7 +32,7 @@ class SlotSamples:
 
 @dataclass(frozen=True)
 class SlotRendering:
-    """Every slot composited alone, as if the others did not occlude it (uORF's way)."""
+    """Every slot composited by itself, as if the others did not occlude it (uORF's way)."""
 
     rgb: Float[Tensor, "scenes rays slots 3"]
     """Colour in [0, 1], on black."""
@@ -54,7 +54,7 @@ class Rendering:
     """Sum of the ray's weights, in [0, 1]."""
     slot_opacity: Float[Tensor, "scenes rays slots"]
     """Each slot's part of the opacity, with mutual occlusion. Slot 0 is the background."""
-    alone: SlotRendering | None = None
+    per_slot: SlotRendering | None = None
     """Each slot by itself, where it was asked for."""
 
 
@@ -95,7 +95,7 @@ def composite(
     *,
     unit: float,
     mixing: Mixing = "share",
-    alone: bool = False,
+    per_slot: bool = False,
 ) -> Rendering:
     """Colour, depth and per-slot opacity of rays.
 
@@ -106,7 +106,7 @@ def composite(
         unit: world units that the density is measured per: far - near.
         mixing: ``share`` weights densities and colours by the slots' shares (uORF: the density
             of a point is the share-weighted mean), ``sum`` adds the densities and averages colours.
-        alone: render each slot by itself too.
+        per_slot: render each slot by itself too.
     """
     rays = depths.shape[1]
     with torch.autocast(depths.device.type, enabled=False):
@@ -122,11 +122,11 @@ def composite(
             depth=expected_depth(weights, depths),
             opacity=weights.sum(dim=-1),
             slot_opacity=slot_weights.sum(dim=-1).transpose(1, 2),
-            alone=_composite_alone(share, density, colour, depths, steps) if alone else None,
+            per_slot=_composite_per_slot(share, density, colour, depths, steps) if per_slot else None,
         )
 
 
-def _composite_alone(
+def _composite_per_slot(
     share: Float[Tensor, "scenes slots rays samples"],
     density: Float[Tensor, "scenes slots rays samples"],
     colour: Float[Tensor, "scenes slots rays samples 3"],

@@ -48,30 +48,30 @@ class RunState:
 
 
 @dataclass(frozen=True)
-class Learner:
+class OptimisedNetwork:
     """A network and the optimiser that moves it."""
 
     network: nn.Module
     optimiser: torch.optim.Optimizer
 
 
-def save_checkpoint(path: Path, state: RunState, learners: Mapping[str, Learner]) -> None:
+def save_checkpoint(path: Path, state: RunState, networks: Mapping[str, OptimisedNetwork]) -> None:
     """Write a checkpoint and the ``.json`` beside it, each of them atomically.
 
     Args:
         path: ends in ``.safetensors``.
         state: the run's numbers.
-        learners: what learns, by name; evaluation looks for ``model``.
+        networks: what learns, by name; evaluation looks for ``model``.
     Raises:
         WorkError: it cannot be written; the checkpoint before is still there.
     """
     tensors = {"rng.cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         tensors["rng.cuda"] = torch.cuda.get_rng_state()
-    for name, learner in learners.items():
-        for key, value in learner.network.state_dict().items():
+    for name, optimised in networks.items():
+        for key, value in optimised.network.state_dict().items():
             tensors[f"{name}.network.{key}"] = value.detach().contiguous()
-        for index, moments in learner.optimiser.state_dict()["state"].items():
+        for index, moments in optimised.optimiser.state_dict()["state"].items():
             for key, value in moments.items():
                 tensors[f"{name}.optimiser.{index}.{key}"] = torch.as_tensor(value).contiguous()
     numbers = {"format_version": FORMAT_VERSION, **asdict(state)}
@@ -86,21 +86,21 @@ def save_checkpoint(path: Path, state: RunState, learners: Mapping[str, Learner]
         ) from error
 
 
-def load_checkpoint(path: Path, learners: Mapping[str, Learner]) -> RunState:
+def load_checkpoint(path: Path, networks: Mapping[str, OptimisedNetwork]) -> RunState:
     """Put networks, optimisers and random generators back to where they were.
 
     Raises:
         InputError: no file, a file with pickled code, a damaged one, or one of another model.
     """
     state, tensors = _read(path)
-    for name, learner in learners.items():
-        _load_network(path, learner.network, _under(tensors, f"{name}.network."))
+    for name, optimised in networks.items():
+        _load_network(path, optimised.network, _under(tensors, f"{name}.network."))
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in _under(tensors, f"{name}.optimiser.").items():
             index, _, moment = key.partition(".")
             moments.setdefault(int(index), {})[moment] = value
-        groups = learner.optimiser.state_dict()["param_groups"]
-        learner.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        groups = optimised.optimiser.state_dict()["param_groups"]
+        optimised.optimiser.load_state_dict({"state": moments, "param_groups": groups})
     torch.set_rng_state(tensors["rng.cpu"])
     if torch.cuda.is_available() and "rng.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["rng.cuda"])

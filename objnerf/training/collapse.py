@@ -88,7 +88,7 @@ def measure(code: SceneCode, rendering: Rendering) -> dict[str, Float[Tensor, ""
         shown = rendering.slot_opacity.detach().float()
         foreground = shown[..., 1:]
         front, back = foreground.sum(-1).mean(), shown[..., 0].mean()
-        used = (foreground.mean(1) > NEGLIGIBLE) & code.present[:, 1:]
+        used = (foreground.mean(1) > NEGLIGIBLE) & code.active[:, 1:]
         return {
             "slots/foreground_opacity": front,
             "slots/background_opacity": back,

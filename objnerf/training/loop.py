@@ -26,7 +26,7 @@ from objnerf.rendering.volume import Rendering
 from objnerf.training import data, schedule
 from objnerf.training.augment import augment
 from objnerf.training.checkpoints import (
-    Learner,
+    OptimisedNetwork,
     RunState,
     checkpoint_path,
     load_checkpoint,
@@ -36,7 +36,7 @@ from objnerf.training.checkpoints import (
 from objnerf.training.collapse import CollapseMonitor, foreground_gradient_share, measure
 from objnerf.training.losses import (
     PerceptualDistance,
-    as_pictures,
+    as_images,
     densities_along,
     depth_loss,
     generator_loss,
@@ -50,7 +50,7 @@ from objnerf.training.processes import Processes, join_processes
 from objnerf.training.recipe import Optimiser, Recipe
 from objnerf.training.recording import StepOutcome, StepRecorder, detached
 from objnerf.training.runs import open_run
-from objnerf.training.schedule import Moment
+from objnerf.training.schedule import ScheduleState
 
 _log = logging.getLogger(__name__)
 
@@ -153,12 +153,12 @@ def train(
         end = last_step if max_steps is None else min(last_step, max_steps)
 
         state = RunState()
-        bench = set_up(recipe, state.attempt, scenes, processes)
-        if bench.perceptual is not None:
-            run.record_perceptual(bench.perceptual.name)
+        context = set_up(recipe, state.attempt, scenes, processes)
+        if context.perceptual is not None:
+            run.record_perceptual(context.perceptual.name)
         if run.checkpoint is not None:
-            state = load_checkpoint(run.checkpoint, bench.learners)
-            bench = replace(bench, attempt=state.attempt)
+            state = load_checkpoint(run.checkpoint, context.networks)
+            context = replace(context, attempt=state.attempt)
         run.forget_after(state.step, state.attempt)
         monitor = CollapseMonitor(recipe.monitor, recipe.model.num_slots)
         for step, figures in run.history(state.step, state.attempt) if state.step else ():
@@ -178,18 +178,18 @@ def train(
         reason = "finished" if end == last_step else f"--max-steps {max_steps}"
         note = ""
         while state.step < end:
-            moment = schedule.moment_at(recipe, state.step, epoch_steps)
-            if moment.generator:
+            scheduled = schedule.state_at(recipe, state.step, epoch_steps)
+            if scheduled.generator:
                 # Of the recipe's steps, not of --max-steps: a run in two calls is the same as one in one.
                 done = run_progress(state.step, last_step, time.monotonic() - called, max_minutes)
-                interval.append(model_step(bench, moment, state, done))
-            if moment.discriminator:
-                interval.append(discriminator_step(bench, moment, state))
+                interval.append(model_step(context, scheduled, state, done))
+            if scheduled.discriminator:
+                interval.append(discriminator_step(context, scheduled, state))
             state = replace(
                 state,
                 step=state.step + 1,
-                ticks=schedule.ticks_after(recipe.schedule, state.ticks, moment, state.step, epoch_steps),
-                discriminator_ticks=state.discriminator_ticks + int(moment.discriminator),
+                ticks=schedule.ticks_after(recipe.schedule, state.ticks, scheduled, state.step, epoch_steps),
+                discriminator_ticks=state.discriminator_ticks + int(scheduled.discriminator),
                 seconds=earlier + time.monotonic() - begun,
             )
 
@@ -210,8 +210,8 @@ def train(
                     state.step,
                     {
                         **figures,
-                        "time": moment.time,
-                        "stage": moment.stage.name,
+                        "time": scheduled.time,
+                        "stage": scheduled.stage.name,
                         "attempt": state.attempt,
                         "seconds": round(state.seconds, 3),
                     },
@@ -228,25 +228,25 @@ def train(
                             *(state.attempt, settings.restarts),
                         )
                         run.figures(0, {"restart": state.attempt, "collapse": finding.kind.value})
-                        bench = set_up(recipe, state.attempt, scenes, processes)
+                        context = set_up(recipe, state.attempt, scenes, processes)
                         monitor = CollapseMonitor(settings, recipe.model.num_slots)
                         interval, logged = [], time.monotonic()
                         continue
                 if "psnr/train" in figures:
-                    note = f"{moment.stage.name}, PSNR {figures['psnr/train']:.1f}"
+                    note = f"{scheduled.stage.name}, PSNR {figures['psnr/train']:.1f}"
                 interval, logged = [], now
             if looks and processes.main:
-                seen = look(bench.model, shown, recipe, locality=moment.locality)
+                seen = look(context.model, shown, recipe, locality=scheduled.locality)
                 run.picture(state.step, seen.picture)
                 if (held_out_ids or held_views) and seen.psnr is not None:
                     run.figures(state.step, {"psnr/held_out": seen.psnr, "attempt": state.attempt})
                     best = state.best_psnr is None or seen.psnr > state.best_psnr
                     state = replace(state, psnr=seen.psnr, best_psnr=seen.psnr if best else state.best_psnr)
                     if best:
-                        save_checkpoint(checkpoint_path(out, "best"), state, bench.learners)
+                        save_checkpoint(checkpoint_path(out, "best"), state, context.networks)
                 logged = time.monotonic()
             if saves and processes.main:
-                save_checkpoint(checkpoint_path(out, "last"), state, bench.learners)
+                save_checkpoint(checkpoint_path(out, "last"), state, context.networks)
             progress(state.step, expected_end(state.step, end, begun, called, max_minutes), note)
             if stops:
                 reason = f"--max-minutes {max_minutes:g}" if over else "stopped"
@@ -295,14 +295,13 @@ class TrainingForward(nn.Module):
                 batch.depths,
                 locality=locality,
                 chunk_rays=self.chunk_rays,
-                recompute=self.chunk_rays is not None,
                 pixel=batch.pixel,
             )
         return code, rendering
 
 
 @dataclass(frozen=True)
-class Bench:
+class TrainContext:
     """What the steps of a run work with."""
 
     recipe: Recipe
@@ -313,19 +312,21 @@ class Bench:
     forward: nn.Module
     """``TrainingForward`` of the model, shared between processes."""
     perceptual: PerceptualDistance | None
-    learners: dict[str, Learner]
+    networks: dict[str, OptimisedNetwork]
     """``model`` and, with an adversarial loss, ``discriminator``: what a checkpoint holds."""
     recorder: StepRecorder | None = None
     """Replays steps, where that is possible."""
 
 
-def set_up(recipe: Recipe, attempt: int, scenes: data.Scenes, processes: Processes) -> Bench:
+def set_up(recipe: Recipe, attempt: int, scenes: data.Scenes, processes: Processes) -> TrainContext:
     """Networks and optimisers, initialised from the recipe's seed and the attempt, alike in all processes."""
     torch.manual_seed(data.derive_seed(recipe.seed, attempt, data.INIT))
     model = build_model(recipe.model, scene_geometry(recipe)).to(processes.device)
     if recipe.compile:
         compile_networks(model)
-    learners = {"model": Learner(model, make_optimiser(recipe.optimiser, model, processes.device))}
+    networks = {
+        "model": OptimisedNetwork(model, make_optimiser(recipe.optimiser, model, processes.device))
+    }
     if recipe.adversarial is not None:
         stage = recipe.stages[0]
         side = stage.patch if stage.supervision == "patches" else stage.size[0]
@@ -334,11 +335,11 @@ def set_up(recipe: Recipe, attempt: int, scenes: data.Scenes, processes: Process
             network.parameters(), lr=recipe.adversarial.lr, betas=recipe.adversarial.betas
         )
         processes.average_before_steps(verdicts)
-        learners["discriminator"] = Learner(network, verdicts)
+        networks["discriminator"] = OptimisedNetwork(network, verdicts)
     perceptual = None
     if recipe.perceptual is not None:
         perceptual = make_perceptual(recipe.perceptual).to(processes.device)
-    bench = Bench(
+    context = TrainContext(
         recipe=recipe,
         attempt=attempt,
         scenes=scenes,
@@ -346,15 +347,15 @@ def set_up(recipe: Recipe, attempt: int, scenes: data.Scenes, processes: Process
         model=model,
         forward=processes.wrap(TrainingForward(model, recipe)),
         perceptual=perceptual,
-        learners=learners,
+        networks=networks,
     )
     if not can_record(recipe, model, processes):
-        return bench
+        return context
 
-    def compute(moment: Moment, batch: data.Batch, step: Tensor) -> StepOutcome:
-        return part_of_step(bench, moment, batch, None, step)
+    def compute(scheduled: ScheduleState, batch: data.Batch, step: Tensor) -> StepOutcome:
+        return part_of_step(context, scheduled, batch, None, step)
 
-    return replace(bench, recorder=StepRecorder(model, compute))
+    return replace(context, recorder=StepRecorder(model, compute))
 
 
 def make_optimiser(settings: Optimiser, network: nn.Module, device: torch.device) -> torch.optim.Adam | Muon:
@@ -430,76 +431,84 @@ def set_precision(recipe: Recipe) -> None:
     torch.backends.cudnn.allow_tf32 = recipe.precision == "tf32"
 
 
-def draw(bench: Bench, moment: Moment, step: int, part: int) -> tuple[data.Batch, torch.Generator]:
+def draw(
+    context: TrainContext, scheduled: ScheduleState, step: int, part: int
+) -> tuple[data.Batch, torch.Generator]:
     """This process's scenes and rays in a part of a step, and the source of the model's own noise."""
-    recipe, processes = bench.recipe, bench.processes
+    recipe, processes = context.recipe, context.processes
     # Scenes are dealt out by step, part and process, so that the same ones are seen together however many
     # processes share the work.
     turn = (step * recipe.batch.accumulate + part) * processes.count + processes.rank
     batch = data.draw_batch(
-        bench.scenes, recipe, moment.stage, turn * recipe.batch.scenes, attempt=bench.attempt
+        context.scenes, recipe, scheduled.stage, turn * recipe.batch.scenes, attempt=context.attempt
     )
-    seed = data.derive_seed(recipe.seed, bench.attempt, data.NOISE, turn)
+    seed = data.derive_seed(recipe.seed, context.attempt, data.NOISE, turn)
     if recipe.batch.mirror or recipe.batch.permute_colours:
         batch = augment(batch, recipe.batch, seed)
     return batch, torch.Generator(processes.device).manual_seed(seed)
 
 
-def model_step(bench: Bench, moment: Moment, state: RunState, done: float) -> dict[str, Tensor]:
+def model_step(
+    context: TrainContext, scheduled: ScheduleState, state: RunState, done: float
+) -> dict[str, Tensor]:
     """Move the scene model by one step; ``done`` is the share of the run that lies behind.
 
     Returns:
         Figures of the step, detached: ``loss/…`` as they were added up, and what is watched beside them.
     """
-    recipe = bench.recipe
+    recipe = context.recipe
     parts = recipe.batch.accumulate
-    optimiser = bench.learners["model"].optimiser
+    optimiser = context.networks["model"].optimiser
     figures: dict[str, Tensor] = {}
-    bench.model.train()
-    if bench.recorder is None:
+    context.model.train()
+    if context.recorder is None:
         optimiser.zero_grad(set_to_none=True)
     for part in range(parts):
-        batch, noise = draw(bench, moment, state.step, part)
-        if bench.recorder is not None:
-            outcome = bench.recorder(moment, batch, state.step)
+        batch, noise = draw(context, scheduled, state.step, part)
+        if context.recorder is not None:
+            outcome = context.recorder(scheduled, batch, state.step)
         else:
             last = part == parts - 1
-            with nullcontext() if last else bench.processes.without_sync(bench.forward):
-                outcome = part_of_step(bench, moment, batch, noise, state.step)
+            with nullcontext() if last else context.processes.without_sync(context.forward):
+                outcome = part_of_step(context, scheduled, batch, noise, state.step)
         seen = outcome.figures
         # Beside a replay the figures would take a good part of the time.
-        if bench.recorder is None or state.step % min(MEASURED_EVERY, recipe.saving.log_every) == 0:
+        if context.recorder is None or state.step % min(MEASURED_EVERY, recipe.saving.log_every) == 0:
             seen = seen | measure(outcome.code, outcome.rendering)
         for name, value in seen.items():
             figures[name] = figures.get(name, 0) + value / parts
-    figures["gradient/foreground_share"] = foreground_gradient_share(bench.model)
+    figures["gradient/foreground_share"] = foreground_gradient_share(context.model)
     figures["gradient"] = nn.utils.clip_grad_norm_(
-        bench.model.parameters(), recipe.optimiser.clip or math.inf
+        context.model.parameters(), recipe.optimiser.clip or math.inf
     )
     rate = recipe.optimiser.lr * schedule.learning_rate_factor(recipe.schedule, state.ticks)
     rate *= schedule.cooling_factor(recipe.schedule, done)
     set_rate(optimiser, rate)
     optimiser.step()
-    return {**figures, "learning_rate": torch.tensor(rate, device=bench.processes.device)}
+    return {**figures, "learning_rate": torch.tensor(rate, device=context.processes.device)}
 
 
 def part_of_step(
-    bench: Bench, moment: Moment, batch: data.Batch, noise: torch.Generator | None, step: int | Tensor
+    context: TrainContext,
+    scheduled: ScheduleState,
+    batch: data.Batch,
+    noise: torch.Generator | None,
+    step: int | Tensor,
 ) -> StepOutcome:
     """Forward and backward pass of some scenes; the gradients are added up in the model."""
-    code, rendering = bench.forward(batch, moment.locality, noise, step)
+    code, rendering = context.forward(batch, scheduled.locality, noise, step)
     error = (rendering.rgb - batch.colours).square().mean()
-    losses = losses_of_step(bench, moment, batch, code, rendering, error, noise, step)
-    total = torch.stack(list(losses.values())).sum() + bench.processes.nothing_of(bench.model)
-    (total / bench.recipe.batch.accumulate).backward()
+    losses = losses_of_step(context, scheduled, batch, code, rendering, error, noise, step)
+    total = torch.stack(list(losses.values())).sum() + context.processes.nothing_of(context.model)
+    (total / context.recipe.batch.accumulate).backward()
     figures = {f"loss/{name}": value.detach() for name, value in losses.items()}
     # Without the graph of the backward pass, which nobody needs any more.
     return StepOutcome({**figures, "error/colour": error.detach()}, detached(code), detached(rendering))
 
 
 def losses_of_step(
-    bench: Bench,
-    moment: Moment,
+    context: TrainContext,
+    scheduled: ScheduleState,
     batch: data.Batch,
     code: SceneCode,
     rendering: Rendering,
@@ -508,40 +517,43 @@ def losses_of_step(
     step: int | Tensor,
 ) -> dict[str, Tensor]:
     """Weighted parts of the scene model's loss, by name; ``error`` is that of colours in [0, 1]."""
-    recipe = bench.recipe
+    recipe = context.recipe
     # Images in [-1, 1], as in the reference, are four times as far apart.
     losses = {"colour": 4 * recipe.losses.colour * error}
     if batch.surfaces is not None:
         assert noise is not None
-        density = densities_along(bench.model, batch, code, moment.locality, noise)
+        density = densities_along(context.model, batch, code, scheduled.locality, noise)
         likely = depth_loss(density, batch.surfaces, recipe.scale.near, recipe.scale.far)
         losses["depth"] = recipe.losses.depth * likely
     if batch.novel is not None:
-        losses |= bench.model.auxiliary_losses(code, rendering, batch.novel, step)
+        losses |= context.model.auxiliary_losses(code, rendering, batch.novel, step)
     if batch.grid is None:
         return losses
     _, height, width = batch.grid
-    if moment.perceptual and recipe.perceptual is not None and bench.perceptual is not None:
-        rendered = as_pictures(rendering.rgb, height, width)
-        distance = bench.perceptual(rendered, as_pictures(batch.colours, height, width))
+    if scheduled.perceptual and recipe.perceptual is not None and context.perceptual is not None:
+        rendered = as_images(rendering.rgb, height, width)
+        distance = context.perceptual(rendered, as_images(batch.colours, height, width))
         losses["perceptual"] = recipe.perceptual.weight * distance
-    if moment.adversarial and recipe.adversarial is not None:
-        network = bench.learners["discriminator"].network.requires_grad_(False)
-        scores = network(as_pictures(rendering.rgb, height, width) * 2 - 1)
+    if scheduled.adversarial and recipe.adversarial is not None:
+        network = context.networks["discriminator"].network.requires_grad_(False)
+        scores = network(as_images(rendering.rgb, height, width) * 2 - 1)
         losses["adversarial"] = recipe.adversarial.weight * generator_loss(scores)
     return losses
 
 
-def discriminator_step(bench: Bench, moment: Moment, state: RunState) -> dict[str, Tensor]:
+def discriminator_step(context: TrainContext, scheduled: ScheduleState, state: RunState) -> dict[str, Tensor]:
     """Move the discriminator by one step; the scene model only renders."""
-    recipe = bench.recipe
-    batch, noise = draw(bench, moment, state.step, part=0)
+    recipe = context.recipe
+    batch, noise = draw(context, scheduled, state.step, part=0)
     if batch.grid is None or recipe.adversarial is None:
         raise ValueError("a discriminator judges whole pictures, but the stage draws single rays")
     with torch.no_grad():
-        _, rendering = bench.forward(batch, moment.locality, noise, state.step)
+        _, rendering = context.forward(batch, scheduled.locality, noise, state.step)
     _, height, width = batch.grid
-    network, optimiser = bench.learners["discriminator"].network, bench.learners["discriminator"].optimiser
+    network, optimiser = (
+        context.networks["discriminator"].network,
+        context.networks["discriminator"].optimiser,
+    )
     network.requires_grad_(True)
     # Its learning rate has a schedule of its own, over its own steps.
     rate = recipe.adversarial.lr * schedule.learning_rate_factor(recipe.schedule, state.discriminator_ticks)
@@ -549,8 +561,8 @@ def discriminator_step(bench: Bench, moment: Moment, state: RunState) -> dict[st
     figures = move_discriminator(
         network,
         optimiser,
-        as_pictures(batch.colours, height, width) * 2 - 1,
-        as_pictures(rendering.rgb, height, width) * 2 - 1,
+        as_images(batch.colours, height, width) * 2 - 1,
+        as_images(rendering.rgb, height, width) * 2 - 1,
         recipe.adversarial,
         state.step,
     )

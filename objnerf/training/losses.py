@@ -1,6 +1,6 @@
 """What a picture is judged by beside its colours: perceptual distance and a discriminator's verdict.
 
-All functions take pictures, so they need patches or whole images, not single rays; ``as_pictures`` makes
+All functions take pictures, so they need patches or whole images, not single rays; ``as_images`` makes
 them of rendered rays.
 """
 
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 PerceptualFeatures = Literal["vgg16", "gradient-pyramid"]
 
 
-def as_pictures(
+def as_images(
     colours: Float[Tensor, "scenes rays 3"], height: int, width: int
 ) -> Float[Tensor, "pictures 3 height width"]:
     """Colours of rays, ordered view by view and row by row, as pictures.

@@ -32,7 +32,7 @@ from pydantic import (
 )
 
 from objnerf.dataset.card import SceneScale
-from objnerf.dataset.index import Dataset, open_dataset
+from objnerf.dataset.index import open_dataset
 from objnerf.dataset.untrusted import MAX_YAML_BYTES, parse_yaml, read_text, read_yaml
 from objnerf.errors import InputError
 from objnerf.models.config import ModelConfig, UorfConfig
@@ -458,11 +458,6 @@ def resolve_recipe(
         # What is asked for holds for all views; a later --set scale.own_intrinsics=true still wins.
         overrides = [("scale.own_intrinsics", False), *overrides]
     return load_recipe(named, dataset_scale=dataset.stated_scale(), overrides=overrides), out
-
-
-def scale_of(dataset: Dataset) -> dict[str, Any]:
-    """What a dataset says about ``scale``; see `Dataset.stated_scale`."""
-    return dataset.stated_scale()
 
 
 def _says_focal_ratio(source: str, overrides: Sequence[tuple[str, Any]]) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from objnerf.models.scene import SceneCode
 from objnerf.rendering.volume import Rendering
 from objnerf.training.data import Batch
-from objnerf.training.schedule import Moment
+from objnerf.training.schedule import ScheduleState
 
 WARM_UP_STEPS = 3
 """Before recording, so that libraries have chosen and allocated what they need."""
@@ -33,7 +33,7 @@ class StepOutcome:
     rendering: Rendering
 
 
-Compute = Callable[[Moment, Batch, Tensor], StepOutcome]
+Compute = Callable[[ScheduleState, Batch, Tensor], StepOutcome]
 
 
 class StepRecorder:
@@ -52,12 +52,12 @@ class StepRecorder:
         self._key: tuple[Any, ...] | None = None
         self._graph: torch.cuda.CUDAGraph | None = None
 
-    def __call__(self, moment: Moment, batch: Batch, step: int) -> StepOutcome:
+    def __call__(self, scheduled: ScheduleState, batch: Batch, step: int) -> StepOutcome:
         """The outcome of a step; code and rendering are valid until the next call."""
         shapes = tuple((name, tuple(tensor.shape)) for name, tensor in tensors_of(batch).items())
-        key = (moment.stage, moment.locality, shapes)
+        key = (scheduled.stage, scheduled.locality, shapes)
         if self._graph is None or key != self._key:
-            self._record(moment, batch, step)
+            self._record(scheduled, batch, step)
             self._key = key
         assert self._graph is not None
         static = tensors_of(self._batch)
@@ -68,7 +68,7 @@ class StepRecorder:
         figures = {name: value.clone() for name, value in self._outcome.figures.items()}
         return replace(self._outcome, figures=figures)
 
-    def _record(self, moment: Moment, batch: Batch, step: int) -> None:
+    def _record(self, scheduled: ScheduleState, batch: Batch, step: int) -> None:
         self._graph = None
         self._batch = with_tensors(batch, {name: value.clone() for name, value in tensors_of(batch).items()})
         self._step = torch.full((), step, dtype=torch.int64, device=batch.images.device)
@@ -77,13 +77,13 @@ class StepRecorder:
         with torch.cuda.stream(side):
             for _ in range(WARM_UP_STEPS):
                 self.model.zero_grad(set_to_none=True)
-                self.compute(moment, self._batch, self._step)
+                self.compute(scheduled, self._batch, self._step)
         torch.cuda.current_stream().wait_stream(side)
         # Gradients are allocated while recording, in the graph's own memory.
         self.model.zero_grad(set_to_none=True)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            self._outcome = self.compute(moment, self._batch, self._step)
+            self._outcome = self.compute(scheduled, self._batch, self._step)
         self._graph = graph
 
 

@@ -7,7 +7,7 @@ from objnerf.training.recipe import Recipe, Schedule, Stage
 
 
 @dataclass(frozen=True)
-class Moment:
+class ScheduleState:
     """What holds at one step."""
 
     time: float
@@ -40,7 +40,7 @@ def total_steps(recipe: Recipe, epoch_steps: float) -> int:
     return max(1, round(recipe.stages[-1].until * _clock_steps(recipe, epoch_steps)))
 
 
-def moment_at(recipe: Recipe, step: int, epoch_steps: float) -> Moment:
+def state_at(recipe: Recipe, step: int, epoch_steps: float) -> ScheduleState:
     """What holds at step ``step``, where the first step is 0.
 
     Time in epochs counts whole ones, as in the reference: what starts at epoch 100 starts with the first
@@ -55,7 +55,7 @@ def moment_at(recipe: Recipe, step: int, epoch_steps: float) -> Moment:
     begun = adversarial is not None and time >= adversarial.start
     joined = adversarial is not None and time >= adversarial.start + adversarial.generator_after
     odd = step % 2 == 1
-    return Moment(
+    return ScheduleState(
         time=exact,
         stage=stage,
         locality=recipe.locality.until is None or time < recipe.locality.until,
@@ -85,17 +85,19 @@ def cooling_factor(schedule: Schedule, done: float) -> float:
     return schedule.cool_to + (1 - schedule.cool_to) * (1 + math.cos(math.pi * done)) / 2
 
 
-def ticks_after(schedule: Schedule, ticks: int, moment: Moment, step: int, epoch_steps: float) -> int:
+def ticks_after(
+    schedule: Schedule, ticks: int, scheduled: ScheduleState, step: int, epoch_steps: float
+) -> int:
     """The learning-rate schedule's count after step ``step``, the first being 0.
 
     It counts steps in which the scene model learned, or epochs, and stands still in stages that
     ``schedule.stages`` leaves out: the reference moves its learning rate in the coarse stage only.
     """
-    if schedule.stages is not None and moment.stage.name not in schedule.stages:
+    if schedule.stages is not None and scheduled.stage.name not in schedule.stages:
         return ticks
     if schedule.by == "epoch":
         return ticks + _epochs(step + 1, epoch_steps) - _epochs(step, epoch_steps)
-    return ticks + int(moment.generator)
+    return ticks + int(scheduled.generator)
 
 
 def _epochs(steps: int, epoch_steps: float) -> int:

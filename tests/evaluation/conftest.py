@@ -44,14 +44,14 @@ class Balls(SceneModel):
 
     def encode(self, images, world_from_camera, *, pinholes=None, world_from_azimuth=None, generator=None):
         scenes, slots = len(images), len(self.balls) + 1
-        contents = torch.zeros(scenes, slots, 3)
-        contents[:, 0] = images[:, :, -1, 0] / 2 + 0.5
-        contents[:, 1:] = torch.tensor([ball.colour for ball in self.balls])
+        latents = torch.zeros(scenes, slots, 3)
+        latents[:, 0] = images[:, :, -1, 0] / 2 + 0.5
+        latents[:, 1:] = torch.tensor([ball.colour for ball in self.balls])
         return SceneCode(
-            slots=contents,
+            slots=latents,
             field_from_world=torch.eye(4).repeat(scenes, 1, 1),
             offsets=torch.zeros(scenes, slots, 3),
-            present=torch.ones(scenes, slots, dtype=torch.bool),
+            active=torch.ones(scenes, slots, dtype=torch.bool),
         )
 
     def decode(self, code, points, *, locality):
@@ -64,7 +64,7 @@ class Balls(SceneModel):
             ball = self._ball(code, slot)
             local = points - code.offsets[:, slot][:, None] - torch.tensor(ball.centre)
             density[:, slot] = torch.where(local.norm(dim=-1) < ball.radius, ball.density, 0.0)
-        density = density * code.present[..., None]
+        density = density * code.active[..., None]
         return SlotSamples(density, code.slots[:, :, None].expand(-1, -1, count, -1))
 
     def render(
@@ -76,8 +76,7 @@ class Balls(SceneModel):
         *,
         locality,
         chunk_rays=None,
-        recompute=False,
-        alone=False,
+        per_slot=False,
         pixel=0.0,
     ):
         chunks = []
@@ -86,15 +85,17 @@ class Balls(SceneModel):
             points = points_on_rays(origins[:, part], directions[:, part], depths[:, part])
             samples = self.decode(code, points.flatten(1, 2), locality=locality)
             unit = self.geometry.depth_range
-            chunks.append(composite(samples, depths[:, part], directions[:, part], unit=unit, alone=alone))
+            chunks.append(
+                composite(samples, depths[:, part], directions[:, part], unit=unit, per_slot=per_slot)
+            )
 
         def joined(name):
             return torch.cat([attrgetter(name)(chunk) for chunk in chunks], dim=1)
 
         return Rendering(
             **{name: joined(name) for name in ("rgb", "depth", "opacity", "slot_opacity")},
-            alone=SlotRendering(*(joined(f"alone.{name}") for name in ("rgb", "depth", "density_mask")))
-            if alone
+            per_slot=SlotRendering(*(joined(f"per_slot.{name}") for name in ("rgb", "depth", "density_mask")))
+            if per_slot
             else None,
         )
 

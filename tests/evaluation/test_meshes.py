@@ -49,7 +49,7 @@ def _code(slots: int) -> SceneCode:
         slots=torch.zeros(1, slots, 2),
         field_from_world=torch.eye(4)[None],
         offsets=torch.zeros(1, slots, 3),
-        present=torch.ones(1, slots, dtype=torch.bool),
+        active=torch.ones(1, slots, dtype=torch.bool),
     )
 
 

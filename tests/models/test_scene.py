@@ -54,36 +54,33 @@ def test_several_scenes_equal_one_by_one(fixed_locality: bool):
     model = _model(fixed_locality=fixed_locality)
     poses = _poses(3)
     code, rays = _code(model, poses, spread=3.0), _rays(_poses(3, seed=1))
-    together = model.render(code, **rays, locality=True, alone=True)
+    together = model.render(code, **rays, locality=True, per_slot=True)
     for scene in range(3):
         index = torch.tensor([scene])
         single = model.render(
-            code.select_scenes(index), **{k: v[index] for k, v in rays.items()}, locality=True, alone=True
+            code.select_scenes(index), **{k: v[index] for k, v in rays.items()}, locality=True, per_slot=True
         )
         torch.testing.assert_close(single.rgb[0], together.rgb[scene])
         torch.testing.assert_close(single.slot_opacity[0], together.slot_opacity[scene])
 
 
 def _parts(rendering: Rendering) -> list[torch.Tensor]:
-    assert rendering.alone is not None
-    alone = rendering.alone
+    assert rendering.per_slot is not None
+    per_slot = rendering.per_slot
     return [
         *(rendering.rgb, rendering.depth, rendering.opacity, rendering.slot_opacity),
-        *(alone.rgb, alone.depth, alone.density_mask),
+        *(per_slot.rgb, per_slot.depth, per_slot.density_mask),
     ]
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-def test_chunks_change_nothing(recompute: bool):
+def test_chunks_change_nothing():
     """Every output, and the gradient through every output."""
     model = _model(2)
     code, rays = _code(model, _poses(2)), _rays(_poses(2, seed=1))
-    whole = _parts(model.render(code, **rays, locality=True, alone=True))
+    whole = _parts(model.render(code, **rays, locality=True, per_slot=True))
     expected = _gradients(model, torch.stack([part.sum() for part in whole]).sum())
     code = _code(model, _poses(2))
-    chunked = _parts(
-        model.render(code, **rays, locality=True, alone=True, chunk_rays=11, recompute=recompute)
-    )
+    chunked = _parts(model.render(code, **rays, locality=True, per_slot=True, chunk_rays=11))
     computed = _gradients(model, torch.stack([part.sum() for part in chunked]).sum())
     for one, other in zip(whole, chunked, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
@@ -98,8 +95,8 @@ def test_chunks_change_nothing(recompute: bool):
         )
 
 
-def test_recompute_keeps_no_activations():
-    """Between forward and backward, the second way keeps references to weights and code, and nothing new."""
+def test_chunks_keep_no_activations():
+    """Between forward and backward, chunks keep references to weights and code, and nothing new."""
     model = _model()
     code, rays = _code(model, _poses(1)), _rays(_poses(1, seed=1), side=8, samples=16)
     there = {tensor.data_ptr() for tensor in [*model.parameters(), code.slots, code.attention]}
@@ -111,14 +108,14 @@ def test_recompute_keeps_no_activations():
         return tensor
 
     sizes = {}
-    for recompute in (False, True):
+    for chunk_rays in (None, 16):
         kept.clear()
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            model.render(code, **rays, locality=True, chunk_rays=16, recompute=recompute)
-        sizes[recompute] = sum(kept)
+            model.render(code, **rays, locality=True, chunk_rays=chunk_rays)
+        sizes[chunk_rays] = sum(kept)
     points = 8 * 8 * 16
-    assert sizes[False] > points * 8 * 6  # at least six layers of the background field
-    assert sizes[True] == 0
+    assert sizes[None] > points * 8 * 6  # at least six layers of the background field
+    assert sizes[16] == 0
 
 
 def test_bfloat16_is_close_and_trains():
@@ -127,7 +124,7 @@ def test_bfloat16_is_close_and_trains():
     expected = model.render(code, **rays, locality=True)
     with torch.autocast("cpu", torch.bfloat16):
         code = _code(model, _poses(1))
-        seen = model.render(code, **rays, locality=True, chunk_rays=10, recompute=True)
+        seen = model.render(code, **rays, locality=True, chunk_rays=10)
     assert seen.rgb.dtype == torch.float32
     torch.testing.assert_close(seen.rgb, expected.rgb, rtol=0, atol=0.05)
     gradients = _gradients(model, seen.rgb.sum())
@@ -214,8 +211,7 @@ def test_kinds_of_models():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("recompute", [False, True])
-def test_a_gpu_gives_the_same_picture_and_gradients(recompute: bool):
+def test_a_gpu_gives_the_same_image_and_gradients():
     model = _model(1)
     code, rays = _code(model, _poses(2)), _rays(_poses(2, seed=1))
     expected = model.render(code, **rays, locality=True)
@@ -226,11 +222,11 @@ def test_a_gpu_gives_the_same_picture_and_gradients(recompute: bool):
         slots=code.slots.detach().cuda().requires_grad_(),
         field_from_world=code.field_from_world.cuda(),
         offsets=code.offsets.cuda(),
-        present=code.present.cuda(),
+        active=code.active.cuda(),
         attention=None,
     )
     on_gpu = {name: tensor.cuda() for name, tensor in rays.items()}
-    seen = model.render(code, **on_gpu, locality=True, chunk_rays=13, recompute=recompute)
+    seen = model.render(code, **on_gpu, locality=True, chunk_rays=13)
     torch.testing.assert_close(seen.rgb.cpu(), expected.rgb, rtol=1e-3, atol=1e-4)
     for name, gradient in _gradients(model, seen.rgb.square().sum()).items():
         largest = gradients[name].abs().max().item()

@@ -92,27 +92,27 @@ def test_occlusion_is_mutual():
     density[0, 0, 1] = density[0, 1, 2] = 1e4
     samples = SlotSamples(density, torch.ones(1, 2, 4, 3))
     depths = torch.linspace(6, 20, 4).expand(1, 1, 4)
-    seen = composite(samples, depths, torch.tensor([[[0.0, 0.0, 1.0]]]), unit=14.0, alone=True)
+    seen = composite(samples, depths, torch.tensor([[[0.0, 0.0, 1.0]]]), unit=14.0, per_slot=True)
     assert seen.slot_opacity[0, 0].tolist() == pytest.approx([1, 0], abs=1e-5)
-    assert seen.alone is not None
-    assert seen.alone.rgb[0, 0, :, 0].tolist() == pytest.approx([1, 1], abs=1e-5)
-    assert seen.alone.depth[0, 0].tolist() == pytest.approx([6 + 14 / 3, 6 + 28 / 3], abs=1e-3)
+    assert seen.per_slot is not None
+    assert seen.per_slot.rgb[0, 0, :, 0].tolist() == pytest.approx([1, 1], abs=1e-5)
+    assert seen.per_slot.depth[0, 0].tolist() == pytest.approx([6 + 14 / 3, 6 + 28 / 3], abs=1e-3)
 
 
 def test_alone_equals_the_other_slots_left_out_of_the_compositing():
     """By hand for each slot: its share-weighted density and colour composited as a single field."""
     samples, depths, directions = _random()
-    seen = composite(samples, depths, directions, unit=14.0, alone=True)
-    assert seen.alone is not None
+    seen = composite(samples, depths, directions, unit=14.0, per_slot=True)
+    assert seen.per_slot is not None
     share = density_shares(samples.density).unflatten(2, (5, -1))
     steps = step_lengths(depths, directions, 14.0)
     for slot in range(4):
         density = share[:, slot] * samples.density.unflatten(2, (5, -1))[:, slot]
         weights = ray_weights(density, steps)
         colour = samples.colour.unflatten(2, (5, -1))[:, slot] * share[:, slot, ..., None]
-        torch.testing.assert_close(seen.alone.rgb[:, :, slot], (weights[..., None] * colour).sum(2))
-        torch.testing.assert_close(seen.alone.density_mask[:, :, slot], (weights * density).sum(2))
-        torch.testing.assert_close(seen.alone.depth[:, :, slot], expected_depth(weights, depths))
+        torch.testing.assert_close(seen.per_slot.rgb[:, :, slot], (weights[..., None] * colour).sum(2))
+        torch.testing.assert_close(seen.per_slot.density_mask[:, :, slot], (weights * density).sum(2))
+        torch.testing.assert_close(seen.per_slot.depth[:, :, slot], expected_depth(weights, depths))
 
 
 def test_empty_rays():

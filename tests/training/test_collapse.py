@@ -42,7 +42,7 @@ def seen(slot_opacity: torch.Tensor, slots: torch.Tensor) -> tuple[SceneCode, Re
         slots=slots[None],
         field_from_world=torch.eye(4)[None],
         offsets=torch.zeros(1, count, 3),
-        present=torch.ones(1, count, dtype=torch.bool),
+        active=torch.ones(1, count, dtype=torch.bool),
     )
     opacity = slot_opacity[None]
     return code, Rendering(torch.zeros(1, rays, 3), torch.zeros(1, rays), opacity.sum(-1), opacity)

@@ -25,7 +25,7 @@ def test_rays_as_pictures():
     """2 scenes, 3 views of 2 × 4 pixels: colour (scene, view, row·4 + column) lands where it belongs."""
     scene, view, pixel = torch.meshgrid(torch.arange(2), torch.arange(3), torch.arange(8), indexing="ij")
     colours = torch.stack([scene, view, pixel], dim=-1).float().flatten(1, 2)
-    pictures = losses.as_pictures(colours, 2, 4)
+    pictures = losses.as_images(colours, 2, 4)
     assert pictures.shape == (6, 3, 2, 4)
     assert pictures[4, :, 1, 2].tolist() == [1, 1, 6]  # 4 = scene 1, view 1; row 1, column 2
 

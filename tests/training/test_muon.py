@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from objnerf.errors import InputError
-from objnerf.training.checkpoints import Learner, RunState, load_checkpoint, save_checkpoint
+from objnerf.training.checkpoints import OptimisedNetwork, RunState, load_checkpoint, save_checkpoint
 from objnerf.training.muon import LEAST_SIDE, Muon, orthogonalise
 from objnerf.training.recipe import parse_recipe
 
@@ -70,9 +70,9 @@ def test_a_run_through_a_checkpoint_ends_as_one_without(tmp_path):
 
     first = network()
     move(first, optimiser := Muon(first, lr=0.01), 3)
-    save_checkpoint(tmp_path / "last.safetensors", RunState(step=3), {"model": Learner(first, optimiser)})
+    save_checkpoint(tmp_path / "last.safetensors", RunState(step=3), {"model": OptimisedNetwork(first, optimiser)})
     second = network()
-    learner = Learner(second, Muon(second, lr=0.01))
+    learner = OptimisedNetwork(second, Muon(second, lr=0.01))
     load_checkpoint(tmp_path / "last.safetensors", {"model": learner})
     move(second, learner.optimiser, 3)
     for ours, theirs in zip(second.parameters(), straight.parameters(), strict=True):

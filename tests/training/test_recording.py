@@ -13,7 +13,7 @@ from objnerf.dataset.index import open_dataset
 from objnerf.models import build_model
 from objnerf.training import data, schedule
 from objnerf.training.checkpoints import scene_geometry
-from objnerf.training.loop import Bench, can_record, draw, part_of_step, set_up
+from objnerf.training.loop import TrainContext, can_record, draw, part_of_step, set_up
 from objnerf.training.processes import Processes
 from objnerf.training.recipe import Recipe, parse_recipe
 from objnerf.training.recording import detached, tensors_of, with_tensors
@@ -28,21 +28,21 @@ def recipe(small_volumes: dict[str, Any]) -> Recipe:
     return parse_recipe(small_volumes, where="small")
 
 
-def bench_of(recipe: Recipe, coded: Path, device: str = "cpu") -> Bench:
+def make_context(recipe: Recipe, coded: Path, device: str = "cpu") -> TrainContext:
     processes = Processes(torch.device(device))
     sizes = [recipe.input_size, recipe.stages[0].size]
     scenes = data.load_scenes(open_dataset(coded), range(4), sizes, processes.device)
     return set_up(recipe, 0, scenes, processes)
 
 
-def gradients(bench: Bench) -> dict[str, torch.Tensor]:
-    found = {name: value.grad for name, value in bench.model.named_parameters() if value.grad is not None}
+def gradients(context: TrainContext) -> dict[str, torch.Tensor]:
+    found = {name: value.grad for name, value in context.model.named_parameters() if value.grad is not None}
     return {name: value.clone() for name, value in found.items()}
 
 
 def test_tensors_of_a_batch_are_named_and_replaced(recipe: Recipe, coded: Path):
-    bench = bench_of(recipe, coded)
-    batch, _ = draw(bench, schedule.moment_at(recipe, 0, 4.0), 0, 0)
+    context = make_context(recipe, coded)
+    batch, _ = draw(context, schedule.state_at(recipe, 0, 4.0), 0, 0)
     named = tensors_of(batch)
     assert {"images", "origins", "colours", "novel.view", "novel.where"} <= set(named)
     other = with_tensors(batch, {name: value + 1 for name, value in named.items()})
@@ -105,25 +105,25 @@ class Operators(TorchDispatchMode):
 
 
 def test_a_step_of_object_volumes_never_waits_for_the_device(recipe: Recipe, coded: Path):
-    bench = bench_of(recipe, coded)
-    moment = schedule.moment_at(recipe, 0, 4.0)
-    batch, _ = draw(bench, moment, 0, 0)
+    context = make_context(recipe, coded)
+    scheduled = schedule.state_at(recipe, 0, 4.0)
+    batch, _ = draw(context, scheduled, 0, 0)
     step = torch.tensor(1000)
     with Operators() as seen:
-        part_of_step(bench, moment, batch, None, step)
+        part_of_step(context, scheduled, batch, None, step)
     assert len(seen.names) > 1000
     assert [name for name in seen.names if any(wait in name for wait in WAITS)] == []
 
 
 @pytest.mark.parametrize("step", [0, 299, 300, 500, 2000])
 def test_a_steps_number_may_be_a_tensor(recipe: Recipe, coded: Path, step: int):
-    bench = bench_of(recipe, coded)
-    moment = schedule.moment_at(recipe, 0, 4.0)
-    batch, noise = draw(bench, moment, step, 0)
-    expected = part_of_step(bench, moment, batch, noise, step).figures
-    there = gradients(bench)
-    bench.model.zero_grad()
-    found = part_of_step(bench, moment, batch, noise, torch.tensor(step)).figures
+    context = make_context(recipe, coded)
+    scheduled = schedule.state_at(recipe, 0, 4.0)
+    batch, noise = draw(context, scheduled, step, 0)
+    expected = part_of_step(context, scheduled, batch, noise, step).figures
+    there = gradients(context)
+    context.model.zero_grad()
+    found = part_of_step(context, scheduled, batch, noise, torch.tensor(step)).figures
     # Before the instances are taught, a step that is recorded computes them for nothing.
     extra = set() if step >= 300 else {"loss/centers", "loss/votes", "loss/whole"}
     assert set(found) - set(expected) == extra
@@ -131,20 +131,20 @@ def test_a_steps_number_may_be_a_tensor(recipe: Recipe, coded: Path, step: int):
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, msg=name)
     for name, value in there.items():
-        torch.testing.assert_close(gradients(bench)[name], value, msg=name)
+        torch.testing.assert_close(gradients(context)[name], value, msg=name)
 
 
 @pytest.mark.gpu
 def test_a_replay_is_the_step(recipe: Recipe, coded: Path):
-    bench = bench_of(recipe, coded, "cuda")
-    assert bench.recorder is not None
-    moment = schedule.moment_at(recipe, 0, 4.0)
+    context = make_context(recipe, coded, "cuda")
+    assert context.recorder is not None
+    scheduled = schedule.state_at(recipe, 0, 4.0)
     for step in (1000, 1001, 400):
-        batch, noise = draw(bench, moment, step, 0)
-        outcome = bench.recorder(moment, batch, step)
-        found, figures = gradients(bench), outcome.figures
-        other = bench_of(recipe, coded, "cuda")
-        expected = part_of_step(other, moment, batch, noise, step).figures
+        batch, noise = draw(context, scheduled, step, 0)
+        outcome = context.recorder(scheduled, batch, step)
+        found, figures = gradients(context), outcome.figures
+        other = make_context(recipe, coded, "cuda")
+        expected = part_of_step(other, scheduled, batch, noise, step).figures
         for name, value in expected.items():
             torch.testing.assert_close(figures[name], value, rtol=1e-4, atol=1e-6, msg=name)
         for name, value in gradients(other).items():

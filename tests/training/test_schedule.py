@@ -7,7 +7,7 @@ import pytest
 from objnerf.training.recipe import Recipe, Schedule, load_recipe, parse_recipe
 from objnerf.training.schedule import (
     learning_rate_factor,
-    moment_at,
+    state_at,
     steps_per_epoch,
     ticks_after,
     total_steps,
@@ -38,7 +38,7 @@ def test_room_diverse_changes_when_the_reference_does(room_diverse: Recipe):
     """Perceptual from epoch 20, locality until 60, fine from 120, end at 240."""
 
     def at(epoch: int, last_of_the_one_before: bool = False) -> Any:
-        return moment_at(room_diverse, epoch * 5000 - int(last_of_the_one_before), EPOCH)
+        return state_at(room_diverse, epoch * 5000 - int(last_of_the_one_before), EPOCH)
 
     assert not at(20, True).perceptual
     assert at(20).perceptual
@@ -53,8 +53,8 @@ def test_discriminator_alone_then_in_turns(room_diverse: Recipe):
     """Epochs 20 to 25: odd steps are the discriminator's, even ones idle. Then the two take turns."""
 
     def who(first: int) -> list[tuple[bool, bool, bool]]:
-        moments = [moment_at(room_diverse, step, EPOCH) for step in range(first, first + 4)]
-        return [(m.generator, m.discriminator, m.adversarial) for m in moments]
+        states = [state_at(room_diverse, step, EPOCH) for step in range(first, first + 4)]
+        return [(m.generator, m.discriminator, m.adversarial) for m in states]
 
     assert who(99_996) == [(True, False, False)] * 4
     assert who(100_000) == [(False, False, False), (False, True, False)] * 2
@@ -69,27 +69,27 @@ def test_time_in_epochs_counts_whole_ones(small: dict[str, Any]):
     recipe = parse_recipe(small, where="x")
     epoch = steps_per_epoch(recipe, 3)
     assert epoch == 1.5
-    assert [moment_at(recipe, step, epoch).locality for step in range(4)] == [True, True, False, False]
+    assert [state_at(recipe, step, epoch).locality for step in range(4)] == [True, True, False, False]
     assert total_steps(recipe, epoch) == 6
     # 6 steps of a third of an epoch are exactly 2 epochs, although 6 · (1/3) is computed.
-    assert not moment_at(recipe, 3, 3.0000000000000004).locality
+    assert not state_at(recipe, 3, 3.0000000000000004).locality
 
 
 def test_locality_forever_never_and_in_steps(small: dict[str, Any]):
     forever = parse_recipe(small, where="x")
-    assert all(moment_at(forever, step, 3.0).locality for step in (0, 5, 1000))
+    assert all(state_at(forever, step, 3.0).locality for step in (0, 5, 1000))
     never = parse_recipe(small | {"locality": {"until": 0}}, where="x")
-    assert not moment_at(never, 0, 3.0).locality
+    assert not state_at(never, 0, 3.0).locality
     some = parse_recipe(small | {"locality": {"until": 7}}, where="x")
-    assert [moment_at(some, step, 3.0).locality for step in (6, 7)] == [True, False]
+    assert [state_at(some, step, 3.0).locality for step in (6, 7)] == [True, False]
 
 
 def test_learning_rate_moves_in_the_coarse_stage_only(room_diverse: Recipe):
-    coarse, fine = moment_at(room_diverse, 10, EPOCH), moment_at(room_diverse, 120 * 5000, EPOCH)
+    coarse, fine = state_at(room_diverse, 10, EPOCH), state_at(room_diverse, 120 * 5000, EPOCH)
     assert ticks_after(room_diverse.schedule, 10, coarse, 10, EPOCH) == 11
     assert ticks_after(room_diverse.schedule, 500_000, fine, 120 * 5000, EPOCH) == 500_000
     # A step that the discriminator takes is none of the scene model's.
-    alone = moment_at(room_diverse, 100_001, EPOCH)
+    alone = state_at(room_diverse, 100_001, EPOCH)
     assert ticks_after(room_diverse.schedule, 7, alone, 100_001, EPOCH) == 7
 
 
@@ -99,7 +99,7 @@ def test_learning_rate_by_epoch(small: dict[str, Any]):
     ticks, history = 0, []
     for step in range(7):
         history.append(ticks)
-        ticks = ticks_after(recipe.schedule, ticks, moment_at(recipe, step, 3.0), step, 3.0)
+        ticks = ticks_after(recipe.schedule, ticks, state_at(recipe, step, 3.0), step, 3.0)
     assert history == [0, 0, 0, 1, 1, 1, 2]
 
 

@@ -26,8 +26,8 @@ def test_published_figures(name: str):
         schedule.total_steps(recipe, per_epoch) == 1_200_000
     )  # 1200 × 1000 and 240 × 5000, one scene a step
 
-    def at(epoch: float) -> schedule.Moment:
-        return schedule.moment_at(recipe, round(epoch * scenes), per_epoch)
+    def at(epoch: float) -> schedule.ScheduleState:
+        return schedule.state_at(recipe, round(epoch * scenes), per_epoch)
 
     assert (at(coarse - 0.5).stage.name, at(coarse).stage.name) == ("coarse", "fine")
     assert (at(box - 0.5).locality, at(box).locality) == (True, False)
@@ -39,13 +39,13 @@ def test_only_room_diverse_is_adversarial():
     assert adversarial == ["uorf_room_diverse"]
     recipe: Recipe = load_recipe("uorf_room_diverse")
 
-    def learners(step: int) -> tuple[bool, bool, bool]:
-        moment = schedule.moment_at(recipe, step, 5000.0)
-        return moment.generator, moment.discriminator, moment.adversarial
+    def who_learns(step: int) -> tuple[bool, bool, bool]:
+        scheduled = schedule.state_at(recipe, step, 5000.0)
+        return scheduled.generator, scheduled.discriminator, scheduled.adversarial
 
-    assert learners(20 * 5000 - 1) == (True, False, False)
+    assert who_learns(20 * 5000 - 1) == (True, False, False)
     # For five epochs the discriminator learns in odd steps, and nobody in the even ones.
-    assert learners(20 * 5000) == (False, False, False)
-    assert learners(20 * 5000 + 1) == (False, True, False)
-    assert learners(25 * 5000) == (True, False, True)
-    assert learners(25 * 5000 + 1) == (False, True, True)
+    assert who_learns(20 * 5000) == (False, False, False)
+    assert who_learns(20 * 5000 + 1) == (False, True, False)
+    assert who_learns(25 * 5000) == (True, False, True)
+    assert who_learns(25 * 5000 + 1) == (False, True, True)

@@ -39,7 +39,7 @@ class TwoBalls(SceneModel):
             slots=torch.tensor(COLOURS).expand(scenes, 4, 3).clone(),
             field_from_world=torch.eye(4).repeat(scenes, 1, 1),
             offsets=torch.zeros(scenes, 4, 3),
-            present=torch.ones(scenes, 4, dtype=torch.bool),
+            active=torch.ones(scenes, 4, dtype=torch.bool),
         )
 
     def decode(self, code, points, *, locality):
@@ -48,7 +48,7 @@ class TwoBalls(SceneModel):
         for slot, centre in enumerate(CENTRES, start=1):
             distance = (points - torch.tensor(centre) - code.offsets[:, slot, None]).norm(dim=-1)
             density[:, slot] = torch.where(distance < RADIUS, 2000.0, 0.0)
-        density = density * code.present[..., None]
+        density = density * code.active[..., None]
         return SlotSamples(density, code.slots[:, :, None].expand(-1, -1, points.shape[1], -1))
 
     def render(
@@ -60,13 +60,12 @@ class TwoBalls(SceneModel):
         *,
         locality,
         chunk_rays=None,
-        recompute=False,
-        alone=False,
+        per_slot=False,
         pixel=0.0,
     ):
         points = points_on_rays(origins, directions, depths).flatten(1, 2)
         samples = self.decode(code, points, locality=locality)
-        return composite(samples, depths, directions, unit=self.geometry.depth_range, alone=alone)
+        return composite(samples, depths, directions, unit=self.geometry.depth_range, per_slot=per_slot)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from objnerf.rendering.rays import picture_coordinates
+from objnerf.rendering.rays import image_coordinates
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def project(
     """
     local = (points - world_from_camera[:, None, :3, 3]) @ world_from_camera[:, :3, :3]
     depth = local[..., 2]
-    return picture_coordinates(local, pinholes[:, None], 1e-3), depth
+    return image_coordinates(local, pinholes[:, None], 1e-3), depth
 
 
 def look_up(

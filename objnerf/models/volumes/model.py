@@ -6,7 +6,7 @@
 2. ``background`` looks the ground up in the input view by homography, objects left out. While training that
    view is never explained itself, so the background cannot paint what does not lie in the ground's plane.
 3. ``instances`` gives every cell seen from above to one object. All slots share one volume, and each owns its
-   cells: shown alone it is alone.
+   cells, so that a slot rendered by itself shows one object.
 4. An *outline*, a logit for each pixel of the input view, is added to the raw density of all voxels on the
    pixel's ray: shapes are sharper seen from the input camera than the grid's resolution. It is learned from
    the opacity that the volumes of other views show there.
@@ -121,7 +121,7 @@ class VolumesCode(SceneCode):
             self,
             slots=self.slots[:, index],
             offsets=self.offsets[:, index],
-            present=self.present[:, index],
+            active=self.active[:, index],
             owner=self.owner[:, objects],
             centers=self.centers[:, objects],
         )
@@ -236,12 +236,11 @@ class ObjectVolumes(SceneModel):
         fine = F.interpolate(colours, size=outline.shape[-2:], mode="area")
         frame = torch.eye(4, device=images.device).repeat(scenes, 1, 1)
         frame[:, :3, :3] = rotation
-        present = torch.cat([torch.ones_like(active[:, :1]), active], dim=1)
         code = VolumesCode(
             slots=self._latents(cells.detach(), volume.detach(), owner),
             field_from_world=frame,
             offsets=images.new_zeros(scenes, config.num_slots, 3),
-            present=present,
+            active=torch.cat([torch.ones_like(active[:, :1]), active], dim=1),
             volume=volume,
             owner=owner,
             centers=centers,
@@ -334,11 +333,11 @@ class ObjectVolumes(SceneModel):
             density[:, part.slots] = unit * part.density[:, None] * part.share
             colour[:, part.slots] = part.colour[:, None].expand(-1, len(part.slots), -1, -1)
         # The surface itself is ground, to within rounding and what a depth map's pixels leave open.
-        below = (points[..., 2] <= GROUND_BAND * self.grid.cell) & code.present[:, :1]
+        below = (points[..., 2] <= GROUND_BAND * self.grid.cell) & code.active[:, :1]
         density[:, 0] = below * (unit * GROUND_DENSITY / self.grid.cell)
         # A point is its own ground; no wall is asked for, since there is no ray.
-        alone = Surfaces(points[:, :, None], points[:, :, None], torch.zeros_like(points[..., 0]))
-        colour[:, 0] = self._background_colour(code, alone)
+        at_points = Surfaces(points[:, :, None], points[:, :, None], torch.zeros_like(points[..., 0]))
+        colour[:, 0] = self._background_colour(code, at_points)
         return SlotSamples(density, colour)
 
     def _foreground(
@@ -359,7 +358,7 @@ class ObjectVolumes(SceneModel):
             own = raw[:, 1:4].transpose(1, 2).sigmoid()
             objects = [slot - 1 for slot in slots] if code.moved else slice(None)
             share = self.grid.sample_columns(code.owner[:, objects], local)
-            share = share * code.present[:, 1:][:, objects, None]
+            share = share * code.active[:, 1:][:, objects, None]
             yield _Foreground(slots, density, mix * seen[..., :3] + (1 - mix) * own, share)
 
     def _background_colour(self, code: VolumesCode, surfaces: Surfaces) -> Float[Tensor, "scenes rays 3"]:
@@ -404,8 +403,7 @@ class ObjectVolumes(SceneModel):
         *,
         locality: bool,
         chunk_rays: int | None = None,
-        recompute: bool = False,
-        alone: bool = False,
+        per_slot: bool = False,
         pixel: float = 0.0,
     ) -> VolumesRendering:
         """See ``SceneModel.render``.
@@ -419,8 +417,8 @@ class ObjectVolumes(SceneModel):
         parts = []
         for first in range(0, rays, chunk):
             part = slice(first, first + chunk)
-            arguments = (code, origins[:, part], directions[:, part], depths[:, part], alone, pixel)
-            if recompute and torch.is_grad_enabled():
+            arguments = (code, origins[:, part], directions[:, part], depths[:, part], per_slot, pixel)
+            if chunk_rays is not None and torch.is_grad_enabled():
                 parts.append(checkpoint(self._render, *arguments, use_reentrant=False))
             else:
                 parts.append(self._render(*arguments))
@@ -432,7 +430,7 @@ class ObjectVolumes(SceneModel):
         origins: Tensor,
         directions: Tensor,
         depths: Tensor,
-        alone: bool,
+        per_slot: bool,
         pixel: float,
     ) -> VolumesRendering:
         geometry, grid = self.geometry, self.grid
@@ -472,7 +470,7 @@ class ObjectVolumes(SceneModel):
         passed = light[..., -1:]
         safe = total.clamp(min=1e-8)
         slot_opacity = torch.einsum("brs,bkrs->brk", weights / safe, shares)
-        behind = passed * code.present[:, None, :1]
+        behind = passed * code.active[:, None, :1]
         rgb = (weights[..., None] * (tint / safe[..., None])).sum(2)
         background = self._background_colour(code, surfaces)
         rgb = rgb + behind * background
@@ -483,12 +481,12 @@ class ObjectVolumes(SceneModel):
             depth=depth / opacity.clamp(min=1e-4),
             opacity=opacity,
             slot_opacity=torch.cat([behind, slot_opacity], dim=-1),
-            alone=self._alone(code, shares, tints, placed, background, ground) if alone else None,
+            per_slot=self._per_slot(code, shares, tints, placed, background, ground) if per_slot else None,
             spread=distortion(weights, placed.fractions),
             behind=surfaces.met.detach(),
         )
 
-    def _alone(
+    def _per_slot(
         self,
         code: VolumesCode,
         shares: Tensor,
@@ -508,7 +506,7 @@ class ObjectVolumes(SceneModel):
         colour = torch.stack([tints[slot] for slot in sorted(tints)], dim=1)
         rgb = (weights[..., None] * colour).sum(3).transpose(1, 2)
         depth = (weights * placed.depths[:, None]).sum(-1) / opacity.clamp(min=1e-4)
-        there = code.present[:, None, :1].to(rgb)
+        there = code.active[:, None, :1].to(rgb)
         return SlotRendering(
             rgb=torch.cat([(background * there)[:, :, None], rgb], dim=2),
             depth=torch.cat([ground[..., None], depth.transpose(1, 2)], dim=-1),
@@ -704,7 +702,7 @@ def _moved_alike(code: SceneCode) -> Iterator[tuple[list[int], Float[Tensor, "sc
 def _spread(
     directions: Float[Tensor, "scenes rays 3"], pixel: float, count: int
 ) -> Float[Tensor, "scenes rays subrays 3"]:
-    """Directions spread evenly over each ray's pixel; the ray alone where ``pixel`` is 0."""
+    """Directions spread evenly over each ray's pixel; only the ray itself where ``pixel`` is 0."""
     if pixel == 0:
         return directions[:, :, None]
     x, y, _ = directions.unbind(-1)
@@ -722,15 +720,15 @@ def _joined(parts: list[VolumesRendering]) -> VolumesRendering:
         name: torch.cat([getattr(part, name) for part in parts], dim=1)
         for name in ("rgb", "depth", "opacity", "slot_opacity", "spread", "behind")
     }
-    alone = [part.alone for part in parts if part.alone is not None]
+    per_slot = [part.per_slot for part in parts if part.per_slot is not None]
     return VolumesRendering(
         **values,
-        alone=SlotRendering(
+        per_slot=SlotRendering(
             **{
-                name: torch.cat([getattr(slot, name) for slot in alone], dim=1)
+                name: torch.cat([getattr(slot, name) for slot in per_slot], dim=1)
                 for name in ("rgb", "depth", "density_mask")
             }
         )
-        if alone
+        if per_slot
         else None,
     )

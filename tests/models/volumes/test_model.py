@@ -59,7 +59,7 @@ def code(model: ObjectVolumes) -> VolumesCode:
         volume=torch.cat([raw, made.volume[:, 1:]], dim=1),
         owner=owner,
         pixels=pixels,
-        present=torch.tensor([[True, True, True, False]]),
+        active=torch.tensor([[True, True, True, False]]),
     )
 
 
@@ -81,13 +81,13 @@ def test_every_cell_has_owners_that_sum_to_one(model: ObjectVolumes):
     with torch.no_grad():
         made = model.encode(torch.rand(2, 3, 24, 32) * 2 - 1, _poses(0.0, 2.0))
     assert torch.allclose(made.owner.sum(1), torch.ones(2, 24, 24))
-    assert made.present[:, :2].all()
+    assert made.active[:, :2].all()
 
 
 def test_light_is_shared_out(model: ObjectVolumes, code: VolumesCode):
     origins, directions = _rays(_poses(1.3))
     with torch.no_grad():
-        seen = model.render(code, origins, directions, _depths(), locality=True, alone=True)
+        seen = model.render(code, origins, directions, _depths(), locality=True, per_slot=True)
     assert torch.allclose(seen.slot_opacity.sum(-1), seen.opacity, atol=1e-4)
     assert torch.allclose(seen.opacity, torch.ones_like(seen.opacity), atol=1e-3)
     assert seen.slot_opacity[..., 1].max() > 0.95
@@ -98,34 +98,36 @@ def test_light_is_shared_out(model: ObjectVolumes, code: VolumesCode):
 def test_chunks_change_nothing(model: ObjectVolumes, code: VolumesCode):
     origins, directions = _rays(_poses(1.3))
     with torch.no_grad():
-        whole = model.render(code, origins, directions, _depths(), locality=True, alone=True)
-        parts = model.render(code, origins, directions, _depths(), locality=True, alone=True, chunk_rays=100)
+        whole = model.render(code, origins, directions, _depths(), locality=True, per_slot=True)
+        parts = model.render(
+            code, origins, directions, _depths(), locality=True, per_slot=True, chunk_rays=100
+        )
     assert torch.allclose(whole.rgb, parts.rgb, atol=1e-5)
-    assert whole.alone is not None
-    assert parts.alone is not None
-    assert torch.allclose(whole.alone.density_mask, parts.alone.density_mask, atol=1e-5)
+    assert whole.per_slot is not None
+    assert parts.per_slot is not None
+    assert torch.allclose(whole.per_slot.density_mask, parts.per_slot.density_mask, atol=1e-5)
 
 
 def test_a_slot_alone_is_the_scene_without_the_others(model: ObjectVolumes, code: VolumesCode):
     origins, directions = _rays(_poses(1.3))
     with torch.no_grad():
-        seen = model.render(code, origins, directions, _depths(), locality=True, alone=True)
+        seen = model.render(code, origins, directions, _depths(), locality=True, per_slot=True)
         only = model.render(code.delete(0).delete(2), origins, directions, _depths(), locality=True)
-    assert seen.alone is not None
-    assert torch.allclose(seen.alone.density_mask[..., 1], only.opacity, atol=1e-4)
-    assert torch.allclose(seen.alone.rgb[:, :, 1], only.rgb, atol=1e-4)
+    assert seen.per_slot is not None
+    assert torch.allclose(seen.per_slot.density_mask[..., 1], only.opacity, atol=1e-4)
+    assert torch.allclose(seen.per_slot.rgb[:, :, 1], only.rgb, atol=1e-4)
     # The background alone counts by half.
-    assert (seen.alone.density_mask[..., 0] == 0.5).all()
+    assert (seen.per_slot.density_mask[..., 0] == 0.5).all()
 
 
 def test_moving_an_object_is_moving_the_camera_the_other_way(model: ObjectVolumes, code: VolumesCode):
     """Without background and other objects, what is seen of a moved object is the same."""
     offset = torch.tensor([0.8, -0.6, 0.0])
-    alone = code.delete(0).delete(2)
+    single = code.delete(0).delete(2)
     origins, directions = _rays(_poses(1.3))
     with torch.no_grad():
-        moved = model.render(alone.move(1, offset), origins, directions, _depths(512), locality=True)
-        still = model.render(alone, origins - offset, directions, _depths(512), locality=True)
+        moved = model.render(single.move(1, offset), origins, directions, _depths(512), locality=True)
+        still = model.render(single, origins - offset, directions, _depths(512), locality=True)
     assert still.opacity.max() > 0.95
     assert (moved.opacity - still.opacity).abs().max() < 0.05
     assert (moved.rgb - still.rgb).abs().max() < 0.05
@@ -133,12 +135,12 @@ def test_moving_an_object_is_moving_the_camera_the_other_way(model: ObjectVolume
 
 def test_a_copy_stands_beside_its_original(model: ObjectVolumes, code: VolumesCode):
     """Two copies half a turn of the picture apart show about twice as much of the object."""
-    alone = code.delete(0).delete(2)
+    single = code.delete(0).delete(2)
     # Sideways, as the camera sees it, so that neither hides the other.
-    copied = alone.duplicate(1, 2.4 * torch.tensor([-np.sin(1.3), np.cos(1.3), 0.0], dtype=torch.float32))
+    copied = single.duplicate(1, 2.4 * torch.tensor([-np.sin(1.3), np.cos(1.3), 0.0], dtype=torch.float32))
     origins, directions = _rays(_poses(1.3))
     with torch.no_grad():
-        one = model.render(alone, origins, directions, _depths(256), locality=True)
+        one = model.render(single, origins, directions, _depths(256), locality=True)
         two = model.render(copied, origins, directions, _depths(256), locality=True)
     assert two.slot_opacity.shape[-1] == 5
     assert two.slot_opacity[..., 4].max() > 0.9

@@ -10,8 +10,8 @@ import torch
 from objnerf.dataset.card import SceneScale
 from objnerf.errors import InputError
 from objnerf.models.config import UorfConfig
-from objnerf.models.reference_checkpoint import load_reference
 from objnerf.models.scene import UORF
+from objnerf.models.uorf_checkpoint import load_uorf_checkpoint
 
 GEOMETRY = SceneScale(near=6.0, far=20.0, nss_scale=7.0, obj_scale=4.5, focal_ratio=(1.1, 1.5))
 
@@ -32,7 +32,7 @@ def _write(model: UORF, folder: Path, epoch: str = "latest") -> None:
 def test_round_trip(config: UorfConfig, tmp_path: Path):
     model = UORF(config, GEOMETRY)
     _write(model, tmp_path, "240")
-    loaded = load_reference(
+    loaded = load_uorf_checkpoint(
         tmp_path, GEOMETRY, epoch="240", num_slots=config.num_slots, attn_iter=config.attn_iter
     )
     assert loaded.config == config
@@ -43,7 +43,7 @@ def test_round_trip(config: UorfConfig, tmp_path: Path):
 def test_missing_epoch_names_those_that_are_there(tmp_path: Path):
     _write(UORF(UorfConfig(num_slots=2, z_dim=8), GEOMETRY), tmp_path, "240")
     with pytest.raises(InputError, match=r"latest_net_Encoder\.pth; the folder has epochs 240"):
-        load_reference(tmp_path, GEOMETRY, num_slots=2)
+        load_uorf_checkpoint(tmp_path, GEOMETRY, num_slots=2)
 
 
 class Payload:
@@ -58,7 +58,7 @@ def test_pickled_code_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest
     _write(UORF(UorfConfig(num_slots=2, z_dim=8), GEOMETRY), tmp_path)
     torch.save({"enc_down_1.0.weight": Payload()}, tmp_path / "latest_net_Encoder.pth")
     with pytest.raises(InputError, match="refused: it holds pickled objects"):
-        load_reference(tmp_path, GEOMETRY, num_slots=2)
+        load_uorf_checkpoint(tmp_path, GEOMETRY, num_slots=2)
     assert not (tmp_path / "pwned").exists()
 
 
@@ -67,11 +67,11 @@ def test_damaged_file(content: bytes, tmp_path: Path):
     _write(UORF(UorfConfig(num_slots=2, z_dim=8), GEOMETRY), tmp_path)
     (tmp_path / "latest_net_Decoder.pth").write_bytes(content)
     with pytest.raises(InputError, match=r"latest_net_Decoder\.pth"):
-        load_reference(tmp_path, GEOMETRY, num_slots=2)
+        load_uorf_checkpoint(tmp_path, GEOMETRY, num_slots=2)
 
 
 def test_weights_of_another_part(tmp_path: Path):
     _write(UORF(UorfConfig(num_slots=2, z_dim=8), GEOMETRY), tmp_path)
     shutil.copy(tmp_path / "latest_net_SlotAttention.pth", tmp_path / "latest_net_Encoder.pth")
     with pytest.raises(InputError, match="does not hold the weights of uORF's Encoder"):
-        load_reference(tmp_path, GEOMETRY, num_slots=2)
+        load_uorf_checkpoint(tmp_path, GEOMETRY, num_slots=2)

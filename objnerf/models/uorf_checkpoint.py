@@ -14,7 +14,7 @@ from objnerf.models.weights import read_weights
 PARTS = ("Encoder", "SlotAttention", "Decoder")
 
 
-def load_reference(
+def load_uorf_checkpoint(
     folder: Path,
     geometry: SceneScale,
     *,
