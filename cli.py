@@ -719,9 +719,9 @@ def train(
     Order of precedence: command-line options, the recipe, the dataset's dataset.yaml, uORF's values. torchrun
     trains on several GPUs.
     """
-    from objnerf.console import format_seconds, progress_bar
+    from objnerf.console import format_seconds, messages_shown, progress_bar
     from objnerf.dataset import open_dataset
-    from objnerf.training.recipe import dump_yaml, option_overrides, resolve_recipe
+    from objnerf.training.recipe_files import dump_yaml, option_overrides, resolve_recipe
 
     recipe, out = resolve_recipe(dataset, source, out, option_overrides(options, assignments), resume=resume)
     if print_config:
@@ -733,24 +733,28 @@ def train(
             del scale["focal_ratio"]  # as an option it would override the views' own intrinsics
         _refuse_unsound(dataset, num_slots=recipe.model.num_slots, **scale)
 
+    from objnerf.training.loop import RunOptions
     from objnerf.training.loop import train as train_model
     from objnerf.training.processes import stopped_by_signal
 
-    with stopped_by_signal() as stop:
+    main_process = os.environ.get("RANK", "0") == "0"
+    with stopped_by_signal() as stop, messages_shown(main_process):
         outcome = train_model(
             dataset,
             out,
             recipe,
-            device=device,
-            resume=resume,
-            max_steps=max_steps,
-            max_minutes=max_minutes,
-            command=sys.argv,
-            bar=progress_bar,
-            stop=stop,
+            RunOptions(
+                device=device,
+                resume=resume,
+                max_steps=max_steps,
+                max_minutes=max_minutes,
+                command=sys.argv,
+                bar=progress_bar,
+                stop=stop,
+            ),
         )
     quality = "" if outcome.psnr is None else f", PSNR {outcome.psnr:.1f} dB on held-out views"
-    if os.environ.get("RANK", "0") == "0":
+    if main_process:
         click.echo(
             f"{out}: {outcome.step} steps, {format_seconds(outcome.seconds)}{quality} ({outcome.reason})"
         )
@@ -1133,9 +1137,10 @@ def demo(out: Path, minutes: float, scenes: int, preset: str, picture: Path | No
     from objnerf.evaluation.gallery import edit_pictures, gallery_sheet, scene_gallery, turntable
     from objnerf.evaluation.report import write_json
     from objnerf.training.checkpoints import checkpoint_path
+    from objnerf.training.loop import RunOptions
     from objnerf.training.loop import train as train_model
     from objnerf.training.processes import stopped_by_signal
-    from objnerf.training.recipe import resolve_recipe
+    from objnerf.training.recipe_files import resolve_recipe
 
     _announce(3, "training a small model", clock.left)
     trained = clock.seconds.get("train", 0.0) / 60 if checkpoint_path(run, "last").is_file() else 0.0
@@ -1146,16 +1151,12 @@ def demo(out: Path, minutes: float, scenes: int, preset: str, picture: Path | No
         slots = request.preset.objects.count[1] + 1
         asked = [("held_out.scenes", held_out), ("model.num_slots", max(6, slots))]
         recipe, _ = resolve_recipe(dataset, None if begun else "tiny", run, asked, resume=begun)
-        with clock.step("train"), stopped_by_signal() as stop:
+        with clock.step("train"), stopped_by_signal() as stop, messages_shown():
             outcome = train_model(
                 dataset,
                 run,
                 recipe,
-                resume=begun,
-                max_minutes=left,
-                command=sys.argv,
-                bar=progress_bar,
-                stop=stop,
+                RunOptions(resume=begun, max_minutes=left, command=sys.argv, bar=progress_bar, stop=stop),
             )
         if outcome.reason == "stopped":
             raise KeyboardInterrupt

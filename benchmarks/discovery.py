@@ -28,8 +28,9 @@ from objnerf.console import progress_bar
 from objnerf.dataset.files import atomic_path
 from objnerf.dataset.index import Dataset, Scene, open_dataset
 from objnerf.evaluation.evaluate import Evaluation, evaluate_run, open_run
-from objnerf.training.loop import train
-from objnerf.training.recipe import Recipe, load_recipe
+from objnerf.training.loop import RunOptions, train
+from objnerf.training.recipe import Recipe
+from objnerf.training.recipe_files import load_recipe
 
 FIGURES = ("fg_ari", "nv_ari", "nv_fg_ari", "ari", "psnr", "ref_ari", "ref_fg_ari", "ref_nv_ari")
 """With occlusion; then as uORF counts, each slot rendered alone."""
@@ -78,7 +79,9 @@ def train_and_score(
     contender: str, recipe: Recipe, dataset: Dataset, out: Path, *, minutes: float, device: str
 ) -> tuple[Run, Evaluation]:
     """Train for some minutes, then score the held-out scenes."""
-    outcome = train(dataset.root, out, recipe, device=device, max_minutes=minutes, bar=progress_bar)
+    outcome = train(
+        dataset.root, out, recipe, RunOptions(device=device, max_minutes=minutes, bar=progress_bar)
+    )
     result = evaluate_run(open_run(out, device, dataset=dataset), dataset)
     run = Run(
         contender=contender,

@@ -29,8 +29,9 @@ from plotly.subplots import make_subplots
 
 from objnerf.dataset.files import atomic_path
 from objnerf.dataset.index import Dataset, open_dataset
-from objnerf.training.loop import train
-from objnerf.training.recipe import Recipe, load_recipe
+from objnerf.training.loop import RunOptions, train
+from objnerf.training.recipe import Recipe
+from objnerf.training.recipe_files import load_recipe
 
 _log = logging.getLogger("discovery_gpu")
 
@@ -82,7 +83,7 @@ def measure_throughput(recipe: Recipe, dataset: Dataset, out: Path, device: str,
     quiet = recipe.model_copy(
         update={"saving": recipe.saving.model_copy(update={"log_every": 10**9, "checkpoint_every": 10**9})}
     )
-    train(dataset.root, out, quiet, device=device, stop=stop)
+    train(dataset.root, out, quiet, RunOptions(device=device, stop=stop))
     seconds = (started[1] - started[0]) / steps
     stage = recipe.stages[0]
     pixels = stage.size[0] * stage.size[1] if stage.supervision == "images" else stage.patch**2

@@ -21,8 +21,8 @@ from objnerf.evaluation.scenes import ViewRendering
 from objnerf.evaluation.scenes import render_view as render
 from objnerf.models.scene import SceneCode
 from objnerf.training import loop
-from objnerf.training.loop import Outcome
-from objnerf.training.recipe import resolve_recipe
+from objnerf.training.loop import Outcome, RunOptions
+from objnerf.training.recipe_files import resolve_recipe
 
 __all__ = ["Evaluation", "OpenedRun", "Outcome", "evaluate", "load_model", "render_view", "train"]
 
@@ -62,15 +62,8 @@ def train(
     overrides = list((settings or {}).items())
     source = None if recipe is None else os.fspath(recipe)
     resolved, run = resolve_recipe(Path(dataset), source, Path(out), overrides, resume=resume)
-    return loop.train(
-        Path(dataset),
-        run,
-        resolved,
-        device=device,
-        resume=resume,
-        max_steps=max_steps,
-        max_minutes=max_minutes,
-    )
+    options = RunOptions(device=device, resume=resume, max_steps=max_steps, max_minutes=max_minutes)
+    return loop.train(Path(dataset), run, resolved, options)
 
 
 def load_model(run: str | os.PathLike[str], *, device: str = "auto") -> OpenedRun:

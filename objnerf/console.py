@@ -1,5 +1,6 @@
 """What long work shows on the screen: a bar on a terminal, a plain line now and then elsewhere."""
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -7,6 +8,9 @@ from contextlib import contextmanager
 
 #: Called by the library with (done, total, note); the command line turns it into a bar or lines.
 Progress = Callable[[int, int, str], None]
+
+#: ``extra`` of a log record below WARNING that a user should see: ``_log.info("…", extra=FOR_USER)``.
+FOR_USER = {"for_user": True}
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -23,6 +27,34 @@ def printable(text: str) -> str:
         else character.encode("unicode_escape", "backslashreplace").decode("ascii")
         for character in text
     )
+
+
+class _Messages(logging.Handler):
+    """Writes warnings, and records marked ``FOR_USER``, to standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        warns = record.levelno >= logging.WARNING
+        if warns or getattr(record, "for_user", False):
+            text = f"{'warning: ' if warns else ''}{record.getMessage()}"
+            # Looked up now: while a bar is shown, what is written there appears above it.
+            sys.stderr.write(printable(text) + "\n")
+            sys.stderr.flush()
+
+
+@contextmanager
+def messages_shown(shown: bool = True) -> Iterator[None]:
+    """While it is open, warnings that the package logs and records marked ``FOR_USER`` go to standard error.
+
+    Args:
+        shown: False to show nothing, such as in all but one of several processes.
+    """
+    logger = logging.getLogger("objnerf")
+    handler = _Messages() if shown else logging.NullHandler()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def no_progress(done: int, total: int, note: str) -> None:

@@ -40,7 +40,8 @@ from objnerf.models.scene import SceneCode, SceneModel
 from objnerf.models.uorf_checkpoint import load_uorf_checkpoint
 from objnerf.training.checkpoints import checkpoint_path, load_run, read_state, scene_geometry
 from objnerf.training.processes import choose_device
-from objnerf.training.recipe import DatasetFacts, Recipe, load_recipe, read_run_config
+from objnerf.training.recipe import DatasetFacts, Recipe
+from objnerf.training.recipe_files import load_recipe, read_run_config
 from objnerf.version import __version__
 
 _log = logging.getLogger(__name__)

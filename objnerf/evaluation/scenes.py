@@ -19,7 +19,7 @@ from objnerf.errors import InputError
 from objnerf.evaluation.segmentation import labels_from_opacity, reference_labels
 from objnerf.models.scene import SceneCode, SceneModel
 from objnerf.rendering.rays import camera_directions, pinhole_tensor, uniform_depths, world_rays
-from objnerf.training.data import derive_seed
+from objnerf.training.seeds import derive_seed
 
 #: Stream of randomness that evaluation draws the slots' start from, apart from training's own streams.
 EVALUATION_STREAM = 1000

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from objnerf.training.data import Batch
+from objnerf.training.batches import Batch
 from objnerf.training.recipe import Batch as Settings
 
 

@@ -20,7 +20,8 @@ from objnerf.dataset.card import SceneScale
 from objnerf.dataset.files import atomic_path, write_text
 from objnerf.errors import InputError, WorkError
 from objnerf.models import SceneModel, build_model
-from objnerf.training.recipe import Recipe, read_run_config
+from objnerf.training.recipe import Recipe
+from objnerf.training.recipe_files import read_run_config
 
 FORMAT_VERSION = 1
 

@@ -1,7 +1,7 @@
-"""Watches a run for collapse: what to measure in a step, and what the figures mean.
+"""Watching a run for collapse: what to measure in a step, and what the metrics mean.
 
-``measure`` looks at one step, cheaply and without waiting for the device. ``CollapseMonitor`` takes the
-figures of step after step and names what it recognises:
+``measure`` computes metrics of one step, cheaply and without waiting for the device. ``CollapseMonitor``
+takes the metrics of step after step and names the collapse that it recognises:
 
 - *dead foreground*: the foreground has no density, and no gradient reaches its field. It will not come back.
 - *few-rank slots*: the foreground slots show the same thing in the same place.
@@ -9,7 +9,7 @@ figures of step after step and names what it recognises:
 - *foreground eats background*: the background is hidden behind the foreground nearly everywhere.
 
 The first two are the collapses that the format's documentation describes; the others are swaps of roles.
-A finding is made when a figure's mean over a window of steps is out of bounds, not before a grace period: in
+A finding is made when a metric's mean over a window of steps is out of bounds, not before a grace period: in
 the first steps all slots look alike in any run.
 """
 
@@ -35,7 +35,7 @@ NEGLIGIBLE = 1e-3
 
 
 class Collapse(StrEnum):
-    """What can go wrong; the value is what the log calls it."""
+    """Kinds of collapse; the value is its name in the log and in ``metrics.jsonl``."""
 
     DEAD_FOREGROUND = "dead foreground"
     FEW_RANK = "few-rank slots"
@@ -44,35 +44,35 @@ class Collapse(StrEnum):
 
 
 ADVICE = {
-    Collapse.DEAD_FOREGROUND: "begin again from another seed (--seed), or lower the learning rate (--lr) or "
-    "lengthen the warm-up (--warmup-steps); the recipes tiny and fast hold the foreground up",
-    Collapse.FEW_RANK: "begin again from another seed (--seed), train on more scenes a step "
+    Collapse.DEAD_FOREGROUND: "start again from another seed (--seed), or lower the learning rate (--lr) or "
+    "lengthen the warm-up (--warmup-steps); the recipes tiny and fast have losses that keep it alive",
+    Collapse.FEW_RANK: "start again from another seed (--seed), train on more scenes a step "
     "(--set batch.scenes=4) or clip gradients (--set optimiser.clip=0.5); with the recipes tiny and fast "
-    "slots have places of their own",
+    "each slot owns its own cells",
     Collapse.BACKGROUND_EATS_OBJECTS: "keep the locality box longer (--set locality.until=...), see that it "
-    "holds the objects (--obj-scale; `objnerf validate` proposes one), or begin again from another seed",
+    "holds the objects (--obj-scale; `objnerf validate` proposes one), or start again from another seed",
     Collapse.FOREGROUND_EATS_BACKGROUND: "make the locality box smaller (--obj-scale; `objnerf validate` "
-    "proposes one) or keep it longer (--set locality.until=...), or begin again from another seed",
+    "proposes one) or keep it longer (--set locality.until=...), or start again from another seed",
 }
 """What to do about each, for the log."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A collapse, recognised."""
+    """A collapse that was recognised."""
 
     kind: Collapse
     step: int
     """Steps done when it was recognised."""
     seen: str
-    """The figures that show it, in words."""
+    """The metrics that show it, in words."""
 
     def __str__(self) -> str:
         return f"step {self.step}: {self.kind}: {self.seen}. Advice: {ADVICE[self.kind]}"
 
 
 def measure(code: SceneCode, rendering: Rendering) -> dict[str, Float[Tensor, ""]]:
-    """Figures of one step, each a scalar on the device, means over the scenes.
+    """Metrics of one step, each a scalar on the device, means over the scenes.
 
     Args:
         code: the step's scenes.
@@ -81,7 +81,7 @@ def measure(code: SceneCode, rendering: Rendering) -> dict[str, Float[Tensor, ""
         ``slots/foreground_opacity`` and ``slots/background_opacity``: mean over the rays of what the slots
         show, in [0, 1]. ``slots/foreground_share``: the first's part in both. ``slots/foreground_pixels``:
         share of the rays that see a foreground slot most. ``slots/used``: foreground slots that show in
-        anything. ``slots/rank``: effective rank of the used slots' contents; ``slots/similarity``: mean
+        anything. ``slots/rank``: effective rank of the used slots' latents; ``slots/similarity``: mean
         cosine between what two used slots show over the rays, 0 where there are not two.
     """
     with torch.no_grad(), torch.autocast(rendering.rgb.device.type, enabled=False):
@@ -145,7 +145,7 @@ def _squares(gradients: Iterable[Tensor]) -> Tensor:
 
 
 class CollapseMonitor:
-    """Remembers the figures of the last steps and names what is wrong with them.
+    """Keeps the metrics of the last steps and names the collapse that they show.
 
     Args:
         settings: bounds, window and grace period.
@@ -158,14 +158,14 @@ class CollapseMonitor:
         self.reported: set[Collapse] = set()
         self._seen: deque[tuple[int, Mapping[str, float]]] = deque()
 
-    def update(self, step: int, figures: Mapping[str, float]) -> Finding | None:
-        """Take the mean figures of the steps since the last call; a collapse that is new, if there is one.
+    def update(self, step: int, metrics: Mapping[str, float]) -> Finding | None:
+        """Take the mean metrics of the steps since the last call; the collapse that they show, if it is new.
 
         Args:
             step: steps done.
-            figures: of ``measure``, and ``gradient/foreground_share``; others are passed over.
+            metrics: of ``measure``, and ``gradient/foreground_share``; others are ignored.
         """
-        self._seen.append((step, figures))
+        self._seen.append((step, metrics))
         begin = step - self.settings.window
         while self._seen[0][0] <= begin:
             self._seen.popleft()
@@ -178,7 +178,7 @@ class CollapseMonitor:
         return finding
 
     def _mean(self, name: str) -> float:
-        values = [figures[name] for _, figures in self._seen if name in figures]
+        values = [metrics[name] for _, metrics in self._seen if name in metrics]
         return sum(values) / len(values) if values else math.nan
 
     def _judge(self, step: int) -> Finding | None:
@@ -198,7 +198,7 @@ class CollapseMonitor:
         if self.slots > 2 and used >= 2 and similarity > settings.most_similar:
             seen = (
                 f"{used:.1f} foreground slots are in use, but what two of them show has a cosine of "
-                f"{similarity:.3f} on average, and the effective rank of their contents is "
+                f"{similarity:.3f} on average, and the effective rank of their latents is "
                 f"{self._mean('slots/rank'):.2f}"
             )
             return Finding(Collapse.FEW_RANK, step, seen)
@@ -206,5 +206,5 @@ class CollapseMonitor:
 
 
 def monitor_of(recipe: Recipe) -> CollapseMonitor:
-    """The monitor that a recipe asks for, freshly begun."""
+    """The monitor that a recipe asks for, with nothing seen yet."""
     return CollapseMonitor(recipe.monitor, recipe.model.num_slots)

@@ -1,61 +1,64 @@
-"""The training loop, to be read from top to bottom.
+"""The training loop.
 
-``train`` opens the dataset and the run folder, makes what learns, and takes one step after another. A step
-is: draw scenes and rays, encode, render, compare, move the weights. Everything that changes over a run
-(stage, losses, learning rate) comes from ``schedule``; everything random from ``data``.
+``train`` opens the dataset and the run folder, and lets a ``TrainingRun`` take one step after another. A
+step (``steps``) is: draw scenes and rays, encode, render, compare, update the weights. What changes over a run
+(stage, losses, learning rate) comes from ``schedule``; everything random from ``seeds``.
 """
 
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from objnerf.console import Progress, no_bar
+from objnerf.console import FOR_USER, Progress, no_bar
 from objnerf.dataset.index import Dataset, open_dataset
 from objnerf.errors import WorkError
-from objnerf.models import UORF, SceneCode, SceneModel, build_model
-from objnerf.rendering.volume import Rendering
-from objnerf.training import data, schedule
-from objnerf.training.augment import augment
-from objnerf.training.checkpoints import (
-    OptimisedNetwork,
-    RunState,
-    checkpoint_path,
-    load_checkpoint,
-    save_checkpoint,
-    scene_geometry,
-)
-from objnerf.training.collapse import CollapseMonitor, foreground_gradient_share, measure
-from objnerf.training.losses import (
-    PerceptualDistance,
-    as_images,
-    densities_along,
-    depth_loss,
-    generator_loss,
-    make_discriminator,
-    make_perceptual,
-)
-from objnerf.training.losses import discriminator_step as move_discriminator
-from objnerf.training.muon import Muon
+from objnerf.training import schedule
+from objnerf.training.checkpoints import RunState, Which, checkpoint_path, load_checkpoint, save_checkpoint
+from objnerf.training.collapse import Finding, monitor_of
+from objnerf.training.held_out import Split, split_dataset
+from objnerf.training.numerics import memory_explained, repeatable, set_precision
 from objnerf.training.previews import look
 from objnerf.training.processes import Processes, join_processes
-from objnerf.training.recipe import Optimiser, Recipe
-from objnerf.training.recording import StepOutcome, StepRecorder, detached
-from objnerf.training.runs import open_run
+from objnerf.training.recipe import Recipe
+from objnerf.training.runs import RunFolder, open_run
+from objnerf.training.scenes import Scenes, load_scenes, require_views
 from objnerf.training.schedule import ScheduleState
+from objnerf.training.steps import discriminator_step, mean_metrics, model_step, set_up
 
 _log = logging.getLogger(__name__)
 
-MEASURED_EVERY = 10
-"""Steps from one look at the slots to the next, where steps are replayed on a GPU."""
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a call of ``train`` runs; nothing here changes what is computed, but for ``max_minutes``."""
+
+    device: str = "cpu"
+    """``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``auto``; under torchrun one GPU for each process."""
+    resume: bool = False
+    """Continue from the run's last checkpoint; start where there is none yet."""
+    max_steps: int | None = None
+    """Stop after this many steps of the run, earlier calls included."""
+    max_minutes: float | None = None
+    """Stop this many minutes after the call, whatever the step."""
+    command: Sequence[str] = ()
+    """What the user typed, written to the run's ``environment.json``."""
+    bar: Callable[[str, str], AbstractContextManager[Progress]] = no_bar
+    """Given what is being done and its unit, opens a ``Progress``; such as ``console.progress_bar``."""
+    stop: Callable[[], bool] = _never
+    """Asked after each step; true ends the call as a limit does."""
+
+
+_DEFAULT_OPTIONS = RunOptions()
 
 
 @dataclass(frozen=True)
@@ -74,191 +77,62 @@ class Outcome:
     """Why no PSNR on novel views can be measured; None where views or scenes are held out."""
 
 
-def train(
-    dataset_root: Path,
-    out: Path,
-    recipe: Recipe,
-    *,
-    device: str = "cpu",
-    resume: bool = False,
-    max_steps: int | None = None,
-    max_minutes: float | None = None,
-    command: Sequence[str] = (),
-    bar: Callable[[str, str], AbstractContextManager[Progress]] = no_bar,
-    stop: Callable[[], bool] = lambda: False,
-) -> Outcome:
+def train(dataset_root: Path, out: Path, recipe: Recipe, options: RunOptions = _DEFAULT_OPTIONS) -> Outcome:
     """Train a scene model and leave everything about it in a run folder.
 
     Args:
         dataset_root: folder of the dataset.
         out: the run folder; made when it is not there.
-        recipe: what to do; with ``resume`` that of the run.
-        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``auto``; under torchrun a GPU a process.
-        resume: go on from the run's last checkpoint; begin when there is none yet.
-        max_steps: stop after this many steps of the run, earlier calls included.
-        max_minutes: stop this many minutes after the call, whatever the step.
-        command: what the user typed, to be written down.
-        bar: given what is being done and its unit, opens something that is told (done, total, note); such
-            as ``console.progress_bar``.
-        stop: asked after each step; true ends the call as a limit does.
+        recipe: what to train and how; with ``options.resume`` that of the run.
+        options: device, limits and what is shown.
     Raises:
         InputError: dataset, folder or checkpoint cannot be used.
         WorkError: the loss is no longer finite, or the device has too little memory.
+
+    Example:
+        ``train(Path("dataset"), Path("runs/a"), load_recipe("tiny"), RunOptions(max_minutes=10))``
     """
     called = time.monotonic()
     with ExitStack() as stack:
         stack.enter_context(memory_explained())
-        processes = stack.enter_context(join_processes(device))
-        bar = bar if processes.main else no_bar
+        processes = stack.enter_context(join_processes(options.device))
+        if not processes.main:
+            options = replace(options, bar=no_bar)
         stack.enter_context(repeatable(processes.device))
         set_precision(recipe)
         dataset = open_dataset(dataset_root)
-        train_ids, held_out_ids = data.split_scenes(tuple(dataset.scenes), recipe.held_out)
-        held_views = data.views_to_hold_out(dataset, recipe.held_out, recipe.batch.views)
-        run = stack.enter_context(
-            open_run(out, recipe, dataset, train_ids, held_out_ids, resume, command, processes, held_views)
+        split = split_dataset(dataset, recipe.held_out, recipe.batch.views)
+        folder = stack.enter_context(
+            open_run(out, recipe, dataset, split, options.resume, options.command, processes)
         )
-        # Of a single scene the last views are what the model is tried on.
-        learned = dataset.with_views(lambda views: views[: len(views) - held_views])
-        unseen = dataset.with_views(lambda views: (views[0], *views[len(views) - held_views :]))
-        if held_views:
-            _log.info("there is one scene, so its last %d views are held out instead of scenes", held_views)
-        nothing_held_out = None if held_views or held_out_ids else _why_nothing_is_held_out(dataset, recipe)
-        if nothing_held_out is not None:
-            _log.warning("nothing is held out: %s", nothing_held_out)
-
-        lens = recipe.scale.focal_ratio if recipe.scale.own_intrinsics else None
-        sizes = [recipe.input_size, *(stage.size for stage in recipe.stages)]
-        with bar("reading pictures", "views") as reading:
-            scenes = data.load_scenes(
-                learned,
-                train_ids,
-                sizes,
-                processes.device,
-                min_views=recipe.batch.views,
-                depth_sizes=[stage.size for stage in recipe.stages] if recipe.losses.depth > 0 else [],
-                focal_ratio=lens,
-                progress=reading,
-            )
-        shown_ids = (held_out_ids or train_ids)[: recipe.evaluation.scenes]
-        shown = data.load_scenes(
-            unseen if held_views else dataset,
-            shown_ids,
-            [recipe.input_size, recipe.evaluation.size],
-            processes.device,
-            focal_ratio=lens,
-        )
-        epoch_steps = schedule.steps_per_epoch(recipe, len(train_ids), processes.count)
-        last_step = schedule.total_steps(recipe, epoch_steps)
-        end = last_step if max_steps is None else min(last_step, max_steps)
-
-        state = RunState()
-        context = set_up(recipe, state.attempt, scenes, processes)
-        if context.perceptual is not None:
-            run.record_perceptual(context.perceptual.name)
-        if run.checkpoint is not None:
-            state = load_checkpoint(run.checkpoint, context.networks)
-            context = replace(context, attempt=state.attempt)
-        run.forget_after(state.step, state.attempt)
-        monitor = CollapseMonitor(recipe.monitor, recipe.model.num_slots)
-        for step, figures in run.history(state.step, state.attempt) if state.step else ():
-            if "slots/used" in figures:
-                monitor.update(step, figures)  # a resumed run remembers what it has seen
-        _log.info(
-            "recipe %s: %d scenes to train on, %d held out; steps %d to %d, %d scenes each, on %s",
-            *(recipe.name, len(train_ids), len(held_out_ids), state.step, end),
-            *(schedule.scenes_per_step(recipe, processes.count), processes.description),
-        )
-
-        progress = stack.enter_context(bar("training", "steps"))
-        every = recipe.evaluation.every
-        earlier = state.seconds
-        begun = logged = time.monotonic()
-        interval: list[dict[str, Tensor]] = []
-        reason = "finished" if end == last_step else f"--max-steps {max_steps}"
-        note = ""
-        while state.step < end:
-            scheduled = schedule.state_at(recipe, state.step, epoch_steps)
-            if scheduled.generator:
-                # Of the recipe's steps, not of --max-steps: a run in two calls is the same as one in one.
-                done = run_progress(state.step, last_step, time.monotonic() - called, max_minutes)
-                interval.append(model_step(context, scheduled, state, done))
-            if scheduled.discriminator:
-                interval.append(discriminator_step(context, scheduled, state))
-            state = replace(
-                state,
-                step=state.step + 1,
-                ticks=schedule.ticks_after(recipe.schedule, state.ticks, scheduled, state.step, epoch_steps),
-                discriminator_ticks=state.discriminator_ticks + int(scheduled.discriminator),
-                seconds=earlier + time.monotonic() - begun,
-            )
-
-            # Several processes can only stop together, and to agree costs a message.
-            over = max_minutes is not None and time.monotonic() - called > 60 * max_minutes
-            asks = processes.count == 1 or state.step % recipe.saving.log_every == 0
-            stops = asks and processes.agree(over or stop())
-            ends = stops or state.step == end
-            looks = ends or (every > 0 and state.step % every == 0)
-            saves = ends or state.step % recipe.saving.checkpoint_every == 0
-            # Nothing is saved before the figures up to here are known to be finite.
-            if interval and (looks or saves or state.step % recipe.saving.log_every == 0):
-                now = time.monotonic()
-                figures = mean_figures(interval, processes)
-                check_finite(figures, state, out)
-                figures["step_seconds"] = (now - logged) / len(interval)
-                run.figures(
-                    state.step,
-                    {
-                        **figures,
-                        "time": scheduled.time,
-                        "stage": scheduled.stage.name,
-                        "attempt": state.attempt,
-                        "seconds": round(state.seconds, 3),
-                    },
-                )
-                finding = monitor.update(state.step, figures)
-                if finding is not None:
-                    _log.warning("%s", finding)
-                    settings = recipe.monitor
-                    if state.attempt < settings.restarts and state.step <= settings.restart_until:
-                        # Another attempt has other weights, other batches and other noise.
-                        state = RunState(attempt=state.attempt + 1, seconds=state.seconds)
-                        _log.warning(
-                            "beginning again from another seed: restart %d of at most %d",
-                            *(state.attempt, settings.restarts),
-                        )
-                        run.figures(0, {"restart": state.attempt, "collapse": finding.kind.value})
-                        context = set_up(recipe, state.attempt, scenes, processes)
-                        monitor = CollapseMonitor(settings, recipe.model.num_slots)
-                        interval, logged = [], time.monotonic()
-                        continue
-                if "psnr/train" in figures:
-                    note = f"{scheduled.stage.name}, PSNR {figures['psnr/train']:.1f}"
-                interval, logged = [], now
-            if looks and processes.main:
-                seen = look(context.model, shown, recipe, locality=scheduled.locality)
-                run.picture(state.step, seen.picture)
-                if (held_out_ids or held_views) and seen.psnr is not None:
-                    run.figures(state.step, {"psnr/held_out": seen.psnr, "attempt": state.attempt})
-                    best = state.best_psnr is None or seen.psnr > state.best_psnr
-                    state = replace(state, psnr=seen.psnr, best_psnr=seen.psnr if best else state.best_psnr)
-                    if best:
-                        save_checkpoint(checkpoint_path(out, "best"), state, context.networks)
-                logged = time.monotonic()
-            if saves and processes.main:
-                save_checkpoint(checkpoint_path(out, "last"), state, context.networks)
-            progress(state.step, expected_end(state.step, end, begun, called, max_minutes), note)
-            if stops:
-                reason = f"--max-minutes {max_minutes:g}" if over else "stopped"
-                break
-
-        _log.info("%s: %d steps done in %.0f s", reason, state.step, state.seconds)
+        nothing_held_out = _log_split(dataset, recipe, split)
+        scenes, shown = _load(dataset, recipe, split, processes, options)
+        run = TrainingRun(folder, recipe, scenes, shown, processes, options, called)
+        run.restore()
+        progress = stack.enter_context(options.bar("training", "steps"))
+        reason = run.train(progress)
+        _log.info("%s: %d steps done in %.0f s", reason, run.state.step, run.state.seconds)
         processes.wait()
-        return Outcome(state.step, state.seconds, state.psnr, reason, nothing_held_out)
+        return Outcome(run.state.step, run.state.seconds, run.state.psnr, reason, nothing_held_out)
+
+
+def _log_split(dataset: Dataset, recipe: Recipe, split: Split) -> str | None:
+    """Log what is held out; the reason where nothing is."""
+    _log.info("%d scenes to train on, %d held out", len(split.train), len(split.held_out))
+    if split.held_out_views:
+        _log.info(
+            "the dataset has one scene, so its last %d views are held out instead of scenes",
+            split.held_out_views,
+        )
+    if not split.is_empty:
+        return None
+    reason = _why_nothing_is_held_out(dataset, recipe)
+    _log.info("nothing is held out: %s", reason)
+    return reason
 
 
 def _why_nothing_is_held_out(dataset: Dataset, recipe: Recipe) -> str:
-    """In words, for a run that has no novel views to be measured on."""
+    """In words, for a run that has no novel views to measure PSNR on."""
     if recipe.held_out.scenes is not None or recipe.held_out.share == 0:
         return "the recipe says so (held_out)"
     return (
@@ -267,335 +141,236 @@ def _why_nothing_is_held_out(dataset: Dataset, recipe: Recipe) -> str:
     )
 
 
-class TrainingForward(nn.Module):
-    """Encode and render in one call, so that processes and the compiler see a step as one network."""
-
-    def __init__(self, model: SceneModel, recipe: Recipe) -> None:
-        super().__init__()
-        self.model = model
-        self.bf16 = recipe.precision == "bf16"
-        self.chunk_rays = recipe.sampling.training_chunk
-
-    def forward(
-        self, batch: data.Batch, locality: bool, noise: torch.Generator | None, step: int | Tensor
-    ) -> tuple[SceneCode, Rendering]:
-        """What the model knows of the input views, and what the batch's rays see of it."""
-        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self.bf16):
-            code = self.model.encode(
-                batch.images,
-                batch.world_from_camera,
-                pinholes=batch.pinholes,
-                generator=noise,
-                step=step,
-            )
-            rendering = self.model.render(
-                code,
-                batch.origins,
-                batch.directions,
-                batch.depths,
-                locality=locality,
-                chunk_rays=self.chunk_rays,
-                pixel=batch.pixel,
-            )
-        return code, rendering
-
-
-@dataclass(frozen=True)
-class TrainContext:
-    """What the steps of a run work with."""
-
-    recipe: Recipe
-    attempt: int
-    scenes: data.Scenes
-    processes: Processes
-    model: SceneModel
-    forward: nn.Module
-    """``TrainingForward`` of the model, shared between processes."""
-    perceptual: PerceptualDistance | None
-    networks: dict[str, OptimisedNetwork]
-    """``model`` and, with an adversarial loss, ``discriminator``: what a checkpoint holds."""
-    recorder: StepRecorder | None = None
-    """Replays steps, where that is possible."""
-
-
-def set_up(recipe: Recipe, attempt: int, scenes: data.Scenes, processes: Processes) -> TrainContext:
-    """Networks and optimisers, initialised from the recipe's seed and the attempt, alike in all processes."""
-    torch.manual_seed(data.derive_seed(recipe.seed, attempt, data.INIT))
-    model = build_model(recipe.model, scene_geometry(recipe)).to(processes.device)
-    if recipe.compile:
-        compile_networks(model)
-    networks = {
-        "model": OptimisedNetwork(model, make_optimiser(recipe.optimiser, model, processes.device))
-    }
-    if recipe.adversarial is not None:
-        stage = recipe.stages[0]
-        side = stage.patch if stage.supervision == "patches" else stage.size[0]
-        network = make_discriminator(recipe.adversarial, side).to(processes.device)
-        verdicts = torch.optim.Adam(
-            network.parameters(), lr=recipe.adversarial.lr, betas=recipe.adversarial.betas
+def _load(
+    dataset: Dataset, recipe: Recipe, split: Split, processes: Processes, options: RunOptions
+) -> tuple[Scenes, Scenes]:
+    """The scenes to train on, and those that previews show."""
+    lens = recipe.scale.focal_ratio if recipe.scale.own_intrinsics else None
+    stage_sizes = [stage.size for stage in recipe.stages]
+    learned = split.train_views(dataset)
+    require_views(learned, split.train, recipe.batch.views)
+    with options.bar("reading images", "views") as reading:
+        scenes = load_scenes(
+            learned,
+            split.train,
+            [recipe.input_size, *stage_sizes],
+            processes.device,
+            depth_sizes=stage_sizes if recipe.losses.depth > 0 else [],
+            focal_ratio=lens,
+            progress=reading,
         )
-        processes.average_before_steps(verdicts)
-        networks["discriminator"] = OptimisedNetwork(network, verdicts)
-    perceptual = None
-    if recipe.perceptual is not None:
-        perceptual = make_perceptual(recipe.perceptual).to(processes.device)
-    context = TrainContext(
-        recipe=recipe,
-        attempt=attempt,
-        scenes=scenes,
-        processes=processes,
-        model=model,
-        forward=processes.wrap(TrainingForward(model, recipe)),
-        perceptual=perceptual,
-        networks=networks,
+    shown = load_scenes(
+        split.held_out_dataset(dataset),
+        split.evaluated[: recipe.evaluation.scenes],
+        [recipe.input_size, recipe.evaluation.size],
+        processes.device,
+        focal_ratio=lens,
     )
-    if not can_record(recipe, model, processes):
-        return context
-
-    def compute(scheduled: ScheduleState, batch: data.Batch, step: Tensor) -> StepOutcome:
-        return part_of_step(context, scheduled, batch, None, step)
-
-    return replace(context, recorder=StepRecorder(model, compute))
+    return scenes, shown
 
 
-def make_optimiser(settings: Optimiser, network: nn.Module, device: torch.device) -> torch.optim.Adam | Muon:
-    """What moves a scene model's weights, as its recipe says."""
-    fused = device.type in {"cpu", "cuda"}
-    if settings.kind == "muon":
-        return Muon(
-            network,
-            settings.lr,
-            momentum=settings.momentum,
-            betas=settings.betas,
-            eps=settings.eps,
-            fused=fused,
+class TrainingRun:
+    """A run in progress: how far it has come, and what happens at, between and after its steps.
+
+    Args:
+        folder: where everything is written.
+        recipe: what to train and how.
+        scenes: to train on.
+        shown: scenes of the previews; held-out ones where there are any.
+        processes: this one and those beside it.
+        options: limits, and what is shown.
+        called: ``time.monotonic()`` at the beginning of the call.
+    Attributes:
+        state: steps done, attempt, learning-rate ticks, seconds, PSNR.
+        end: the step at which this call ends.
+        last_step: the step at which the run ends.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        recipe: Recipe,
+        scenes: Scenes,
+        shown: Scenes,
+        processes: Processes,
+        options: RunOptions,
+        called: float,
+    ) -> None:
+        self.folder = folder
+        self.recipe = recipe
+        self.scenes = scenes
+        self.shown = shown
+        self.processes = processes
+        self.options = options
+        self.called = called
+        self.epoch_steps = schedule.steps_per_epoch(recipe, len(scenes.ids), processes.count)
+        self.last_step = schedule.total_steps(recipe, self.epoch_steps)
+        limit = options.max_steps
+        self.end = self.last_step if limit is None else min(self.last_step, limit)
+        self.state = RunState()
+        self.context = set_up(recipe, self.state.attempt, scenes, processes)
+        self.monitor = monitor_of(recipe)
+        self._interval: list[dict[str, Tensor]] = []
+        self._note = ""
+        self._earlier = 0.0
+        self._begun = self._logged = called
+
+    def restore(self) -> None:
+        """Load the last checkpoint, if the run is resumed and has one, and what the monitor has seen."""
+        folder, context = self.folder, self.context
+        if context.perceptual is not None:
+            folder.record_perceptual(context.perceptual.name)
+        if folder.checkpoint is not None:
+            self.state = load_checkpoint(folder.checkpoint, context.networks)
+            self.context = replace(context, attempt=self.state.attempt)
+            _log.info("resuming %s at step %d of %d", folder.path, self.state.step, self.end, extra=FOR_USER)
+        elif self.options.resume:
+            _log.info("%s holds no checkpoint yet: starting at step 0", folder.path, extra=FOR_USER)
+        state = self.state
+        folder.forget_after(state.step, state.attempt)
+        for step, metrics in folder.history(state.step, state.attempt) if state.step else ():
+            if "slots/used" in metrics:
+                self.monitor.update(step, metrics)
+        _log.info(
+            "recipe %s: steps %d to %d, %d scenes each, on %s",
+            *(self.recipe.name, state.step, self.end),
+            *(schedule.scenes_per_step(self.recipe, self.processes.count), self.processes.description),
         )
-    return torch.optim.Adam(
-        network.parameters(),
-        lr=settings.lr,
-        betas=settings.betas,
-        eps=settings.eps,
-        weight_decay=settings.weight_decay,
-        fused=fused,
-    )
+
+    def train(self, progress: Progress) -> str:
+        """Take steps until the run or the call ends.
+
+        Args:
+            progress: called after each step with (steps done, expected last step, note).
+        Returns:
+            Why it ended: ``finished``, or which limit was reached.
+        """
+        self._earlier = self.state.seconds
+        self._begun = self._logged = time.monotonic()
+        saving, every = self.recipe.saving, self.recipe.evaluation.every
+        while self.state.step < self.end:
+            scheduled = schedule.state_at(self.recipe, self.state.step, self.epoch_steps)
+            self._step(scheduled)
+            over, stops = self._asked_to_stop()
+            ends = stops or self.state.step == self.end
+            looks = ends or (every > 0 and self.state.step % every == 0)
+            saves = ends or self.state.step % saving.checkpoint_every == 0
+            # Nothing is saved before the metrics up to here are known to be finite.
+            if self._interval and (looks or saves or self.state.step % saving.log_every == 0):
+                finding = self._log_metrics(scheduled)
+                if finding is not None and self._restarts(finding):
+                    continue
+            if looks and self.processes.main:
+                self._evaluate(scheduled.locality)
+            if saves and self.processes.main:
+                self._save("last")
+            progress(self.state.step, self._expected_end(), self._note)
+            if stops:
+                return f"--max-minutes {self.options.max_minutes:g}" if over else "stopped"
+        return "finished" if self.end == self.last_step else f"--max-steps {self.options.max_steps}"
+
+    def _step(self, scheduled: ScheduleState) -> None:
+        """Update the networks whose turn it is, and count the step."""
+        context, state = self.context, self.state
+        if scheduled.generator:
+            # Of the recipe's steps, not of --max-steps: a run in two calls is the same as one in one.
+            done = run_progress(state.step, self.last_step, self._seconds_of_call(), self.options.max_minutes)
+            self._interval.append(model_step(context, scheduled, state, done))
+        if scheduled.discriminator:
+            self._interval.append(discriminator_step(context, scheduled, state))
+        settings = self.recipe.schedule
+        self.state = replace(
+            state,
+            step=state.step + 1,
+            ticks=schedule.ticks_after(settings, state.ticks, scheduled, state.step, self.epoch_steps),
+            discriminator_ticks=state.discriminator_ticks + int(scheduled.discriminator),
+            seconds=self._earlier + time.monotonic() - self._begun,
+        )
+
+    def _asked_to_stop(self) -> tuple[bool, bool]:
+        """Whether the time is over here, and whether all processes stop after this step."""
+        minutes = self.options.max_minutes
+        over = minutes is not None and self._seconds_of_call() > 60 * minutes
+        # Several processes can only stop together, and to agree costs a message.
+        asks = self.processes.count == 1 or self.state.step % self.recipe.saving.log_every == 0
+        return over, asks and self.processes.agree(over or self.options.stop())
+
+    def _log_metrics(self, scheduled: ScheduleState) -> Finding | None:
+        """Write the mean metrics of the steps since the last time; a collapse that they show."""
+        now, state = time.monotonic(), self.state
+        metrics = mean_metrics(self._interval, self.processes)
+        check_finite(metrics, state, self.folder.path)
+        metrics["step_seconds"] = (now - self._logged) / len(self._interval)
+        self.folder.write_metrics(
+            state.step,
+            {
+                **metrics,
+                "time": scheduled.time,
+                "stage": scheduled.stage.name,
+                "attempt": state.attempt,
+                "seconds": round(state.seconds, 3),
+            },
+        )
+        self._interval, self._logged = [], now
+        if "psnr/train" in metrics:
+            self._note = f"{scheduled.stage.name}, PSNR {metrics['psnr/train']:.1f}"
+        finding = self.monitor.update(state.step, metrics)
+        if finding is not None:
+            _log.warning("%s", finding)
+        return finding
+
+    def _restarts(self, finding: Finding) -> bool:
+        """Start the run again after a collapse, if the recipe allows it, with other weights and batches."""
+        settings, state = self.recipe.monitor, self.state
+        if state.attempt >= settings.restarts or state.step > settings.restart_until:
+            return False
+        self.state = RunState(attempt=state.attempt + 1, seconds=state.seconds)
+        _log.warning(
+            "starting again from another seed: restart %d of at most %d",
+            *(self.state.attempt, settings.restarts),
+        )
+        self.folder.write_metrics(0, {"restart": self.state.attempt, "collapse": finding.kind.value})
+        self.context = set_up(self.recipe, self.state.attempt, self.scenes, self.processes)
+        self.monitor = monitor_of(self.recipe)
+        self._logged = time.monotonic()
+        return True
+
+    def _evaluate(self, locality: bool) -> None:
+        """Write a preview; measure PSNR on held-out views, and keep the best checkpoint."""
+        seen = look(self.context.model, self.shown, self.recipe, locality=locality)
+        state = self.state
+        self.folder.write_preview(state.step, seen.image)
+        if self.folder.holds_out and seen.psnr is not None:
+            self.folder.write_metrics(state.step, {"psnr/held_out": seen.psnr, "attempt": state.attempt})
+            best = state.best_psnr is None or seen.psnr > state.best_psnr
+            self.state = replace(state, psnr=seen.psnr, best_psnr=seen.psnr if best else state.best_psnr)
+            if best:
+                self._save("best")
+        self._logged = time.monotonic()
+
+    def _save(self, which: Which) -> None:
+        save_checkpoint(checkpoint_path(self.folder.path, which), self.state, self.context.networks)
+
+    def _seconds_of_call(self) -> float:
+        return time.monotonic() - self.called
+
+    def _expected_end(self) -> int:
+        """The step at which this call will stop, as far as can be told, for the time left on the screen."""
+        step, minutes = self.state.step, self.options.max_minutes
+        if minutes is None or step == 0:
+            return self.end
+        now = time.monotonic()
+        left = self.called + 60 * minutes - now
+        return max(step, min(self.end, step + int(left * step / max(now - self._begun, 1e-6))))
 
 
-def can_record(recipe: Recipe, model: SceneModel, processes: Processes) -> bool:
-    """Whether a step's work is the same each time, so that a GPU can replay it."""
-    return (
-        recipe.record
-        and model.recordable
-        and processes.device.type == "cuda"
-        and processes.count == 1
-        and recipe.batch.accumulate == 1
-        and recipe.precision != "bf16"  # autocast's copies of weights don't outlive a step
-        and recipe.sampling.training_chunk is None
-        and recipe.losses.depth == 0  # draws its points anew each time
-        and not recipe.compile
-    )
-
-
-def compile_networks(model: SceneModel) -> None:
-    """Have torch compile the encoder and the fields; the gathering between them changes shape too often."""
-    for network in model.children():
-        network.compile(dynamic=True)
-    if isinstance(model, UORF):
-        for field in ("background", "foreground"):
-            setattr(model.decoder, field, torch.compile(getattr(model.decoder, field), dynamic=True))
-
-
-@contextmanager
-def repeatable(device: torch.device) -> Iterator[None]:
-    """On the CPU, keep threads from adding up gradients in changing order while it is open.
-
-    That costs nothing there, and a run comes out the same each time. On GPUs some of our sums have no such
-    form.
-    """
-    if device.type != "cpu":
-        yield
-        return
-    settings: Any = torch.utils.deterministic
-    enabled, fills = torch.are_deterministic_algorithms_enabled(), settings.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True)
-    settings.fill_uninitialized_memory = False  # it helps to find errors, and takes time
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(enabled)
-        settings.fill_uninitialized_memory = fills
-
-
-def set_precision(recipe: Recipe) -> None:
-    """Let matrix products of float32 run in TF32 where the recipe says so (a setting of torch itself)."""
-    torch.set_float32_matmul_precision("high" if recipe.precision == "tf32" else "highest")
-    torch.backends.cudnn.allow_tf32 = recipe.precision == "tf32"
-
-
-def draw(
-    context: TrainContext, scheduled: ScheduleState, step: int, part: int
-) -> tuple[data.Batch, torch.Generator]:
-    """This process's scenes and rays in a part of a step, and the source of the model's own noise."""
-    recipe, processes = context.recipe, context.processes
-    # Scenes are dealt out by step, part and process, so that the same ones are seen together however many
-    # processes share the work.
-    turn = (step * recipe.batch.accumulate + part) * processes.count + processes.rank
-    batch = data.draw_batch(
-        context.scenes, recipe, scheduled.stage, turn * recipe.batch.scenes, attempt=context.attempt
-    )
-    seed = data.derive_seed(recipe.seed, context.attempt, data.NOISE, turn)
-    if recipe.batch.mirror or recipe.batch.permute_colours:
-        batch = augment(batch, recipe.batch, seed)
-    return batch, torch.Generator(processes.device).manual_seed(seed)
-
-
-def model_step(
-    context: TrainContext, scheduled: ScheduleState, state: RunState, done: float
-) -> dict[str, Tensor]:
-    """Move the scene model by one step; ``done`` is the share of the run that lies behind.
-
-    Returns:
-        Figures of the step, detached: ``loss/…`` as they were added up, and what is watched beside them.
-    """
-    recipe = context.recipe
-    parts = recipe.batch.accumulate
-    optimiser = context.networks["model"].optimiser
-    figures: dict[str, Tensor] = {}
-    context.model.train()
-    if context.recorder is None:
-        optimiser.zero_grad(set_to_none=True)
-    for part in range(parts):
-        batch, noise = draw(context, scheduled, state.step, part)
-        if context.recorder is not None:
-            outcome = context.recorder(scheduled, batch, state.step)
-        else:
-            last = part == parts - 1
-            with nullcontext() if last else context.processes.without_sync(context.forward):
-                outcome = part_of_step(context, scheduled, batch, noise, state.step)
-        seen = outcome.figures
-        # Beside a replay the figures would take a good part of the time.
-        if context.recorder is None or state.step % min(MEASURED_EVERY, recipe.saving.log_every) == 0:
-            seen = seen | measure(outcome.code, outcome.rendering)
-        for name, value in seen.items():
-            figures[name] = figures.get(name, 0) + value / parts
-    figures["gradient/foreground_share"] = foreground_gradient_share(context.model)
-    figures["gradient"] = nn.utils.clip_grad_norm_(
-        context.model.parameters(), recipe.optimiser.clip or math.inf
-    )
-    rate = recipe.optimiser.lr * schedule.learning_rate_factor(recipe.schedule, state.ticks)
-    rate *= schedule.cooling_factor(recipe.schedule, done)
-    set_rate(optimiser, rate)
-    optimiser.step()
-    return {**figures, "learning_rate": torch.tensor(rate, device=context.processes.device)}
-
-
-def part_of_step(
-    context: TrainContext,
-    scheduled: ScheduleState,
-    batch: data.Batch,
-    noise: torch.Generator | None,
-    step: int | Tensor,
-) -> StepOutcome:
-    """Forward and backward pass of some scenes; the gradients are added up in the model."""
-    code, rendering = context.forward(batch, scheduled.locality, noise, step)
-    error = (rendering.rgb - batch.colours).square().mean()
-    losses = losses_of_step(context, scheduled, batch, code, rendering, error, noise, step)
-    total = torch.stack(list(losses.values())).sum() + context.processes.nothing_of(context.model)
-    (total / context.recipe.batch.accumulate).backward()
-    figures = {f"loss/{name}": value.detach() for name, value in losses.items()}
-    # Without the graph of the backward pass, which nobody needs any more.
-    return StepOutcome({**figures, "error/colour": error.detach()}, detached(code), detached(rendering))
-
-
-def losses_of_step(
-    context: TrainContext,
-    scheduled: ScheduleState,
-    batch: data.Batch,
-    code: SceneCode,
-    rendering: Rendering,
-    error: Float[Tensor, ""],
-    noise: torch.Generator | None,
-    step: int | Tensor,
-) -> dict[str, Tensor]:
-    """Weighted parts of the scene model's loss, by name; ``error`` is that of colours in [0, 1]."""
-    recipe = context.recipe
-    # Images in [-1, 1], as in the reference, are four times as far apart.
-    losses = {"colour": 4 * recipe.losses.colour * error}
-    if batch.surfaces is not None:
-        assert noise is not None
-        density = densities_along(context.model, batch, code, scheduled.locality, noise)
-        likely = depth_loss(density, batch.surfaces, recipe.scale.near, recipe.scale.far)
-        losses["depth"] = recipe.losses.depth * likely
-    if batch.novel is not None:
-        losses |= context.model.auxiliary_losses(code, rendering, batch.novel, step)
-    if batch.grid is None:
-        return losses
-    _, height, width = batch.grid
-    if scheduled.perceptual and recipe.perceptual is not None and context.perceptual is not None:
-        rendered = as_images(rendering.rgb, height, width)
-        distance = context.perceptual(rendered, as_images(batch.colours, height, width))
-        losses["perceptual"] = recipe.perceptual.weight * distance
-    if scheduled.adversarial and recipe.adversarial is not None:
-        network = context.networks["discriminator"].network.requires_grad_(False)
-        scores = network(as_images(rendering.rgb, height, width) * 2 - 1)
-        losses["adversarial"] = recipe.adversarial.weight * generator_loss(scores)
-    return losses
-
-
-def discriminator_step(context: TrainContext, scheduled: ScheduleState, state: RunState) -> dict[str, Tensor]:
-    """Move the discriminator by one step; the scene model only renders."""
-    recipe = context.recipe
-    batch, noise = draw(context, scheduled, state.step, part=0)
-    if batch.grid is None or recipe.adversarial is None:
-        raise ValueError("a discriminator judges whole pictures, but the stage draws single rays")
-    with torch.no_grad():
-        _, rendering = context.forward(batch, scheduled.locality, noise, state.step)
-    _, height, width = batch.grid
-    network, optimiser = (
-        context.networks["discriminator"].network,
-        context.networks["discriminator"].optimiser,
-    )
-    network.requires_grad_(True)
-    # Its learning rate has a schedule of its own, over its own steps.
-    rate = recipe.adversarial.lr * schedule.learning_rate_factor(recipe.schedule, state.discriminator_ticks)
-    set_rate(optimiser, rate)
-    figures = move_discriminator(
-        network,
-        optimiser,
-        as_images(batch.colours, height, width) * 2 - 1,
-        as_images(rendering.rgb, height, width) * 2 - 1,
-        recipe.adversarial,
-        state.step,
-    )
-    return {f"discriminator/{name}": value for name, value in figures.items()}
-
-
-def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of the next step."""
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-
-
-def mean_figures(interval: Sequence[Mapping[str, Tensor]], processes: Processes) -> dict[str, float]:
-    """Means over steps and processes; one transfer from the device for all of them."""
-    names = sorted({name for figures in interval for name in figures})
-    means = [
-        torch.stack([figures[name].float() for figures in interval if name in figures]).mean()
-        for name in names
-    ]
-    values = processes.mean(torch.stack(means)).tolist()
-    figures = dict(zip(names, values, strict=True))
-    if "error/colour" in figures:
-        figures["psnr/train"] = -10 * math.log10(max(figures["error/colour"], 1e-10))
-    return figures
-
-
-def check_finite(figures: Mapping[str, float], state: RunState, run: Path) -> None:
-    """Stop a run whose figures are nan or infinite.
+def check_finite(metrics: Mapping[str, float], state: RunState, run: Path) -> None:
+    """Stop a run whose metrics are nan or infinite.
 
     Raises:
         WorkError: names them.
     """
-    wrong = [f"{name} = {value}" for name, value in figures.items() if not math.isfinite(value)]
+    wrong = [f"{name} = {value}" for name, value in metrics.items() if not math.isfinite(value)]
     if wrong:
         raise WorkError(
             f"training broke down at or shortly before step {state.step}: {', '.join(wrong)}. "
@@ -604,33 +379,7 @@ def check_finite(figures: Mapping[str, float], state: RunState, run: Path) -> No
         )
 
 
-@contextmanager
-def memory_explained() -> Iterator[None]:
-    """Turn an exhausted memory into a message that says what takes less."""
-    try:
-        yield
-    except RuntimeError as error:  # OutOfMemoryError on GPUs is one, too
-        text = str(error)
-        if "out of memory" not in text and "can't allocate memory" not in text:
-            raise
-        raise WorkError(
-            "the memory of the device does not suffice for a step. What takes less: "
-            "--set sampling.training_chunk=1024 (rays at a time, computed twice), fewer batch.scenes with "
-            "batch.accumulate in their place, fewer stages.0.rays, --set precision=bf16. "
-            f"({text.splitlines()[0]})"
-        ) from error
-
-
 def run_progress(step: int, end: int, seconds: float, max_minutes: float | None) -> float:
     """Share of a run that lies behind, in steps or in the minutes that it may take, whichever is more."""
     timed = seconds / (60 * max_minutes) if max_minutes else 0.0
     return min(1.0, max(step / end, timed))
-
-
-def expected_end(step: int, end: int, begun: float, called: float, max_minutes: float | None) -> int:
-    """The step at which this call will stop, as far as can be told, for the time left on the screen."""
-    if max_minutes is None or step == 0:
-        return end
-    now = time.monotonic()
-    left = called + 60 * max_minutes - now
-    return max(step, min(end, step + int(left * step / max(now - begun, 1e-6))))

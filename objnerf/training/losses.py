@@ -16,7 +16,7 @@ from objnerf.errors import InputError
 from objnerf.models import SceneCode, SceneModel
 from objnerf.models.discriminator import Discriminator
 from objnerf.models.perceptual import GradientPyramid, Vgg16Features, cached_vgg16
-from objnerf.training.data import Batch
+from objnerf.training.batches import Batch
 from objnerf.training.recipe import Adversarial, Perceptual
 
 _log = logging.getLogger(__name__)

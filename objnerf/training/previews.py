@@ -1,4 +1,4 @@
-"""Pictures and one figure of how a run is doing, from scenes that it does not learn from."""
+"""Previews: images and PSNR from scenes that a run does not train on."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ from torch import Tensor
 from objnerf.dataset.files import BACKGROUND_COLOUR, OBJECT_COLOURS
 from objnerf.models import SceneModel
 from objnerf.rendering.rays import camera_directions, uniform_depths, world_rays
-from objnerf.training.data import Scenes
 from objnerf.training.recipe import Recipe
+from objnerf.training.scenes import Scenes
 
 #: Tiles are enlarged by whole factors to about this width, pixels.
 _TILE_WIDTH = 128
@@ -20,12 +20,12 @@ _GAP = 4
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen."""
+    """What a preview shows."""
 
     psnr: float | None
     """Mean over the scenes, of the first novel view, dB; None where no scene has a second view."""
-    picture: UInt8[np.ndarray, "height width 3"]
-    """A row a scene: input view, its reconstruction, its segments; novel view, rendering, segments."""
+    image: UInt8[np.ndarray, "height width 3"]
+    """A row per scene: input view, its reconstruction, its segments; novel view, rendering, segments."""
 
 
 @torch.no_grad()
@@ -33,8 +33,8 @@ def look(model: SceneModel, scenes: Scenes, recipe: Recipe, *, locality: bool) -
     """Encode the first view of each scene, render it and the next one.
 
     Args:
-        model: put back into training mode by the caller.
-        scenes: with pictures at the recipe's input and evaluation size.
+        model: left in evaluation mode.
+        scenes: with images at the recipe's input and evaluation size.
         recipe: sizes and samples.
         locality: whether foreground slots are confined to the box.
     """
@@ -45,7 +45,7 @@ def look(model: SceneModel, scenes: Scenes, recipe: Recipe, *, locality: bool) -
     depths = uniform_depths(recipe.scale.near, recipe.scale.far, recipe.evaluation.samples, device)
     rows, errors = [], []
     for first, count in zip(scenes.first, scenes.count, strict=True):
-        # The same start for every look at a scene, so that pictures of different steps can be compared.
+        # The same random start each time, so that previews of different steps can be compared.
         generator = torch.Generator(device).manual_seed(0)
         index = torch.tensor([first], device=device)
         code = model.encode(
@@ -93,7 +93,7 @@ def _bytes(image: Float[Tensor, "height width 3"]) -> UInt8[np.ndarray, "height 
 
 
 def _mosaic(rows: list[list[np.ndarray]]) -> UInt8[np.ndarray, "height width 3"]:
-    """Tiles in rows on white, enlarged without smoothing, for the pixels themselves are of interest."""
+    """Tiles in rows on white, enlarged without smoothing, so that single pixels can be seen."""
     height, width = rows[0][0].shape[:2]
     factor = max(1, round(_TILE_WIDTH / width))
     height, width = height * factor, width * factor

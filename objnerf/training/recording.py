@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from objnerf.models.scene import SceneCode
 from objnerf.rendering.volume import Rendering
-from objnerf.training.data import Batch
+from objnerf.training.batches import Batch
 from objnerf.training.schedule import ScheduleState
 
 WARM_UP_STEPS = 3
@@ -25,9 +25,9 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """What a step found out; the gradients are left in the parameters."""
+    """What a step computed; the gradients are left in the parameters."""
 
-    figures: dict[str, Tensor]
+    metrics: dict[str, Tensor]
     """Scalars, detached."""
     code: SceneCode
     rendering: Rendering
@@ -65,8 +65,8 @@ class StepRecorder:
             static[name].copy_(tensor)
         self._step.fill_(step)
         self._graph.replay()
-        figures = {name: value.clone() for name, value in self._outcome.figures.items()}
-        return replace(self._outcome, figures=figures)
+        metrics = {name: value.clone() for name, value in self._outcome.metrics.items()}
+        return replace(self._outcome, metrics=metrics)
 
     def _record(self, scheduled: ScheduleState, batch: Batch, step: int) -> None:
         self._graph = None

@@ -5,7 +5,7 @@
     config.yaml        the resolved recipe and what was trained on
     environment.json   one entry a session: command, versions, machine, state of the code
     train.log          what happened
-    metrics.jsonl      one line of figures every few steps
+    metrics.jsonl      one line of metrics every few steps
     tensorboard/       the same for TensorBoard, with the previews
     previews/          step_000500.png, …
     checkpoints/       last and best
@@ -33,8 +33,10 @@ from objnerf.dataset.folders import TEMPORARY_PREFIX, only_writer, sweep
 from objnerf.dataset.index import Dataset
 from objnerf.errors import InputError
 from objnerf.training.checkpoints import checkpoint_path
+from objnerf.training.held_out import Split
 from objnerf.training.processes import Processes
-from objnerf.training.recipe import DatasetFacts, Recipe, RunConfig, dump_yaml, read_run_config
+from objnerf.training.recipe import DatasetFacts, Recipe, RunConfig
+from objnerf.training.recipe_files import dump_yaml, read_run_config
 from objnerf.version import __version__
 
 _log = logging.getLogger(__name__)
@@ -47,7 +49,14 @@ _MAY_CHANGE = ("name", "summary", "saving", "evaluation", "monitor")
 
 
 class RunFolder:
-    """Writes a run's figures and pictures; in all processes but the main one it writes nothing."""
+    """Writes a run's metrics and previews; in all processes but the main one it writes nothing.
+
+    Args:
+        path: the folder.
+        config: the run's, as ``config.yaml`` has it.
+        checkpoint: the one to continue from; None for a run that starts.
+        writes: whether this process is the main one.
+    """
 
     def __init__(self, path: Path, config: RunConfig, checkpoint: Path | None, writes: bool) -> None:
         self.path = path
@@ -56,8 +65,13 @@ class RunFolder:
         self.writes = writes
         self._board: Any = None
 
+    @property
+    def holds_out(self) -> bool:
+        """Whether scenes or views are held out, so that PSNR on novel views means something."""
+        return bool(self.config.dataset.held_out_scenes or self.config.dataset.held_out_views)
+
     def open_board(self) -> None:
-        """Begin to write for TensorBoard as well."""
+        """Also write for TensorBoard from now on."""
         from torch.utils.tensorboard import SummaryWriter
 
         self._board = SummaryWriter(str(self.path / "tensorboard"), flush_secs=30)
@@ -83,27 +97,27 @@ class RunFolder:
         if self.writes:
             write_text(self.path / "config.yaml", dump_yaml(self.config))
 
-    def figures(self, step: int, figures: Mapping[str, float | int | str | None]) -> None:
+    def write_metrics(self, step: int, metrics: Mapping[str, float | int | str | None]) -> None:
         """Add a line to ``metrics.jsonl`` and its numbers to TensorBoard."""
         if not self.writes:
             return
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **figures}) + "\n")
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
         if self._board is not None:
-            for name, value in figures.items():
+            for name, value in metrics.items():
                 if isinstance(value, float):
                     self._board.add_scalar(name, value, step)
 
-    def picture(self, step: int, picture: UInt8[np.ndarray, "height width 3"]) -> None:
-        """Write a preview."""
+    def write_preview(self, step: int, image: UInt8[np.ndarray, "height width 3"]) -> None:
+        """Write a preview to ``previews/`` and to TensorBoard."""
         if not self.writes:
             return
-        write_image(self.path / "previews" / f"step_{step:06d}.png", picture)
+        write_image(self.path / "previews" / f"step_{step:06d}.png", image)
         if self._board is not None:
-            self._board.add_image("preview", picture, step, dataformats="HWC")
+            self._board.add_image("preview", image, step, dataformats="HWC")
 
     def forget_after(self, step: int, attempt: int) -> None:
-        """Drop figures of steps that a killed run took after its last checkpoint; they will come again."""
+        """Drop metrics of steps that a killed run took after its last checkpoint; they are taken again."""
         path = self.path / "metrics.jsonl"
         if not self.writes or not path.is_file():
             return
@@ -113,7 +127,7 @@ class RunFolder:
         write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def history(self, step: int, attempt: int) -> list[tuple[int, dict[str, float]]]:
-        """Steps and figures of an attempt so far, up to a step."""
+        """Steps and metrics of an attempt so far, up to a step."""
         path = self.path / "metrics.jsonl"
         found = _lines(path) if path.is_file() else []
         return [
@@ -124,7 +138,7 @@ class RunFolder:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """Lines of ``metrics.jsonl`` that say something; a process that is killed may leave half a line."""
+    """Lines of ``metrics.jsonl`` that can be read; a process that is killed may leave half a line."""
     found = []
     for text in path.read_text(encoding="utf-8").splitlines():
         try:
@@ -141,33 +155,26 @@ def open_run(
     out: Path,
     recipe: Recipe,
     dataset: Dataset,
-    train_scenes: Sequence[int],
-    held_out_scenes: Sequence[int],
+    split: Split,
     resume: bool,
     command: Sequence[str],
     processes: Processes,
-    held_out_views: int = 0,
 ) -> Iterator[RunFolder]:
-    """Make a run folder, or open one to go on with its run; the log is written while it is open.
+    """Make a run folder, or open one to continue its run; the log is written while it is open.
 
+    Args:
+        out: the folder.
+        recipe: the run's.
+        dataset: to train on.
+        split: what of it is held out.
+        resume: continue the run that the folder holds.
+        command: what the user typed.
+        processes: this one and those beside it; the main one writes.
     Raises:
         InputError: the folder holds another run or something else, the run was another one than this, or
             another process is writing to it.
     """
-    size = next(dataset.views()).image().shape
-    card = dataset.card()
-    facts = DatasetFacts(
-        path=str(dataset.root.resolve()),
-        scenes=len(dataset.scenes),
-        views=dataset.n_views,
-        image_size=(size[1], size[0]),
-        train_scenes=tuple(train_scenes),
-        held_out_scenes=tuple(held_out_scenes),
-        held_out_views=held_out_views,
-        focal_ratio=None if card is None else card.focal_ratio,
-        files=_files_checksum(dataset),
-    )
-    config = RunConfig(objnerf_version=__version__, recipe=recipe, dataset=facts)
+    config = RunConfig(objnerf_version=__version__, recipe=recipe, dataset=_dataset_facts(dataset, split))
     with ExitStack() as stack:
         if processes.main:
             stack.enter_context(only_writer(out))
@@ -189,8 +196,24 @@ def open_run(
         yield folder
 
 
+def _dataset_facts(dataset: Dataset, split: Split) -> DatasetFacts:
+    size = next(dataset.views()).image().shape
+    card = dataset.card()
+    return DatasetFacts(
+        path=str(dataset.root.resolve()),
+        scenes=len(dataset.scenes),
+        views=dataset.n_views,
+        image_size=(size[1], size[0]),
+        train_scenes=split.train,
+        held_out_scenes=split.held_out,
+        held_out_views=split.held_out_views,
+        focal_ratio=None if card is None else card.focal_ratio,
+        files=_files_checksum(dataset),
+    )
+
+
 def _check_folder(out: Path, config: RunConfig, resume: bool) -> RunConfig | None:
-    """The configuration of the run to go on with; None where there is none yet."""
+    """The configuration of the run to continue; None where there is none yet."""
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: expected a folder for the run, found a file")
     found = [path.name for path in out.iterdir()] if out.exists() else []
@@ -199,12 +222,22 @@ def _check_folder(out: Path, config: RunConfig, resume: bool) -> RunConfig | Non
     if not (out / "config.yaml").is_file():
         raise InputError(f"--out {out}: the folder is not empty and holds no run; choose another one")
     if not (out / "metrics.jsonl").is_file() and not checkpoint_path(out, "last").is_file():
-        return None  # it failed before its first step: there is nothing to lose
+        return None  # it failed before its first step: nothing would be overwritten
     if not resume:
         raise InputError(
             f"--out {out}: the folder holds a run already; go on with it by --resume, or choose another one"
         )
     before = read_run_config(out)
+    _check_same_run(out, before, config)
+    return before
+
+
+def _check_same_run(out: Path, before: RunConfig, config: RunConfig) -> None:
+    """See that a resumed run has the recipe and the dataset that it was started with.
+
+    Raises:
+        InputError: names what differs.
+    """
     changed = _differences(
         before.recipe.model_dump(mode="json"), config.recipe.model_dump(mode="json"), skip=_MAY_CHANGE
     )
@@ -230,13 +263,13 @@ def _check_folder(out: Path, config: RunConfig, resume: bool) -> RunConfig | Non
             f"{config.dataset.path}: the views' files are not those that the run in {out} was begun with: "
             "their names or sizes differ. Give the dataset as it was, or begin a new run"
         )
-    return before
 
 
 def _files_checksum(dataset: Dataset) -> str:
     """Changes when a file of a view comes, goes or gets another size; the same for a copy elsewhere.
 
-    Sizes, for reading all content would take minutes of a large dataset; a picture drawn anew has another.
+    Sizes only, since reading all content of a large dataset would take minutes; an image that was rendered
+    again has another size.
     """
     with os.scandir(dataset.root) as entries:
         sizes = {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
@@ -282,7 +315,7 @@ def _write_environment(path: Path, command: Sequence[str], processes: Processes)
         try:
             sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"]
         except (ValueError, KeyError, TypeError):
-            _log.warning("%s could not be read and is begun anew", path)
+            _log.warning("%s could not be read and is written anew", path)
     sessions.append(
         {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),

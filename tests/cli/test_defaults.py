@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 import cli
 from objnerf.dataset import open_dataset
-from objnerf.training.recipe import read_run_config
+from objnerf.training.recipe_files import read_run_config
 
 QUICK = ["--scenes", "3", "--shapes", "6", "--bgs", "2", "--size", "32x24", "--samples", "2"]
 QUICK += ["--workers", "1"]

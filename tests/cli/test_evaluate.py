@@ -12,7 +12,7 @@ from PIL import Image
 import cli
 from objnerf.evaluation.evaluate import FIGURES
 from objnerf.training.loop import train
-from objnerf.training.recipe import parse_recipe
+from objnerf.training.recipe_files import parse_recipe
 
 _RECIPE = {
     "name": "small",

@@ -12,7 +12,8 @@ from objnerf.dataset.files import write_pinhole
 from objnerf.errors import InputError
 from objnerf.evaluation.evaluate import OpenedRun
 from objnerf.evaluation.scenes import on_paper, orbit_poses, read_scene, render_view, slot_alone
-from objnerf.training.recipe import DatasetFacts, load_recipe
+from objnerf.training.recipe import DatasetFacts
+from objnerf.training.recipe_files import load_recipe
 
 
 def test_a_ball_is_where_the_camera_projects_it(world, settings) -> None:

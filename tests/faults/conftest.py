@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from objnerf.training.loop import train
-from objnerf.training.recipe import parse_recipe
+from objnerf.training.recipe_files import parse_recipe
 
 RECIPE = {
     "name": "small",

@@ -25,14 +25,8 @@ from objnerf.dataset.untrusted import Unreadable
 from objnerf.errors import ObjnerfError
 from objnerf.models.weights import read_weights
 from objnerf.training.checkpoints import read_state
-from objnerf.training.recipe import (
-    DatasetFacts,
-    RunConfig,
-    dump_yaml,
-    load_recipe,
-    parse_assignment,
-    read_run_config,
-)
+from objnerf.training.recipe import DatasetFacts, RunConfig
+from objnerf.training.recipe_files import dump_yaml, load_recipe, parse_assignment, read_run_config
 from validate.read import decode_depth, decode_image, read_matrix_text
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,8 @@ import pytest
 from objnerf.dataset.cameras import look_at
 from objnerf.dataset.files import write_image, write_matrix
 from objnerf.dataset.names import make_view_stem
-from objnerf.training.recipe import Recipe, parse_recipe
+from objnerf.training.recipe import Recipe
+from objnerf.training.recipe_files import parse_recipe
 
 WIDTH, HEIGHT, SCENES, VIEWS = 32, 24, 6, 3
 

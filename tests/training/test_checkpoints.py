@@ -18,7 +18,7 @@ from objnerf.training.checkpoints import (
     read_state,
     save_checkpoint,
 )
-from objnerf.training.loop import train
+from objnerf.training.loop import RunOptions, train
 from objnerf.training.recipe import Recipe
 
 STATE = RunState(step=7, attempt=1, ticks=5, discriminator_ticks=2, seconds=1.5, psnr=20.25, best_psnr=21.0)
@@ -128,7 +128,7 @@ def test_an_interrupted_writer_leaves_the_old_one(tmp_path: Path, monkeypatch: p
 
 def test_a_run_folder_can_be_moved(coded: Path, small_recipe: Recipe, tmp_path: Path):
     """A run loads from another place, and gives the very same pictures."""
-    train(coded, tmp_path / "run", small_recipe, max_steps=2)
+    train(coded, tmp_path / "run", small_recipe, RunOptions(max_steps=2))
     shutil.move(tmp_path / "run", tmp_path / "moved")
     model, recipe = load_run(tmp_path / "moved")
     again, _ = load_run(tmp_path / "moved", which="best")

@@ -13,7 +13,7 @@ from torch import nn
 from objnerf.dataset.card import SceneScale
 from objnerf.models import UORF, ModelConfig, SceneCode, SceneModel, build_model
 from objnerf.rendering.volume import Rendering
-from objnerf.training import loop
+from objnerf.training import context, loop
 from objnerf.training.collapse import (
     Collapse,
     CollapseMonitor,
@@ -22,7 +22,8 @@ from objnerf.training.collapse import (
     measure,
     slot_similarity,
 )
-from objnerf.training.recipe import Monitor, parse_recipe
+from objnerf.training.recipe import Monitor
+from objnerf.training.recipe_files import parse_recipe
 
 HEALTHY = {
     "slots/foreground_opacity": 0.12,
@@ -216,7 +217,7 @@ def test_collapse_on_purpose_is_recognised(
     caplog: pytest.LogCaptureFixture,
 ):
     """Each is named in the log within 500 steps, with the default bounds and a short grace period."""
-    monkeypatch.setattr(loop, "build_model", spoiling(spoil, attempts=1))
+    monkeypatch.setattr(context, "build_model", spoiling(spoil, attempts=1))
     with caplog.at_level(logging.WARNING, logger="objnerf"):
         run_spoiled(data, tmp_path / "run", small, changes, {"grace": 40, "window": 40}, steps=100)
     warnings = [record.getMessage() for record in caplog.records if "Advice" in record.getMessage()]
@@ -232,7 +233,7 @@ def test_restarts_from_another_seed(
     caplog: pytest.LogCaptureFixture,
 ):
     """Two attempts die, the third lives: two restarts, said aloud, and the run has all of its steps."""
-    monkeypatch.setattr(loop, "build_model", spoiling(kill_foreground, attempts=2))
+    monkeypatch.setattr(context, "build_model", spoiling(kill_foreground, attempts=2))
     monitor = {"grace": 10, "window": 10, "restarts": 2}
     with caplog.at_level(logging.WARNING, logger="objnerf"):
         run_spoiled(data, tmp_path / "run", small, {}, monitor, steps=40)

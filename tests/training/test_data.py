@@ -14,18 +14,17 @@ from PIL import Image
 from objnerf.dataset.cameras import REFERENCE_FOCAL_RATIO, Intrinsics, Pinhole, project
 from objnerf.dataset.files import read_image, write_image, write_pinhole
 from objnerf.dataset.index import open_dataset
+from objnerf.dataset.resize import resize_by_area
 from objnerf.errors import InputError, WorkError
-from objnerf.training import data
+from objnerf.training import pixels
+from objnerf.training import scenes as scenes_module
 from objnerf.training.augment import mirror
-from objnerf.training.data import (
-    Scenes,
-    draw_batch,
-    load_scenes,
-    resize_by_area,
-    scenes_of_step,
-    split_scenes,
-)
-from objnerf.training.recipe import HeldOut, Recipe, parse_recipe
+from objnerf.training.batches import draw_batch, scenes_of_step
+from objnerf.training.held_out import split_scenes
+from objnerf.training.recipe import HeldOut, Recipe
+from objnerf.training.recipe_files import parse_recipe
+from objnerf.training.scenes import Scenes, load_scenes, require_views
+from objnerf.training.seeds import derive_seed
 
 CPU = torch.device("cpu")
 SIZES = [(16, 16), (32, 24)]
@@ -289,7 +288,7 @@ def test_the_last_scenes_are_held_out():
 
 def test_too_few_views(coded: Path):
     with pytest.raises(InputError, match=r"scene 0 .* has 3 views.*4 views.*--set batch.views=3"):
-        load_scenes(open_dataset(coded), range(6), SIZES, CPU, min_views=4)
+        require_views(open_dataset(coded), range(6), 4)
 
 
 def test_many_views_are_decoded_once_and_mapped(
@@ -302,10 +301,10 @@ def test_many_views_are_decoded_once_and_mapped(
         (root / file.name).write_bytes(file.read_bytes())
     cache = tmp_path / "cache"
     plain = load_scenes(open_dataset(root), range(6), SIZES, CPU)
-    monkeypatch.setattr(data, "CACHED_VIEWS", 1)
+    monkeypatch.setattr(scenes_module, "CACHED_VIEWS", 1)
     first = load_scenes(open_dataset(root), range(6), SIZES, CPU, cache=cache)
-    monkeypatch.setattr(data, "MEMORY_SHARE", 0.0)
-    monkeypatch.setattr(data, "_decode", None)  # decoding again would fail
+    monkeypatch.setattr(scenes_module, "MEMORY_SHARE", 0.0)
+    monkeypatch.setattr(pixels, "decode", None)  # decoding again would fail
     mapped = load_scenes(open_dataset(root), range(6), SIZES, CPU, cache=cache)
     batches = [draw_batch(found, small_recipe, small_recipe.stages[0], 5) for found in (plain, first, mapped)]
     for batch in batches[1:]:
@@ -315,7 +314,7 @@ def test_many_views_are_decoded_once_and_mapped(
     monkeypatch.undo()
 
     # A picture written anew is seen, and the old files go.
-    monkeypatch.setattr(data, "CACHED_VIEWS", 1)
+    monkeypatch.setattr(scenes_module, "CACHED_VIEWS", 1)
     view = next(open_dataset(root).views())
     write_image(view.image_path, np.full((24, 32, 3), 99, np.uint8))
     os.utime(view.image_path, ns=(1, 1))
@@ -326,15 +325,15 @@ def test_many_views_are_decoded_once_and_mapped(
 
 def test_seeds_differ_by_every_word():
     words = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 0, 0), (0, 0, 0, 1)]
-    assert len({data.derive_seed(*word) for word in words[:4] + words[5:]}) == 5
-    assert all(0 <= data.derive_seed(*word) < 2**63 for word in words)
+    assert len({derive_seed(*word) for word in words[:4] + words[5:]}) == 5
+    assert all(0 <= derive_seed(*word) < 2**63 for word in words)
 
 
 def test_decoded_pictures_that_find_no_place_are_named(
     coded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A home that may not be written to; a full disk, which would kill whoever writes to a mapped file."""
-    monkeypatch.setattr(data, "CACHED_VIEWS", 1)
+    monkeypatch.setattr(scenes_module, "CACHED_VIEWS", 1)
     dataset = open_dataset(coded)
 
     def load(cache: Path) -> None:

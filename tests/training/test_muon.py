@@ -7,7 +7,7 @@ from torch import nn
 from objnerf.errors import InputError
 from objnerf.training.checkpoints import OptimisedNetwork, RunState, load_checkpoint, save_checkpoint
 from objnerf.training.muon import LEAST_SIDE, Muon, orthogonalise
-from objnerf.training.recipe import parse_recipe
+from objnerf.training.recipe_files import parse_recipe
 
 
 def network():
@@ -70,11 +70,12 @@ def test_a_run_through_a_checkpoint_ends_as_one_without(tmp_path):
 
     first = network()
     move(first, optimiser := Muon(first, lr=0.01), 3)
-    save_checkpoint(tmp_path / "last.safetensors", RunState(step=3), {"model": OptimisedNetwork(first, optimiser)})
+    networks = {"model": OptimisedNetwork(first, optimiser)}
+    save_checkpoint(tmp_path / "last.safetensors", RunState(step=3), networks)
     second = network()
-    learner = OptimisedNetwork(second, Muon(second, lr=0.01))
-    load_checkpoint(tmp_path / "last.safetensors", {"model": learner})
-    move(second, learner.optimiser, 3)
+    optimised = OptimisedNetwork(second, Muon(second, lr=0.01))
+    load_checkpoint(tmp_path / "last.safetensors", {"model": optimised})
+    move(second, optimised.optimiser, 3)
     for ours, theirs in zip(second.parameters(), straight.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 

@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 from objnerf.models.slots import SlotAttention
 from objnerf.training.loop import train
-from objnerf.training.recipe import load_recipe
+from objnerf.training.recipe_files import load_recipe
 
 make = SlotAttention.__init__
 

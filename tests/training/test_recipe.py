@@ -8,9 +8,9 @@ import yaml
 from pydantic import ValidationError
 
 from objnerf.errors import InputError
-from objnerf.training.recipe import (
+from objnerf.training.recipe import Recipe
+from objnerf.training.recipe_files import (
     OPTIONS,
-    Recipe,
     dump_yaml,
     load_recipe,
     option_overrides,

@@ -11,12 +11,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from objnerf.dataset.index import open_dataset
 from objnerf.models import build_model
-from objnerf.training import data, schedule
+from objnerf.training import schedule
 from objnerf.training.checkpoints import scene_geometry
-from objnerf.training.loop import TrainContext, can_record, draw, part_of_step, set_up
+from objnerf.training.context import TrainContext, can_record
 from objnerf.training.processes import Processes
-from objnerf.training.recipe import Recipe, parse_recipe
+from objnerf.training.recipe import Recipe
+from objnerf.training.recipe_files import parse_recipe
 from objnerf.training.recording import detached, tensors_of, with_tensors
+from objnerf.training.scenes import load_scenes
+from objnerf.training.steps import draw, part_of_step, set_up
 
 WAITS = ("_local_scalar_dense", "lift_fresh", "nonzero", "masked_select", "unique")
 """Operators whose answer the host waits for, or that copy a value of the host to the device."""
@@ -31,7 +34,7 @@ def recipe(small_volumes: dict[str, Any]) -> Recipe:
 def make_context(recipe: Recipe, coded: Path, device: str = "cpu") -> TrainContext:
     processes = Processes(torch.device(device))
     sizes = [recipe.input_size, recipe.stages[0].size]
-    scenes = data.load_scenes(open_dataset(coded), range(4), sizes, processes.device)
+    scenes = load_scenes(open_dataset(coded), range(4), sizes, processes.device)
     return set_up(recipe, 0, scenes, processes)
 
 
@@ -120,10 +123,10 @@ def test_a_steps_number_may_be_a_tensor(recipe: Recipe, coded: Path, step: int):
     context = make_context(recipe, coded)
     scheduled = schedule.state_at(recipe, 0, 4.0)
     batch, noise = draw(context, scheduled, step, 0)
-    expected = part_of_step(context, scheduled, batch, noise, step).figures
+    expected = part_of_step(context, scheduled, batch, noise, step).metrics
     there = gradients(context)
     context.model.zero_grad()
-    found = part_of_step(context, scheduled, batch, noise, torch.tensor(step)).figures
+    found = part_of_step(context, scheduled, batch, noise, torch.tensor(step)).metrics
     # Before the instances are taught, a step that is recorded computes them for nothing.
     extra = set() if step >= 300 else {"loss/centers", "loss/votes", "loss/whole"}
     assert set(found) - set(expected) == extra
@@ -142,10 +145,10 @@ def test_a_replay_is_the_step(recipe: Recipe, coded: Path):
     for step in (1000, 1001, 400):
         batch, noise = draw(context, scheduled, step, 0)
         outcome = context.recorder(scheduled, batch, step)
-        found, figures = gradients(context), outcome.figures
+        found, metrics = gradients(context), outcome.metrics
         other = make_context(recipe, coded, "cuda")
-        expected = part_of_step(other, scheduled, batch, noise, step).figures
+        expected = part_of_step(other, scheduled, batch, noise, step).metrics
         for name, value in expected.items():
-            torch.testing.assert_close(figures[name], value, rtol=1e-4, atol=1e-6, msg=name)
+            torch.testing.assert_close(metrics[name], value, rtol=1e-4, atol=1e-6, msg=name)
         for name, value in gradients(other).items():
             assert (found[name] - value).norm() <= 1e-4 * value.norm() + 1e-7, name

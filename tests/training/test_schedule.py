@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from objnerf.training.recipe import Recipe, Schedule, load_recipe, parse_recipe
+from objnerf.training.recipe import Recipe, Schedule
+from objnerf.training.recipe_files import load_recipe, parse_recipe
 from objnerf.training.schedule import (
     learning_rate_factor,
     state_at,

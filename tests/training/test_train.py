@@ -19,8 +19,9 @@ from objnerf.dataset.folders import only_writer
 from objnerf.dataset.index import open_dataset
 from objnerf.errors import InputError, WorkError
 from objnerf.training.checkpoints import load_run, read_state
-from objnerf.training.loop import train
-from objnerf.training.recipe import Recipe, load_recipe, parse_recipe, read_run_config
+from objnerf.training.loop import RunOptions, train
+from objnerf.training.recipe import Recipe
+from objnerf.training.recipe_files import load_recipe, parse_recipe, read_run_config
 from objnerf.training.schedule import learning_rate_factor
 
 
@@ -39,7 +40,7 @@ def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
 
 
 def first_error(coded: Path, out: Path, content: dict[str, Any]) -> float:
-    train(coded, out, parse_recipe(content, where="x"), max_steps=1)
+    train(coded, out, parse_recipe(content, where="x"), RunOptions(max_steps=1))
     return lines(out, "error/colour")[0]
 
 
@@ -73,7 +74,7 @@ def train_and_kill(coded: Path, out: Path, recipe: Recipe, calls: int) -> None:
         yield report
 
     with pytest.raises(Killed):
-        train(coded, out, recipe, bar=killer)
+        train(coded, out, recipe, RunOptions(bar=killer))
 
 
 def test_killed_and_resumed_is_as_unbroken(coded: Path, small: dict[str, Any], tmp_path: Path):
@@ -88,7 +89,7 @@ def test_killed_and_resumed_is_as_unbroken(coded: Path, small: dict[str, Any], t
         file.write('{"step": 8, "err')  # what a process leaves that dies while it writes
     torch.rand(3)  # another process would not have this one's random state either
     assert read_state(tmp_path / "killed" / "checkpoints" / "last.safetensors").step == 6
-    outcome = train(coded, tmp_path / "killed", recipe, resume=True)
+    outcome = train(coded, tmp_path / "killed", recipe, RunOptions(resume=True))
     assert outcome.step == 12
     assert same(weights(tmp_path / "killed"), weights(tmp_path / "unbroken"))
     for key in ("step", "error/colour", "gradient", "learning_rate", "psnr/held_out"):
@@ -110,7 +111,7 @@ def test_a_dataset_that_changes_while_it_is_learned_changes_nothing(
         asked.append(True)
         return False
 
-    train(dataset, tmp_path / "run", small_recipe, stop=pull_away)
+    train(dataset, tmp_path / "run", small_recipe, RunOptions(stop=pull_away))
     assert len(asked) == 12
     assert same(weights(tmp_path / "run"), weights(tmp_path / "calm"))
 
@@ -119,22 +120,22 @@ def test_a_run_is_resumed_on_the_files_that_it_was_begun_with(
     coded: Path, small_recipe: Recipe, tmp_path: Path
 ):
     dataset = Path(shutil.copytree(coded, tmp_path / "dataset"))
-    train(dataset, tmp_path / "run", small_recipe, max_steps=2)
+    train(dataset, tmp_path / "run", small_recipe, RunOptions(max_steps=2))
     moved = dataset.rename(tmp_path / "elsewhere")
-    assert train(moved, tmp_path / "run", small_recipe, resume=True, max_steps=3).step == 3
+    assert train(moved, tmp_path / "run", small_recipe, RunOptions(resume=True, max_steps=3)).step == 3
     picture = next(iter(open_dataset(moved).views())).image_path
     before = picture.read_bytes()
     write_image(picture, 255 - read_image(picture) // 2)
     with pytest.raises(InputError, match=r"not those that the run in .* was begun with"):
-        train(moved, tmp_path / "run", small_recipe, resume=True)
+        train(moved, tmp_path / "run", small_recipe, RunOptions(resume=True))
     picture.write_bytes(before)
-    assert train(moved, tmp_path / "run", small_recipe, resume=True).step == 12
+    assert train(moved, tmp_path / "run", small_recipe, RunOptions(resume=True)).step == 12
 
 
 def test_a_second_process_on_a_run_is_refused(coded: Path, small_recipe: Recipe, tmp_path: Path):
     with only_writer(tmp_path / "run"), pytest.raises(InputError, match="another process is writing there"):
         train(coded, tmp_path / "run", small_recipe)
-    assert train(coded, tmp_path / "run", small_recipe, max_steps=1).step == 1
+    assert train(coded, tmp_path / "run", small_recipe, RunOptions(max_steps=1)).step == 1
 
 
 def test_sums_are_repeatable_while_training_alone(coded: Path, small_recipe: Recipe, tmp_path: Path):
@@ -144,7 +145,7 @@ def test_sums_are_repeatable_while_training_alone(coded: Path, small_recipe: Rec
         seen.append(torch.are_deterministic_algorithms_enabled())
         return True
 
-    train(coded, tmp_path / "run", small_recipe, stop=stop)
+    train(coded, tmp_path / "run", small_recipe, RunOptions(stop=stop))
     assert seen == [True]
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.utils.deterministic.fill_uninitialized_memory
@@ -159,7 +160,7 @@ def test_threads_do_not_change_the_weights(data: Path, tmp_path: Path):
     torch.set_num_threads(2)
     try:
         for name in ("one", "two"):
-            train(data / "blocks", tmp_path / name, recipe, max_steps=5)
+            train(data / "blocks", tmp_path / name, recipe, RunOptions(max_steps=5))
     finally:
         torch.set_num_threads(threads)
     assert same(weights(tmp_path / "one"), weights(tmp_path / "two"))
@@ -168,22 +169,22 @@ def test_threads_do_not_change_the_weights(data: Path, tmp_path: Path):
 def test_a_stop_saves_and_goes_on(coded: Path, small_recipe: Recipe, tmp_path: Path):
     train(coded, tmp_path / "unbroken", small_recipe)
     asked = iter([False, False, True])
-    outcome = train(coded, tmp_path / "run", small_recipe, stop=lambda: next(asked))
+    outcome = train(coded, tmp_path / "run", small_recipe, RunOptions(stop=lambda: next(asked)))
     assert (outcome.step, outcome.reason) == (3, "stopped")
-    train(coded, tmp_path / "run", small_recipe, resume=True)
+    train(coded, tmp_path / "run", small_recipe, RunOptions(resume=True))
     assert same(weights(tmp_path / "run"), weights(tmp_path / "unbroken"))
     # Nothing is left to do: a third call changes nothing.
-    assert train(coded, tmp_path / "run", small_recipe, resume=True).step == 12
+    assert train(coded, tmp_path / "run", small_recipe, RunOptions(resume=True)).step == 12
 
 
 def test_resuming_what_was_never_begun_begins(coded: Path, small_recipe: Recipe, tmp_path: Path):
-    assert train(coded, tmp_path / "run", small_recipe, resume=True, max_steps=2).step == 2
+    assert train(coded, tmp_path / "run", small_recipe, RunOptions(resume=True, max_steps=2)).step == 2
 
 
 def test_limits(coded: Path, small_recipe: Recipe, tmp_path: Path):
-    outcome = train(coded, tmp_path / "a", small_recipe, max_steps=3)
+    outcome = train(coded, tmp_path / "a", small_recipe, RunOptions(max_steps=3))
     assert (outcome.step, outcome.reason) == (3, "--max-steps 3")
-    outcome = train(coded, tmp_path / "b", small_recipe, max_minutes=1e-9)
+    outcome = train(coded, tmp_path / "b", small_recipe, RunOptions(max_minutes=1e-9))
     assert (outcome.step, outcome.reason) == (1, "--max-minutes 1e-09")
     assert load_run(tmp_path / "b")[1] == small_recipe
 
@@ -191,16 +192,16 @@ def test_limits(coded: Path, small_recipe: Recipe, tmp_path: Path):
 def test_another_run_is_never_overwritten(coded: Path, small: dict[str, Any], tmp_path: Path):
     recipe = parse_recipe(small, where="x")
     out = tmp_path / "run"
-    train(coded, out, recipe, max_steps=1)
+    train(coded, out, recipe, RunOptions(max_steps=1))
     with pytest.raises(InputError, match=r"holds a run already.*--resume"):
-        train(coded, out, recipe, max_steps=1)
+        train(coded, out, recipe, RunOptions(max_steps=1))
     small["optimiser"]["lr"] = 0.5
     with pytest.raises(InputError, match=r"optimiser\.lr: 0\.01 -> 0\.5"):
-        train(coded, out, parse_recipe(small, where="x"), resume=True)
+        train(coded, out, parse_recipe(small, where="x"), RunOptions(resume=True))
     small["optimiser"]["lr"] = 0.01
     small["held_out"]["scenes"] = 2
     with pytest.raises(InputError, match=r"held_out\.scenes"):
-        train(coded, out, parse_recipe(small, where="x"), resume=True)
+        train(coded, out, parse_recipe(small, where="x"), RunOptions(resume=True))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("years of work")
     with pytest.raises(InputError, match="not empty and holds no run"):
@@ -216,21 +217,21 @@ def test_a_run_that_failed_before_its_first_step_is_no_run(
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
     with monkeypatch.context() as patch:
-        patch.setattr("objnerf.training.loop.losses_of_step", exhausted)
+        patch.setattr("objnerf.training.steps.losses_of_step", exhausted)
         with pytest.raises(WorkError, match=r"does not suffice.*training_chunk"):
             train(coded, tmp_path / "run", small_recipe)
-    assert train(coded, tmp_path / "run", small_recipe, max_steps=1).step == 1
+    assert train(coded, tmp_path / "run", small_recipe, RunOptions(max_steps=1)).step == 1
 
 
 def test_killed_before_the_first_checkpoint(coded: Path, small_recipe: Recipe, tmp_path: Path):
     """Figures without a checkpoint are not lost by mistake; resuming begins again and writes them anew."""
     run = tmp_path / "run"
-    train(coded, run, small_recipe, max_steps=2)
+    train(coded, run, small_recipe, RunOptions(max_steps=2))
     for file in (run / "checkpoints").iterdir():
         file.unlink()
     with pytest.raises(InputError, match="holds a run already"):
         train(coded, run, small_recipe)
-    train(coded, run, small_recipe, max_steps=3, resume=True)
+    train(coded, run, small_recipe, RunOptions(max_steps=3, resume=True))
     assert lines(run, "step")[:3] == [1, 2, 3]
     assert len(lines(run, "error/colour")) == 3
 
@@ -250,7 +251,7 @@ def test_a_collapsed_run_begins_again(coded: Path, small: dict[str, Any], tmp_pa
     assert [line["restart"] for line in found if "restart" in line] == [1, 2]
     first_errors = [line["error/colour"] for line in found if line["step"] == 1]
     assert len(set(first_errors)) == 3
-    assert (run / "train.log").read_text().count("beginning again from another seed") == 2
+    assert (run / "train.log").read_text().count("starting again from another seed") == 2
     assert read_state(run / "checkpoints" / "last.safetensors").attempt == 2
 
 
@@ -262,23 +263,23 @@ def test_killed_while_watched(coded: Path, small: dict[str, Any], tmp_path: Path
     train_and_kill(coded, tmp_path / "killed", recipe, calls=11)
     state = read_state(tmp_path / "killed" / "checkpoints" / "last.safetensors")
     assert (state.attempt, state.step) == (1, 5)
-    train(coded, tmp_path / "killed", recipe, resume=True)
+    train(coded, tmp_path / "killed", recipe, RunOptions(resume=True))
     assert same(weights(tmp_path / "killed"), weights(tmp_path / "unbroken"))
     assert lines(tmp_path / "killed", "error/colour") == lines(tmp_path / "unbroken", "error/colour")
 
 
 def test_what_is_only_watched_may_change(coded: Path, small: dict[str, Any], tmp_path: Path):
-    train(coded, tmp_path / "run", parse_recipe(small, where="x"), max_steps=1)
+    train(coded, tmp_path / "run", parse_recipe(small, where="x"), RunOptions(max_steps=1))
     small["saving"]["log_every"] = 2
     recipe = parse_recipe(small, where="x")
-    assert train(coded, tmp_path / "run", recipe, resume=True).step == 12
+    assert train(coded, tmp_path / "run", recipe, RunOptions(resume=True)).step == 12
     assert read_run_config(tmp_path / "run").recipe == recipe
 
 
 def test_the_run_folder(coded: Path, small: dict[str, Any], tmp_path: Path):
     small["saving"]["tensorboard"] = True
     run = tmp_path / "run"
-    train(coded, run, parse_recipe(small, where="x"), max_steps=2, command=["objnerf", "train"])
+    train(coded, run, parse_recipe(small, where="x"), RunOptions(max_steps=2, command=["objnerf", "train"]))
     assert sorted(path.name for path in run.iterdir()) == [
         "checkpoints",
         "config.yaml",
@@ -307,7 +308,7 @@ def test_the_run_folder(coded: Path, small: dict[str, Any], tmp_path: Path):
 def test_nothing_held_out(coded: Path, small: dict[str, Any], tmp_path: Path):
     """Pictures show training scenes then, and no checkpoint is called the best."""
     small["held_out"] = {"share": 0.0}
-    outcome = train(coded, tmp_path / "run", parse_recipe(small, where="x"), max_steps=1)
+    outcome = train(coded, tmp_path / "run", parse_recipe(small, where="x"), RunOptions(max_steps=1))
     assert outcome.psnr is None
     assert len(list((tmp_path / "run" / "previews").iterdir())) == 1
     assert not (tmp_path / "run" / "checkpoints" / "best.safetensors").exists()
@@ -363,9 +364,9 @@ def test_a_model_option_changes_the_first_step(
 
 def test_chunks_change_nothing(coded: Path, small: dict[str, Any], tmp_path: Path):
     small["batch"]["scenes"] = 1
-    train(coded, tmp_path / "whole", parse_recipe(small, where="x"), max_steps=3)
+    train(coded, tmp_path / "whole", parse_recipe(small, where="x"), RunOptions(max_steps=3))
     small["sampling"]["training_chunk"] = 5
-    train(coded, tmp_path / "chunks", parse_recipe(small, where="x"), max_steps=3)
+    train(coded, tmp_path / "chunks", parse_recipe(small, where="x"), RunOptions(max_steps=3))
     for one, other in zip(weights(tmp_path / "whole"), weights(tmp_path / "chunks"), strict=True):
         torch.testing.assert_close(one, other)
 

@@ -4,7 +4,8 @@ import pytest
 
 from objnerf.models.config import UorfConfig
 from objnerf.training import schedule
-from objnerf.training.recipe import Recipe, load_recipe
+from objnerf.training.recipe import Recipe
+from objnerf.training.recipe_files import load_recipe
 
 # scenes, slots, z_dim, bottom, encoder side, coarse until, box until, perceptual from
 PUBLISHED = {

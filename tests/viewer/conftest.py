@@ -15,7 +15,7 @@ from objnerf.evaluation.evaluate import OpenedRun
 from objnerf.models.scene import SceneCode, SceneModel
 from objnerf.rendering.rays import points_on_rays
 from objnerf.rendering.volume import SlotSamples, composite
-from objnerf.training.recipe import load_recipe
+from objnerf.training.recipe_files import load_recipe
 
 pytest.importorskip("viser", reason="the optional part `viewer` is not installed")
 
