@@ -1100,7 +1100,7 @@ def demo(out: Path, minutes: float, scenes: int, preset: str, picture: Path | No
     import validate as validator
     from generation.jobs import generate_dataset
     from generation.plan.request import build_request
-    from objnerf.console import progress_bar
+    from objnerf.console import messages_shown, progress_bar
     from objnerf.dataset import open_dataset
     from objnerf.errors import WorkError
     from objnerf.evaluation.clock import DemoClock

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from objnerf.dataset.card import SceneScale
-from objnerf.models.scene import UORF
+from objnerf.models.uorf import UORF
 from objnerf.models.uorf_checkpoint import load_uorf_checkpoint
 from objnerf.rendering.rays import (
     azimuth_rotation,

@@ -90,7 +90,7 @@ def rig_up(world_from_camera: Float[np.ndarray, "views 4 4"]) -> RigUp:
     return RigUp(direction, float(np.degrees(np.sqrt((off[kept] ** 2).mean()))), uncertain)
 
 
-def _typical_roll(off: Float[np.ndarray, "n"]) -> float:
+def _typical_roll(off: Float[np.ndarray, " n"]) -> float:
     """Standard deviation of rolls of which two parameters were fitted, radians.
 
     Few cameras cannot tell their own roll: the expected one stands in as a twentieth of a camera.
@@ -221,8 +221,8 @@ class SimilarityFit:
     """
 
     similarity: Similarity
-    angles: Float[np.ndarray, "views"]
-    distances: Float[np.ndarray, "views"]
+    angles: Float[np.ndarray, " views"]
+    distances: Float[np.ndarray, " views"]
 
     def is_exact(self, degrees: float = 0.02, share: float = 1e-4) -> bool:
         """Both sets are one rig, within the digits of a pose file."""

@@ -2,7 +2,8 @@
 
 from objnerf.dataset.card import SceneScale
 from objnerf.models.config import ModelConfig, UorfConfig, VolumesConfig
-from objnerf.models.scene import UORF, SceneCode, SceneModel
+from objnerf.models.scene import SceneCode, SceneModel
+from objnerf.models.uorf import UORF
 
 __all__ = [
     "UORF",

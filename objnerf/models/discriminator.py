@@ -40,7 +40,7 @@ class _EqualisedLinear(nn.Module):
         return F.linear(x, self.weight * self.scale, self.bias)
 
 
-def _activate(x: Float[Tensor, "pictures *rest"]) -> Float[Tensor, "pictures *rest"]:
+def _activate(x: Float[Tensor, " pictures *rest"]) -> Float[Tensor, " pictures *rest"]:
     return F.leaky_relu(x, 0.2) * GAIN
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from objnerf.dataset.card import SceneScale
 from objnerf.errors import InputError
 from objnerf.models.config import UorfConfig
-from objnerf.models.scene import UORF
+from objnerf.models.uorf import UORF
 from objnerf.models.weights import read_weights
 
 PARTS = ("Encoder", "SlotAttention", "Decoder")

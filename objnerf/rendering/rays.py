@@ -108,7 +108,7 @@ def world_rays(
 
 def uniform_depths(
     near: float, far: float, samples: int, device: torch.device | str | None = None
-) -> Float[Tensor, "samples"]:
+) -> Float[Tensor, " samples"]:
     """Evenly spaced planar depths from near to far, both included: uORF's sampling."""
     return torch.linspace(near, far, samples, device=device)
 

@@ -114,7 +114,7 @@ def draw_batch(
 class _Drawn:
     """What the random numbers of a step chose, on the CPU."""
 
-    inputs: Int[Tensor, "inputs"]
+    inputs: Int[Tensor, " inputs"]
     """The input views, as positions among all views."""
     view: Int[Tensor, "inputs rays"]
     """The view that each ray belongs to, likewise."""
@@ -176,7 +176,7 @@ def _grid(recipe: Recipe, stage: Stage) -> tuple[int, int, int] | None:
 
 def _draw_pixels(
     recipe: Recipe, stage: Stage, views: int, position: int, generator: torch.Generator
-) -> tuple[Int[Tensor, "rays"], Int[Tensor, "rays"]]:
+) -> tuple[Int[Tensor, " rays"], Int[Tensor, " rays"]]:
     """Which of the drawn views, and which row-major pixel of it, each ray looks through.
 
     ``position`` is that of the input view among the drawn ones.

@@ -100,7 +100,7 @@ def measure(code: SceneCode, rendering: Rendering) -> dict[str, Float[Tensor, ""
         }
 
 
-def effective_rank(slots: Float[Tensor, "scenes slots channels"]) -> Float[Tensor, "scenes"]:
+def effective_rank(slots: Float[Tensor, "scenes slots channels"]) -> Float[Tensor, " scenes"]:
     """Exponential of the entropy of the slots' normalised singular values (Roy and Vetterli, 2007).
 
     Slots are brought to length 1 first, so that a long one does not hide the others. 1 for slots that are
@@ -114,7 +114,7 @@ def effective_rank(slots: Float[Tensor, "scenes slots channels"]) -> Float[Tenso
     return torch.where(values.sum(-1) > 1e-6, entropy.exp(), 0.0)
 
 
-def slot_similarity(opacity: Float[Tensor, "scenes rays slots"], used: Tensor) -> Float[Tensor, "scenes"]:
+def slot_similarity(opacity: Float[Tensor, "scenes rays slots"], used: Tensor) -> Float[Tensor, " scenes"]:
     """Mean cosine between what two used slots show over the rays: 1 for the same thing, 0 for apart."""
     unit = opacity / opacity.norm(dim=1, keepdim=True).clamp(min=1e-8)
     cosine = unit.mT @ unit

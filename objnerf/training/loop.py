@@ -1,8 +1,8 @@
 """The training loop.
 
 ``train`` opens the dataset and the run folder, and lets a ``TrainingRun`` take one step after another. A
-step (``steps``) is: draw scenes and rays, encode, render, compare, update the weights. What changes over a run
-(stage, losses, learning rate) comes from ``schedule``; everything random from ``seeds``.
+step (``steps``) is: draw scenes and rays, encode, render, compare, update the weights. What changes over a
+run (stage, losses, learning rate) comes from ``schedule``; everything random from ``seeds``.
 """
 
 import logging

@@ -61,7 +61,7 @@ class Scenes:
         return found.to(self.device).float() / 255
 
     def images(
-        self, size: tuple[int, int], views: Int[Tensor, "batch"]
+        self, size: tuple[int, int], views: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch 3 height width"]:
         """Whole views as a network sees them, in [-1, 1]."""
         store = self.pixels[size]

@@ -37,7 +37,7 @@ class ScenePoints:
     """World units."""
     colours: UInt8[np.ndarray, "points 3"]
     """Of the images."""
-    objects: Int[np.ndarray, "points"]
+    objects: Int[np.ndarray, " points"]
     """Number of the object that each point belongs to; 0 is the background, and everything without masks."""
 
 

@@ -10,7 +10,7 @@ import torch
 from objnerf.dataset.card import SceneScale
 from objnerf.errors import InputError
 from objnerf.models.config import UorfConfig
-from objnerf.models.scene import UORF
+from objnerf.models.uorf import UORF
 from objnerf.models.uorf_checkpoint import load_uorf_checkpoint
 
 GEOMETRY = SceneScale(near=6.0, far=20.0, nss_scale=7.0, obj_scale=4.5, focal_ratio=(1.1, 1.5))

@@ -174,7 +174,7 @@ def _picture(folder: Path, id_: int) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _numbers(entry: dict[str, Any], key: str, count: int, where: str) -> Float[np.ndarray, "count"]:
+def _numbers(entry: dict[str, Any], key: str, count: int, where: str) -> Float[np.ndarray, " count"]:
     try:
         found = np.array(entry.get(key), dtype=np.float64)
     except (TypeError, ValueError) as error:

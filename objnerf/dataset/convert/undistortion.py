@@ -141,7 +141,7 @@ def _usual_shape(lenses: Sequence[Lens]) -> float:
     return float(np.median([(lens.height / lens.fy) / (lens.width / lens.fx) for lens in lenses]))
 
 
-def _reach(lens: Lens, directions: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n"]:
+def _reach(lens: Lens, directions: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, " n"]:
     """How far from the axis, in normalised coordinates, a lens's image reaches in each direction.
 
     It ends at the image's edge, or before the model folds back or has no value any more.
@@ -176,7 +176,7 @@ def _inside(lens: Lens, places: Float[np.ndarray, "*batch 2"]) -> Shaped[np.ndar
 
 
 def _largest_rectangle(
-    reach: Float[np.ndarray, "n"], directions: Float[np.ndarray, "n 2"], shape: float
+    reach: Float[np.ndarray, " n"], directions: Float[np.ndarray, "n 2"], shape: float
 ) -> Float[np.ndarray, "2"]:
     """Half sides of the largest rectangle about the axis that ends nowhere beyond ``reach``.
 

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from objnerf.models.volumes.grid import in_view, look_up, project
+from objnerf.models.volumes.surfaces import Surfaces
 
 FILL_LEVELS = 5
 """Halvings of the image that hidden parts are filled in from."""
@@ -50,24 +51,6 @@ def fill_in(
         trust = weight / (weight + FILL_TRUST)
         filled = filled + trust * (weighted / weight.clamp(min=1e-3) - filled)
     return filled
-
-
-@dataclass(frozen=True)
-class Surfaces:
-    """Where rays meet the ground and the walls behind it."""
-
-    ground: Float[Tensor, "scenes rays subrays 3"]
-    """Points of the ground, world units: several for each ray, spread over its pixel."""
-    wall: Float[Tensor, "scenes rays subrays 3"]
-    """Points of the walls."""
-    is_wall: Float[Tensor, "scenes rays"]
-    """How surely the wall is met first, in [0, 1]."""
-
-    @property
-    def met(self) -> Float[Tensor, "scenes rays 3"]:
-        """What the rays meet, ground or wall, in the middle of their pixels."""
-        ground = self.ground.mean(2)
-        return ground + self.is_wall[..., None] * (self.wall.mean(2) - ground)
 
 
 @dataclass(frozen=True)
@@ -163,10 +146,20 @@ def source_image(
     return torch.cat([images, fill_in(images, visible), visible], dim=1)
 
 
-def subpixel_offsets(count: int) -> list[tuple[float, float]]:
-    """Centres of ``count`` × ``count`` equal parts of a pixel, as offsets from its centre in pixels."""
-    steps = [(i + 0.5) / count - 0.5 for i in range(count)]
-    return [(x, y) for y in steps for x in steps]
+def growing_mask(
+    shown: Float[Tensor, "scenes 1 rows columns"], gain: float, wide: float | Tensor
+) -> Float[Tensor, "scenes 1 rows columns"]:
+    """Pixels that are left out of the ground: first those that surely show objects, then those around.
+
+    A wide mask from the first step on would leave nothing to compare the ground with.
+
+    Args:
+        shown: the objects' opacity, in [0, 1].
+        gain: what the opacity is multiplied by in the end, at most 1 afterwards.
+        wide: how far the mask has grown, from 0 to 1.
+    """
+    mask = F.max_pool2d((shown * (1 + (gain - 1) * wide)).clamp(max=1), 3, 1, 1)
+    return mask + wide * (F.max_pool2d(mask, 3, 1, 1) - mask)
 
 
 def log_shade(raw: Tensor) -> Tensor:

@@ -72,13 +72,13 @@ class Lifting(nn.Module):
         where, depth = project(world, world_from_camera, pinholes)
         inside = in_view(where, depth)[..., None].to(seen)
         voxels = look_up(seen, where) * inside
-        lifted, colour = voxels.split([self.features, 3], dim=-1)
-        stacked = torch.cat([self.reduce(lifted), colour], dim=-1)
+        pixel_aligned, colour = voxels.split([self.features, 3], dim=-1)
+        stacked = torch.cat([self.reduce(pixel_aligned), colour], dim=-1)
         cells = self.birds_eye(_stack_layers(stacked, grid))
         mixed = self.spread(cells).unflatten(1, (self.mixed, grid.layers)).flatten(2).transpose(1, 2)
         height = (self.centers[:, 2:] / grid.height).expand(len(images), -1, -1)
         known = torch.cat(
-            [lifted, mixed, colour, inside, height, height.square(), (6 * height).sin()], dim=-1
+            [pixel_aligned, mixed, colour, inside, height, height.square(), (6 * height).sin()], dim=-1
         )
         raw = self.out(F.relu(self.hidden(known))) + mixed[..., :CHANNELS]
         raw = torch.cat([raw[..., :1] + EMPTY_RAW, raw[..., 1:]], dim=-1)

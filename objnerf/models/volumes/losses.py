@@ -1,9 +1,15 @@
-"""What object volumes learn from beside the colours of other views."""
+"""Losses of object volumes beside the colour error, as pure functions."""
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+
+def ramp(step: int | Tensor, begin: int, end: int) -> float | Tensor:
+    """Share of the way from step ``begin`` to step ``end``: 0 before the first, 1 after the second."""
+    share = (step - begin) / max(1, end - begin)
+    return share.clamp(0, 1) if isinstance(share, Tensor) else min(1.0, max(0.0, share))
 
 
 def decided(opacity: Float[Tensor, "*rays"]) -> Float[Tensor, ""]:

@@ -12,7 +12,8 @@ from objnerf.errors import InputError
 from objnerf.models.config import VolumesConfig
 from objnerf.models.scene import NovelRays
 from objnerf.models.volumes import ObjectVolumes, VolumesCode
-from objnerf.models.volumes.background import source_image
+from objnerf.models.volumes.background import growing_mask, source_image
+from objnerf.models.volumes.losses import ramp
 from objnerf.rendering.rays import camera_directions, world_rays
 from objnerf.rendering.volume import composite
 
@@ -209,12 +210,14 @@ def test_no_gradient_reaches_the_ground_through_the_objects_mask(model: ObjectVo
     assert not code.ground.requires_grad
 
 
-def test_the_mask_grows_with_the_steps(model: ObjectVolumes):
+def test_the_mask_grows_with_the_steps():
     """At first the surest pixels and their neighbours are left out, in the end all around them too."""
     shown = torch.zeros(1, 1, 12, 16)
     shown[0, 0, 6, 8] = 0.5
     begin, end = CONFIG.mask_steps
-    early, late = model._growing_mask(shown, begin), model._growing_mask(shown, end)
+    early, late = (
+        growing_mask(shown, CONFIG.mask_gain, ramp(step, *CONFIG.mask_steps)) for step in (begin, end)
+    )
     assert early.max().item() == pytest.approx(0.5)
     assert int((early > 0).sum()) == 9
     assert late.max().item() == pytest.approx(min(1.0, 0.5 * CONFIG.mask_gain))

@@ -1,0 +1,199 @@
+"""Rendering object volumes: samples in the grid, then the ground or a wall behind them."""
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from objnerf.dataset.card import SceneScale
+from objnerf.models.volumes.background import Background, Source
+from objnerf.models.volumes.code import VolumesCode, VolumesRendering
+from objnerf.models.volumes.foreground import sample_foreground
+from objnerf.models.volumes.grid import Grid
+from objnerf.models.volumes.rendering import Segments, alphas, distortion, segments, transmittance
+from objnerf.models.volumes.surfaces import Surfaces, find_surfaces
+from objnerf.rendering.rays import camera_directions, world_rays
+from objnerf.rendering.volume import SlotRendering
+
+
+@dataclass(frozen=True)
+class _MixedSamples:
+    """The foreground at the samples of rays."""
+
+    total: Float[Tensor, "scenes rays samples"]
+    """Density of all slots together, per world unit."""
+    tint: Float[Tensor, "scenes rays samples 3"]
+    """Colour times density, summed over the slots."""
+    shares: Float[Tensor, "scenes objects rays samples"]
+    """Density of each foreground slot."""
+    colours: dict[int, Tensor]
+    """Colour of each foreground slot, (scenes, rays, samples, 3)."""
+
+
+@dataclass(frozen=True)
+class VolumeRenderer:
+    """Renders codes of object volumes. It has no parameters but those of the background network."""
+
+    geometry: SceneScale
+    grid: Grid
+    background: Background
+    ground_subrays: int
+    """Look-ups in the ground along each side of a pixel."""
+
+    def surfaces(
+        self,
+        code: VolumesCode,
+        origins: Float[Tensor, "scenes rays 3"],
+        directions: Float[Tensor, "scenes rays 3"],
+        pixel: float,
+    ) -> tuple[Surfaces, Float[Tensor, "scenes rays"]]:
+        """Where rays meet the background, and at which planar depth; see ``find_surfaces``."""
+        return find_surfaces(code, origins, directions, self.geometry, pixel, self.ground_subrays)
+
+    def background_colour(self, code: VolumesCode, surfaces: Surfaces) -> Float[Tensor, "scenes rays 3"]:
+        """Colours in [0, 1] of what rays meet behind the objects."""
+        local = surfaces.ground.mean(2) @ code.ground_field_from_world.transpose(1, 2)
+        shade = self.grid.sample_columns(code.shade, local)[:, 0]
+        source = Source(code.ground, code.ground_means, code.ground_world_from_camera, code.ground_pinholes)
+        return self.background(source, surfaces, shade, code.ground_field_from_world)
+
+    @torch.no_grad()
+    def mean_colours(
+        self, code: VolumesCode, image: Float[Tensor, "scenes 7 height width"]
+    ) -> Float[Tensor, "scenes 2 3"]:
+        """Mean colours of ground and walls in the input view, objects left out."""
+        small = F.interpolate(image, scale_factor=1 / 8, mode="area")
+        height, width = small.shape[-2:]
+        directions = camera_directions(code.pinholes, width, height).flatten(1, 2)
+        origins, directions = world_rays(directions, code.world_from_camera)
+        wall = find_surfaces(code, origins, directions, self.geometry)[0].is_wall
+        seen = small.flatten(2).transpose(1, 2)
+        weights = torch.stack([1 - wall, wall], dim=1) * seen[:, None, :, 6]
+        everything = seen[:, None, :, 6] * 0.02
+        total = (weights + everything).sum(-1, keepdim=True).clamp(min=1e-6)
+        return (weights + everything) @ seen[..., :3] / total
+
+    def render(
+        self,
+        code: VolumesCode,
+        origins: Float[Tensor, "scenes rays 3"],
+        directions: Float[Tensor, "scenes rays 3"],
+        depths: Float[Tensor, "scenes rays samples"],
+        per_slot: bool,
+        pixel: float,
+    ) -> VolumesRendering:
+        """Render rays, all at once; see ``ObjectVolumes.render``."""
+        surfaces, ground = self.surfaces(code, origins, directions, pixel)
+        placed = self._place_samples(code, origins, directions, depths, ground)
+        points = (origins[:, :, None] + placed.depths[..., None] * directions[:, :, None]).flatten(1, 2)
+        samples = self._mix(code, points, depths)
+        alpha = alphas(samples.total, placed.lengths)
+        light = transmittance(alpha)
+        weights = alpha * light[..., :-1]
+        passed = light[..., -1:]
+        safe = samples.total.clamp(min=1e-8)
+        slot_opacity = torch.einsum("brs,bkrs->brk", weights / safe, samples.shares)
+        behind = passed * code.active[:, None, :1]
+        rgb = (weights[..., None] * (samples.tint / safe[..., None])).sum(2)
+        background = self.background_colour(code, surfaces)
+        rgb = rgb + behind * background
+        depth = (weights * placed.depths).sum(-1) + behind[..., 0] * ground
+        opacity = weights.sum(-1) + behind[..., 0]
+        return VolumesRendering(
+            rgb=rgb,
+            depth=depth / opacity.clamp(min=1e-4),
+            opacity=opacity,
+            slot_opacity=torch.cat([behind, slot_opacity], dim=-1),
+            per_slot=_render_slots(code, samples, placed, background, ground) if per_slot else None,
+            spread=distortion(weights, placed.fractions),
+            behind=surfaces.met.detach(),
+        )
+
+    def _place_samples(
+        self, code: VolumesCode, origins: Tensor, directions: Tensor, depths: Tensor, ground: Tensor
+    ) -> Segments:
+        """Samples between where rays enter the grid and where they leave it or meet the background."""
+        geometry, grid = self.geometry, self.grid
+        rotation = code.field_from_world[:, :3, :3].transpose(1, 2)
+        if code.moved:
+            # Moved objects may stand outside of the grid, so samples cover more of the ray above the ground.
+            reach = float(code.offsets.abs().amax())
+            grid = replace(grid, half=grid.half + reach, height=grid.height + reach)
+        enter, leave = grid.intersect(origins @ rotation, directions @ rotation)
+        enter = enter.clamp(min=geometry.near / 4)
+        fractions = (depths - geometry.near) / geometry.depth_range
+        return segments(fractions, enter, torch.minimum(leave, ground), directions)
+
+    def _mix(
+        self,
+        code: VolumesCode,
+        points: Float[Tensor, "scenes points 3"],
+        depths: Float[Tensor, "scenes rays samples"],
+    ) -> _MixedSamples:
+        """All groups of foreground slots at the samples of rays; of ``depths`` only the shape counts."""
+        scenes, rays, samples = depths.shape
+        slots = code.slots.shape[1]
+        total = points.new_zeros(scenes, rays, samples)
+        tint = points.new_zeros(scenes, rays, samples, 3)
+        parts, order, colours = [], [], {}
+        for group in sample_foreground(code, points, self.grid):
+            density = group.density.unflatten(1, (rays, samples))
+            share = group.share.unflatten(2, (rays, samples)) * density[:, None]
+            colour = group.colour.unflatten(1, (rays, samples))
+            together = share.sum(1)
+            parts.append(share)
+            order.extend(group.slots)
+            total, tint = total + together, tint + together[..., None] * colour
+            colours.update(dict.fromkeys(group.slots, colour))
+        shares = parts[0]
+        if len(parts) > 1:
+            shares = torch.cat(parts, dim=1)[:, [order.index(slot) for slot in range(1, slots)]]
+        return _MixedSamples(total, tint, shares, colours)
+
+
+def _render_slots(
+    code: VolumesCode, samples: _MixedSamples, placed: Segments, background: Tensor, ground: Tensor
+) -> SlotRendering:
+    """Each slot by itself.
+
+    uORF's mask of a slot is its density summed with the ray's weights. A surface has no density, so here
+    it is the slot's opacity, and that of the background one half: it is seen where no object hides more.
+    """
+    alpha = alphas(samples.shares, placed.lengths[:, None].expand_as(samples.shares))
+    weights = alpha * transmittance(alpha)[..., :-1]
+    opacity = weights.sum(-1)
+    colour = torch.stack([samples.colours[slot] for slot in sorted(samples.colours)], dim=1)
+    rgb = (weights[..., None] * colour).sum(3).transpose(1, 2)
+    depth = (weights * placed.depths[:, None]).sum(-1) / opacity.clamp(min=1e-4)
+    there = code.active[:, None, :1].to(rgb)
+    return SlotRendering(
+        rgb=torch.cat([(background * there)[:, :, None], rgb], dim=2),
+        depth=torch.cat([ground[..., None], depth.transpose(1, 2)], dim=-1),
+        density_mask=torch.cat(
+            [0.5 * there.expand(-1, ground.shape[1], -1), opacity.transpose(1, 2)], dim=-1
+        ),
+    )
+
+
+def join(parts: list[VolumesRendering]) -> VolumesRendering:
+    """Renderings of chunks of the same rays, one after the other, as one."""
+    if len(parts) == 1:
+        return parts[0]
+    values = {
+        name: torch.cat([getattr(part, name) for part in parts], dim=1)
+        for name in ("rgb", "depth", "opacity", "slot_opacity", "spread", "behind")
+    }
+    per_slot = [part.per_slot for part in parts if part.per_slot is not None]
+    return VolumesRendering(
+        **values,
+        per_slot=SlotRendering(
+            **{
+                name: torch.cat([getattr(slot, name) for slot in per_slot], dim=1)
+                for name in ("rgb", "depth", "density_mask")
+            }
+        )
+        if per_slot
+        else None,
+    )
