@@ -156,18 +156,6 @@ def test_the_rooms_of_the_validator_stand_on_each_other_in_order():
 #: command line's functions take as many as there are options, and are not among these modules.
 MOST_LINES, MOST_PARAMETERS = 60, 8
 
-#: Functions that are not there yet. Nothing is added here.
-STILL_TOO_LARGE = {
-    "objnerf.models.scene.render",
-    "objnerf.models.volumes.model.encode",
-    "objnerf.models.volumes.model.render",
-    "objnerf.models.volumes.model._render",
-    "objnerf.training.data.draw_batch",
-    "objnerf.training.data.load_scenes",
-    "objnerf.training.loop.train",
-    "objnerf.training.runs.open_run",
-}
-
 
 def _too_large():
     for name, path in _modules():
@@ -182,9 +170,7 @@ def _too_large():
 
 
 def test_functions_are_short_and_take_few_parameters():
-    found = dict(_too_large())
-    assert {name: found[name] for name in found.keys() - STILL_TOO_LARGE} == {}
-    assert found.keys() >= STILL_TOO_LARGE, "these are small enough now: take them from the list"
+    assert dict(_too_large()) == {}
 
 
 def _fresh(code):

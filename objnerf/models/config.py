@@ -26,7 +26,7 @@ class UorfConfig(BaseModel):
     )
     reference_translation_quirk: bool = Field(
         False,
-        description="with fixed_locality, don't divide the translation by nss_scale (the reference's code)",
+        description="with fixed_locality, don't divide the translation by nss_scale (as in uORF's code)",
     )
 
 

@@ -31,7 +31,7 @@ class Encoder(nn.Module):
         z_dim: width of every layer and of the features.
         bottom: one more layer at full resolution in front; the features are then at half the input's size.
 
-    Parameter names are those of the reference's ``{epoch}_net_Encoder.pth``.
+    Parameter names are those of uORF's ``{epoch}_net_Encoder.pth``.
     """
 
     def __init__(self, z_dim: int = 64, bottom: bool = False) -> None:

@@ -34,7 +34,7 @@ class Decoder(nn.Module):
         octaves: octaves of the Fourier features.
         layers: layers before, and after, the skip.
 
-    Parameter names are those of the reference's ``{epoch}_net_Decoder.pth``.
+    Parameter names are those of uORF's ``{epoch}_net_Decoder.pth``.
     """
 
     def __init__(self, z_dim: int = 64, octaves: int = 5, layers: int = 3) -> None:

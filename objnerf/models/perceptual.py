@@ -14,7 +14,7 @@ from objnerf.models.weights import read_weights
 VGG16_FILE = "vgg16-397923af.pth"
 """Name of torchvision's ImageNet weights in torch's download cache."""
 
-#: Width of each convolution; "pool" halves the picture. Up to the last ReLU of the fourth block.
+#: Width of each convolution; "pool" halves the image. Up to the last ReLU of the fourth block.
 VGG16_LAYERS: tuple[int | Literal["pool"], ...] = (
     *(64, 64, "pool"),
     *(128, 128, "pool"),
@@ -22,7 +22,7 @@ VGG16_LAYERS: tuple[int | Literal["pool"], ...] = (
     *(512, 512, 512),
 )
 
-#: Of ImageNet's pictures, by channel, in [0, 1].
+#: Of ImageNet's images, by channel, in [0, 1].
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -68,9 +68,9 @@ class Vgg16Features(nn.Module):
             ) from error
         return network
 
-    def forward(self, pictures: Float[Tensor, "pictures 3 height width"]) -> list[Tensor]:
-        """Features of pictures in [0, 1]: one tensor, at an eighth of the size."""
-        return [self.features((pictures - self.mean) / self.std)]
+    def forward(self, images: Float[Tensor, "images 3 height width"]) -> list[Tensor]:
+        """Features of images in [0, 1]: one tensor, at an eighth of the size."""
+        return [self.features((images - self.mean) / self.std)]
 
 
 class GradientPyramid(nn.Module):
@@ -100,15 +100,15 @@ class GradientPyramid(nn.Module):
         self.kernels: Tensor
         self.register_buffer("kernels", kernels[:, None].repeat(3, 1, 1, 1), persistent=False)
 
-    def forward(self, pictures: Float[Tensor, "pictures 3 height width"]) -> list[Tensor]:
-        """Differences of pictures in [0, 1]; one tensor a level, for as many levels as the picture has."""
-        pictures = pictures / self.std
+    def forward(self, images: Float[Tensor, "images 3 height width"]) -> list[Tensor]:
+        """Differences of images in [0, 1]; one tensor a level, for as many levels as the image has."""
+        images = images / self.std
         levels = []
         for _ in range(self.levels):
-            if min(pictures.shape[-2:]) < 3:
+            if min(images.shape[-2:]) < 3:
                 break
-            levels.append(F.conv2d(pictures, self.kernels, groups=3))
-            pictures = F.avg_pool2d(pictures, 2)
+            levels.append(F.conv2d(images, self.kernels, groups=3))
+            images = F.avg_pool2d(images, 2)
         return levels
 
 

@@ -32,7 +32,7 @@ def render_again(render: RenderChunk, code: SceneCode, parameters: list[nn.Param
     their share of their point is zero.
 
     Args:
-        render: renders the chunk; told where density is, it decodes only there.
+        render: renders the chunk; given where density is, it decodes only there.
         code: the scenes.
         parameters: of the model.
     Returns:

@@ -27,7 +27,7 @@ class SceneCode:
     """
 
     slots: Float[Tensor, "scenes slots channels"]
-    """Contents of the slots."""
+    """Latents of the slots."""
     field_from_world: Float[Tensor, "scenes 4 4"]
     """Takes world points to the frame in which the foreground fields work, both in world units. The
     background field always works in the world frame."""
@@ -108,8 +108,8 @@ class SceneModel(nn.Module):
     """
 
     recordable = False
-    """Whether a training step does the same work whatever it sees, and never waits for the device, so that
-    a GPU can replay a recording of it."""
+    """Whether a training step does the same work for any input, and never waits for the device, so that a GPU
+    can replay a recording of it."""
 
     def __init__(self, geometry: SceneScale) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class SceneModel(nn.Module):
             pinholes: the images' lenses (``rays.pinhole_tensor``); when None all are centred and have the
                 geometry's focal ratio.
             world_from_azimuth: the images' azimuth frames; derived from the poses when None. Give the
-                dataset's own where its zero direction is another (the reference's published files).
+                dataset's own where its zero direction differs (uORF's published files).
             generator: source of what is random in it, on the images' device.
             step: steps of training that lie behind, for models whose learning has a schedule; None when the
                 model is used, not trained. A scalar tensor where the step is recorded to be replayed.

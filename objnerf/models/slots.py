@@ -25,7 +25,7 @@ class SlotAttention(nn.Module):
         width: width of tokens and slots.
         iterations: rounds of attention and refinement.
 
-    Parameter names are those of the reference's ``{epoch}_net_SlotAttention.pth``.
+    Parameter names are those of uORF's ``{epoch}_net_SlotAttention.pth``.
     """
 
     def __init__(self, num_slots: int, width: int = 64, iterations: int = 3) -> None:

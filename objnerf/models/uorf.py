@@ -43,9 +43,9 @@ class UORF(SceneModel):
         generator: torch.Generator | None = None,
         step: int | Tensor | None = None,
     ) -> SceneCode:
-        """See ``SceneModel.encode``. The reference takes 64 × 64 images, or 128 × 128 with ``bottom``.
+        """See ``SceneModel.encode``. uORF takes 64 × 64 images, or 128 × 128 with ``bottom``.
 
-        Its encoder knows nothing of the lens.
+        The encoder does not use the lens.
         """
         features = self.encoder(images)
         slots, attention = self.slot_attention(features.flatten(2).transpose(1, 2), generator)

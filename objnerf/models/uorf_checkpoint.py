@@ -1,4 +1,4 @@
-"""Weights in the layout of the reference's code: three files, ``{epoch}_net_{part}.pth``, in one folder."""
+"""Weights in the layout of uORF's code: three files, ``{epoch}_net_{part}.pth``, in one folder."""
 
 import re
 from pathlib import Path
@@ -24,9 +24,9 @@ def load_uorf_checkpoint(
     fixed_locality: bool = False,
     translation_quirk: bool = False,
 ) -> UORF:
-    """The model in a folder of the reference's checkpoints.
+    """The model in a folder of uORF's checkpoints.
 
-    Widths and layer counts are read off the weights' shapes; what the weights don't tell is an argument.
+    Widths and layer counts are read off the weights' shapes; what they don't determine is an argument.
 
     Args:
         folder: holds ``{epoch}_net_Encoder.pth``, ``…SlotAttention.pth`` and ``…Decoder.pth``.
@@ -36,7 +36,7 @@ def load_uorf_checkpoint(
         attn_iter: iterations of slot attention.
         fixed_locality: the weights were trained with ``--fixed_locality``.
         translation_quirk: with ``fixed_locality``: foreground fields see the camera's translation in
-            world units beside coordinates divided by nss_scale, as the reference's own code had it.
+            world units beside coordinates divided by nss_scale, as in uORF's code.
     Raises:
         InputError: a file is missing, is no checkpoint, holds pickled code, or does not fit the model.
     """

@@ -24,7 +24,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{path} is refused: it holds pickled objects, whose loading could run code, or is damaged. "
-            "Expected tensors alone, as torch.save(net.state_dict(), …) writes them"
+            "Expected tensors only, as torch.save(net.state_dict(), …) writes them"
         ) from error
     except Exception as error:
         # The unpickler of torch, which makes nothing but tensors, raises whatever a damaged file makes it do.

@@ -1,4 +1,4 @@
-"""Other scenes made of the same pictures: mirrored ones, and ones with colours swapped.
+"""Augmentation: mirrored scenes, and scenes with permuted colour channels.
 
 Both change all views of a scene alike, poses included, so that what is seen stays a scene: its geometry and
 its cameras agree as before.
@@ -17,7 +17,7 @@ def augment(batch: Batch, settings: Settings, seed: int) -> Batch:
     """Mirror about half of a batch's scenes and swap the colour channels of each, as ``settings`` says.
 
     Args:
-        batch: of loose rays; pictures and patches would be rendered in another order of pixels.
+        batch: of loose rays; images and patches would be rendered in another order of pixels.
         settings: what to do.
         seed: decides which scenes, and how.
     """
@@ -43,7 +43,7 @@ def mirror(batch: Batch, mirrored: Tensor) -> Batch:
     """The batch with some of its scenes mirrored at the world's plane x = 0.
 
     A mirrored camera would be left-handed, so its own x axis is turned too: the pose becomes M P M with
-    M = diag(-1, 1, 1, 1), and the picture is flipped left to right. The point X of the old world lies at M X
+    M = diag(-1, 1, 1, 1), and the image is flipped left to right. The point X of the old world lies at M X
     in the new one, and is seen in the mirrored pixel.
 
     Args:

@@ -126,7 +126,7 @@ def load_run(
         run: a folder that ``objnerf train --out`` wrote, on this or another machine.
         device: where the model is put.
         which: the newest checkpoint, or the one with the highest PSNR on held-out views. The latter was
-            chosen by looking at held-out scenes, so figures on these flatter it.
+            chosen by looking at held-out scenes, so metrics on these are biased in its favour.
     Raises:
         InputError: no run, no checkpoint, or one that cannot be used.
     """

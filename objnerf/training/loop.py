@@ -355,7 +355,7 @@ class TrainingRun:
         return time.monotonic() - self.called
 
     def _expected_end(self) -> int:
-        """The step at which this call will stop, as far as can be told, for the time left on the screen."""
+        """The step at which this call will stop, as an estimate for the time left on the screen."""
         step, minutes = self.state.step, self.options.max_minutes
         if minutes is None or step == 0:
             return self.end

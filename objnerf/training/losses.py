@@ -1,7 +1,6 @@
-"""What a picture is judged by beside its colours: perceptual distance and a discriminator's verdict.
+"""Losses beside the colour error: depth, perceptual distance, and the adversarial loss.
 
-All functions take pictures, so they need patches or whole images, not single rays; ``as_images`` makes
-them of rendered rays.
+Those of images need patches or whole images, not single rays; ``as_images`` makes them of rendered rays.
 """
 
 import logging
@@ -26,13 +25,13 @@ PerceptualFeatures = Literal["vgg16", "gradient-pyramid"]
 
 def as_images(
     colours: Float[Tensor, "scenes rays 3"], height: int, width: int
-) -> Float[Tensor, "pictures 3 height width"]:
-    """Colours of rays, ordered view by view and row by row, as pictures.
+) -> Float[Tensor, "images 3 height width"]:
+    """Colours of rays, ordered view by view and row by row, as images.
 
     Args:
         colours: of every ray of whole patches or images.
-        height: of a picture, pixels.
-        width: of a picture, pixels.
+        height: of an image, pixels.
+        width: of an image, pixels.
     """
     return colours.unflatten(1, (-1, height, width)).flatten(0, 1).movedim(-1, 1)
 
@@ -96,10 +95,10 @@ class PerceptualDistance(nn.Module):
 
     def forward(
         self,
-        rendered: Float[Tensor, "pictures 3 height width"],
-        real: Float[Tensor, "pictures 3 height width"],
+        rendered: Float[Tensor, "images 3 height width"],
+        real: Float[Tensor, "images 3 height width"],
     ) -> Float[Tensor, ""]:
-        """Distance of pictures in [0, 1]; gradients reach ``rendered`` alone."""
+        """Distance of images in [0, 1]; gradients reach ``rendered`` only."""
         with torch.no_grad():
             wanted = self.features(real)
         pairs = zip(self.features(rendered), wanted, strict=True)
@@ -107,7 +106,7 @@ class PerceptualDistance(nn.Module):
 
 
 def make_perceptual(settings: Perceptual) -> PerceptualDistance:
-    """The perceptual distance that a recipe asks for, or its stand-in, said aloud in the log.
+    """The perceptual distance that a recipe asks for, or its stand-in, with a warning.
 
     VGG16's weights come from ``settings.weights``, else from torch's download cache. Where neither has them,
     the weight-free ``gradient-pyramid`` takes their place.
@@ -121,37 +120,37 @@ def make_perceptual(settings: Perceptual) -> PerceptualDistance:
         return PerceptualDistance("vgg16", Vgg16Features.from_file(path))
     _log.warning(
         "no VGG16 weights at %s: the perceptual loss uses the weight-free stand-in gradient-pyramid, "
-        "so the run's figures are not comparable with the reference's. Put torchvision's file there, or name "
+        "so the run's metrics are not comparable with uORF's. Put torchvision's file there, or name "
         "one with --set perceptual.weights=FILE",
         path,
     )
     return PerceptualDistance("gradient-pyramid", GradientPyramid())
 
 
-def generator_loss(scores: Float[Tensor, "pictures 1"]) -> Float[Tensor, ""]:
-    """Non-saturating loss of rendered pictures: small where the discriminator takes them for real."""
+def generator_loss(scores: Float[Tensor, "images 1"]) -> Float[Tensor, ""]:
+    """Non-saturating loss of rendered images: small where the discriminator takes them for real."""
     return F.softplus(-scores).mean()
 
 
 def discriminator_loss(
-    real_scores: Float[Tensor, "pictures 1"], rendered_scores: Float[Tensor, "pictures 1"]
+    real_scores: Float[Tensor, "images 1"], rendered_scores: Float[Tensor, "images 1"]
 ) -> Float[Tensor, ""]:
-    """Logistic loss: small where real pictures score high and rendered ones low."""
+    """Logistic loss: small where real images score high and rendered ones low."""
     return F.softplus(-real_scores).mean() + F.softplus(rendered_scores).mean()
 
 
-def r1_penalty(discriminator: nn.Module, real: Float[Tensor, "pictures 3 side side"]) -> Float[Tensor, ""]:
-    """Squared norm of the score's gradient at real pictures, mean over the pictures."""
+def r1_penalty(discriminator: nn.Module, real: Float[Tensor, "images 3 side side"]) -> Float[Tensor, ""]:
+    """Squared norm of the score's gradient at real images, mean over the images."""
     real = real.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
     return gradient.square().flatten(1).sum(dim=1).mean()
 
 
 def make_discriminator(settings: Adversarial, size: int) -> Discriminator:
-    """The discriminator of a recipe, for square pictures of side ``size``.
+    """The discriminator of a recipe, for square images of side ``size``.
 
     Raises:
-        InputError: the pictures are too small to be judged.
+        InputError: the images are too small.
     """
     try:
         return Discriminator(size, settings.width)
@@ -162,32 +161,32 @@ def make_discriminator(settings: Adversarial, size: int) -> Discriminator:
 def discriminator_step(
     discriminator: nn.Module,
     optimiser: torch.optim.Optimizer,
-    real: Float[Tensor, "pictures 3 side side"],
-    rendered: Float[Tensor, "pictures 3 side side"],
+    real: Float[Tensor, "images 3 side side"],
+    rendered: Float[Tensor, "images 3 side side"],
     settings: Adversarial,
     step: int,
 ) -> dict[str, Float[Tensor, ""]]:
-    """Move the discriminator once, and in every ``r1_every``-th step once more by the R1 penalty alone.
+    """Update the discriminator, and in every ``r1_every``-th step once more by the R1 penalty only.
 
     Args:
         discriminator: what learns; it may be wrapped for several processes.
         optimiser: its own.
-        real: pictures of the dataset, in [-1, 1].
-        rendered: pictures of the model, in [-1, 1]; no gradient reaches them.
+        real: images of the dataset, in [-1, 1].
+        rendered: images of the model, in [-1, 1]; no gradient reaches them.
         settings: the recipe's.
         step: of the run, counted from 0, the scene model's steps included.
     Returns:
-        Detached figures: ``discriminator``, and ``r1`` in steps that have it.
+        Detached metrics: ``discriminator``, and ``r1`` in steps that have it.
     """
     optimiser.zero_grad(set_to_none=True)
     loss = discriminator_loss(discriminator(real), discriminator(rendered.detach()))
     loss.backward()
     optimiser.step()
-    figures = {"discriminator": loss.detach()}
+    metrics = {"discriminator": loss.detach()}
     if (step + 1) % settings.r1_every == 0:
         optimiser.zero_grad(set_to_none=True)
         penalty = r1_penalty(discriminator, real)
         (settings.r1_weight * penalty).backward()
         optimiser.step()
-        figures["r1"] = penalty.detach()
-    return figures
+        metrics["r1"] = penalty.detach()
+    return metrics

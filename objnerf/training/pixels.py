@@ -81,7 +81,7 @@ def decode(
     # Decoding releases the interpreter lock, so threads are enough.
     with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
         for done, _ in enumerate(pool.map(read, range(len(views))), start=1):
-            progress(done, len(views), "reading pictures")
+            progress(done, len(views), "reading images")
     return poses, stores
 
 

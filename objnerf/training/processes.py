@@ -105,7 +105,7 @@ class Processes:
 
 @contextmanager
 def join_processes(device: str) -> Iterator[Processes]:
-    """This process alone, or together with those that ``torchrun`` started beside it.
+    """This process by itself, or together with those that ``torchrun`` started beside it.
 
     Args:
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``auto`` (a GPU if there is one). Under torchrun

@@ -123,10 +123,10 @@ class Schedule(Section):
     attn_decay_steps: PositiveInt = Field(200_000, description="ticks in which the learning rate halves")
     by: Literal["step", "epoch"] = Field(
         "step",
-        description="what a tick is; with epoch, the two figures above count epochs, as in the reference",
+        description="what a tick is; with epoch, the two numbers above count epochs, as in uORF",
     )
     stages: tuple[str, ...] | None = Field(
-        None, description="stages in which the learning rate moves (the reference: only coarse); null for all"
+        None, description="stages in which the learning rate moves (uORF: only coarse); null for all"
     )
     cool_to: float | None = Field(
         None,
@@ -141,7 +141,7 @@ class Locality(Section):
     """The locality box, outside of which foreground slots have no density."""
 
     until: NonNegativeFloat | None = Field(
-        None, description="the box is lifted here, in the recipe's clock; null: never"
+        None, description="the box is removed here, in the recipe's clock; null: never"
     )
 
 
@@ -152,7 +152,7 @@ class Losses(Section):
     depth: NonNegativeFloat = Field(
         0.0,
         description="weight of the likelihood of the dataset's depth maps: one point on the surface and one "
-        "before it a ray, as in ObSuRF. Another task than learning from pictures alone: say so in tables",
+        "before it a ray, as in ObSuRF. Results are not comparable with learning from images only",
     )
 
 
@@ -165,7 +165,7 @@ class Perceptual(Section):
 
 
 class Adversarial(Section):
-    """Discriminator on rendered patches, non-saturating loss, R1 penalty; once begun, steps alternate."""
+    """Discriminator on rendered patches, non-saturating loss, R1 penalty; once it starts, steps alternate."""
 
     start: NonNegativeFloat = Field(
         20.0, description="from here every other step is the discriminator's, in the clock"
@@ -194,7 +194,7 @@ class HeldOut(Section):
 
 
 class Evaluation(Section):
-    """Figures and pictures made while training, on held-out scenes."""
+    """Metrics and previews made while training, on held-out scenes."""
 
     every: NonNegativeInt = Field(
         1000, description="steps between two evaluations; 0 for none before the end"
@@ -215,19 +215,17 @@ class Saving(Section):
 
 
 class Monitor(Section):
-    """Watches for collapse; may begin the run again from another derived seed."""
+    """Watches for collapse; may start the run again from another derived seed."""
 
     enabled: bool = True
     restarts: NonNegativeInt = Field(
-        0, description="how often a run that collapsed may begin again, each time from another derived seed"
+        0, description="how often a run that collapsed may start again, each time from another derived seed"
     )
-    restart_until: NonNegativeInt = Field(
-        2000, description="step after which a run is not begun again: there is too much to lose"
-    )
+    restart_until: NonNegativeInt = Field(2000, description="step after which a run is not started again")
     grace: NonNegativeInt = Field(
         250, description="first steps that are not judged: slots look alike in every run at first"
     )
-    window: PositiveInt = Field(100, description="steps whose figures are averaged before they are judged")
+    window: PositiveInt = Field(100, description="steps whose metrics are averaged before they are judged")
     least_foreground: float = Field(
         0.004, ge=0, le=1, description="mean opacity of the foreground below which it is gone"
     )
@@ -293,7 +291,7 @@ class Recipe(Section):
         unknown = [name for name in self.schedule.stages or () if name not in names]
         if unknown:
             raise ValueError(f"schedule.stages names {unknown}, but the stages are {names}")
-        # Encoders halve the picture two or three times and join it with what they had before.
+        # Encoders halve the image two or three times and join it with what they had before.
         factor = 4 if isinstance(self.model, UorfConfig) and not self.model.bottom else 8
         if any(side % factor for side in self.input_size):
             raise ValueError(
@@ -312,7 +310,7 @@ class Recipe(Section):
             shapes = {(side, side) if isinstance(side, int) else side for side in sides}
             if len(shapes) > 1 or any(width != height for width, height in shapes):
                 raise ValueError(
-                    "the discriminator needs square pictures of one size in all stages "
+                    "the discriminator needs square images of one size in all stages "
                     f"(patches, or whole images of that size), got {sorted(shapes)}"
                 )
         return self
@@ -331,7 +329,7 @@ class DatasetFacts(Section):
         0, ge=0, description="last views of each scene that were held out, where there is a single scene"
     )
     focal_ratio: tuple[PositiveFloat, PositiveFloat] | None = Field(
-        None, description="what its dataset.yaml said, whatever the run was told; null where it said nothing"
+        None, description="what its dataset.yaml states, whatever the run uses; null where it states nothing"
     )
     files: str | None = Field(
         None, description="checksum of the names and sizes of the views' files; a resumed run has the same"

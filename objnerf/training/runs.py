@@ -85,13 +85,13 @@ class RunFolder:
         """Say in the configuration which features the perceptual loss rests on.
 
         Raises:
-            InputError: the run was begun with others, so its loss would change halfway.
+            InputError: the run was started with others, so its loss would change halfway.
         """
         before = self.config.perceptual_features
         if before is not None and before != features:
             raise InputError(
-                f"{self.path}: the run was begun with the perceptual features {before}, here there are only "
-                f"{features}; give the weights with --set perceptual.weights=FILE, or begin a new run"
+                f"{self.path}: the run was started with the perceptual features {before}, and here there "
+                f"are only {features}; give the weights with --set perceptual.weights=FILE, or start a new run"
             )
         self.config = self.config.model_copy(update={"perceptual_features": features})
         if self.writes:
@@ -243,8 +243,8 @@ def _check_same_run(out: Path, before: RunConfig, config: RunConfig) -> None:
     )
     if changed:
         raise InputError(
-            f"--out {out}: the run there was begun with another recipe, so it cannot be resumed with this "
-            f"one; what differs: {'; '.join(changed[:6])}. Leave these options out, or begin a new run"
+            f"--out {out}: the run there was started with another recipe, so it cannot be resumed with this "
+            f"one; what differs: {'; '.join(changed[:6])}. Leave these options out, or start a new run"
         )
     if before.dataset.train_scenes != config.dataset.train_scenes:
         raise InputError(
@@ -256,12 +256,12 @@ def _check_same_run(out: Path, before: RunConfig, config: RunConfig) -> None:
             f"--out {out}: the run there held the last {before.dataset.held_out_views} of "
             f"{before.dataset.views} views out of training, and now it would be the last "
             f"{config.dataset.held_out_views} of {config.dataset.views}, so that views that it has learned "
-            "from could count as novel; give the dataset as it was, or begin a new run"
+            "from could count as novel; give the dataset as it was, or start a new run"
         )
     if before.dataset.files is not None and before.dataset.files != config.dataset.files:
         raise InputError(
-            f"{config.dataset.path}: the views' files are not those that the run in {out} was begun with: "
-            "their names or sizes differ. Give the dataset as it was, or begin a new run"
+            f"{config.dataset.path}: the views' files are not those that the run in {out} was started with: "
+            "their names or sizes differ. Give the dataset as it was, or start a new run"
         )
 
 

@@ -1,4 +1,4 @@
-"""Where a run stands: its clock, its stage, the learning rate and which losses count, as pure functions."""
+"""The schedule of a run: clock, stage, learning rate and which losses count, as pure functions."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from objnerf.training.recipe import Recipe, Schedule, Stage
 
 @dataclass(frozen=True)
 class ScheduleState:
-    """What holds at one step."""
+    """What the schedule says for one step."""
 
     time: float
     """Steps or epochs done, in the recipe's clock."""
@@ -41,12 +41,12 @@ def total_steps(recipe: Recipe, epoch_steps: float) -> int:
 
 
 def state_at(recipe: Recipe, step: int, epoch_steps: float) -> ScheduleState:
-    """What holds at step ``step``, where the first step is 0.
+    """The schedule's state at step ``step``, where the first step is 0.
 
-    Time in epochs counts whole ones, as in the reference: what starts at epoch 100 starts with the first
+    Time in epochs counts whole ones, as in uORF: what starts at epoch 100 starts with the first
     step of that epoch. Once the adversarial loss has begun, even steps are the scene model's and odd ones the
-    discriminator's. While the discriminator trains alone nothing happens in the even steps, as in the
-    reference, so that it learns as often as there.
+    discriminator's. While the discriminator trains by itself nothing happens in the even steps, as in
+    uORF, so that it learns as often as there.
     """
     exact = step / _clock_steps(recipe, epoch_steps)
     time = float(_epochs(step, epoch_steps)) if recipe.clock == "epoch" else exact
@@ -69,7 +69,7 @@ def state_at(recipe: Recipe, step: int, epoch_steps: float) -> ScheduleState:
 def learning_rate_factor(schedule: Schedule, ticks: int) -> float:
     """Share of the full learning rate after ``ticks`` steps (or epochs): warm-up times decay.
 
-    The reference starts at exactly zero, which wastes a step; here the first tick already counts.
+    uORF starts at exactly zero, which wastes a step; here the first tick already counts.
     """
     warm = min(1.0, (ticks + 1) / schedule.warmup_steps) if schedule.warmup_steps else 1.0
     return warm * 0.5 ** (ticks / schedule.attn_decay_steps)
@@ -91,7 +91,7 @@ def ticks_after(
     """The learning-rate schedule's count after step ``step``, the first being 0.
 
     It counts steps in which the scene model learned, or epochs, and stands still in stages that
-    ``schedule.stages`` leaves out: the reference moves its learning rate in the coarse stage only.
+    ``schedule.stages`` leaves out: uORF moves its learning rate in the coarse stage only.
     """
     if schedule.stages is not None and scheduled.stage.name not in schedule.stages:
         return ticks

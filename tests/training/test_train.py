@@ -126,7 +126,7 @@ def test_a_run_is_resumed_on_the_files_that_it_was_begun_with(
     picture = next(iter(open_dataset(moved).views())).image_path
     before = picture.read_bytes()
     write_image(picture, 255 - read_image(picture) // 2)
-    with pytest.raises(InputError, match=r"not those that the run in .* was begun with"):
+    with pytest.raises(InputError, match=r"not those that the run in .* was started with"):
         train(moved, tmp_path / "run", small_recipe, RunOptions(resume=True))
     picture.write_bytes(before)
     assert train(moved, tmp_path / "run", small_recipe, RunOptions(resume=True)).step == 12

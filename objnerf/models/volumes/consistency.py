@@ -5,10 +5,10 @@ there. So where one other view shows the point in the pixel's colour, the pixel 
 
 Two views of a texture never agree to the pixel: resampling moves and blurs its edges. So colours are
 compared twice. The pixel's colour has to lie within what the other view shows close around the point, and the
-mean of a wider surrounding has to be the same in both. Neither would do alone: on a chequered floor the first
-holds for any colour, and the second overlooks what is thin.
+mean of a wider surrounding has to be the same in both. Neither suffices by itself: on a chequered floor the
+first holds for any colour, and the second overlooks what is thin.
 
-A camera in nearly the same place agrees to everything, whatever stands there, and so does not count.
+A camera in nearly the same place agrees with everything, whatever stands there, and is not counted.
 """
 
 import math
@@ -57,14 +57,14 @@ def photo_consistency(
     """
     scenes, views = images.shape[:2]
     inputs, rays = view.shape[1:]
-    pictures = images.flatten(0, 1)
+    flat = images.flatten(0, 1)
     reach = CLOSE // 2
-    low = -F.max_pool2d(-pictures, CLOSE, 1, reach)
-    high = F.max_pool2d(pictures, CLOSE, 1, reach)
-    wide = F.avg_pool2d(pictures, WIDE, 1, WIDE // 2, count_include_pad=False)
+    low = -F.max_pool2d(-flat, CLOSE, 1, reach)
+    high = F.max_pool2d(flat, CLOSE, 1, reach)
+    wide = F.avg_pool2d(flat, WIDE, 1, WIDE // 2, count_include_pad=False)
     # Each pixel's own colours: looked up in all views, and taken from its own.
     view, where, points = (x.flatten(1, 2) for x in (view, where, points))
-    own = look_up(torch.cat([pictures, wide], dim=1).unflatten(0, (scenes, views)).flatten(1, 2), where)
+    own = look_up(torch.cat([flat, wide], dim=1).unflatten(0, (scenes, views)).flatten(1, 2), where)
     own = own.unflatten(2, (views, 6)).gather(2, view[..., None, None].expand(-1, -1, 1, 6))
     colour, mean = own.transpose(1, 2).split(3, dim=-1)
     # What each view shows around the points.
