@@ -58,6 +58,11 @@ def train(
     Raises:
         InputError: dataset, recipe, settings or run folder cannot be used.
         WorkError: the loss is no longer finite, or the device has too little memory.
+
+    Example::
+
+        outcome = objnerf.train("dataset", "runs/a", settings={"seed": 1}, max_minutes=10)
+        print(outcome.step, outcome.psnr)
     """
     overrides = list((settings or {}).items())
     source = None if recipe is None else os.fspath(recipe)
@@ -77,6 +82,11 @@ def load_model(run: str | os.PathLike[str], *, device: str = "auto") -> OpenedRu
         by, ``.step`` how many steps it has seen.
     Raises:
         InputError: no run, no checkpoint, or one that cannot be used; no such device.
+
+    Example::
+
+        run = objnerf.load_model("runs/a", device="cpu")
+        code = run.encode(objnerf.open_dataset("dataset").scenes[0])  # slots, from the first view only
     """
     return evaluation.open_run(Path(run), device)
 
@@ -127,7 +137,7 @@ def render_view(
     size: tuple[int, int] | None = None,
     pinhole: Pinhole | None = None,
 ) -> ViewRendering:
-    """Render a scene from any camera, as a model understands it from the scene's first view.
+    """Render a scene from any camera, from what a model predicts from the scene's first view.
 
     Args:
         run: what `load_model` returned.
@@ -141,6 +151,12 @@ def render_view(
         (height, width): the slot that each pixel shows, 0 the background.
     Raises:
         InputError: a file of the scene cannot be used.
+
+    Example::
+
+        scene = objnerf.open_dataset("dataset").scenes[0]
+        view = objnerf.render_view(run, scene, scene.views[1].pose(), size=(128, 96))
+        view.rgb.shape  # (96, 128, 3)
     """
     settings = run.settings()
     if size is not None:

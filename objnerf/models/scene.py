@@ -1,7 +1,7 @@
 """What every scene model shares.
 
-A scene model has three methods: ``encode`` makes a ``SceneCode`` from one posed image a scene, ``decode``
-answers for points what each slot's field says there, ``render`` composites rays.
+A scene model has three methods: ``encode`` predicts a ``SceneCode`` from one posed image of each scene,
+``decode`` evaluates the slots' fields at points, ``render`` composites rays.
 """
 
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ Code = TypeVar("Code", bound="SceneCode")
 
 @dataclass(frozen=True)
 class SceneCode:
-    """What a model knows of some scenes after looking at one view of each.
+    """What a model predicts for some scenes from one view of each.
 
     Every tensor's first axis is the scene, its second, where it has slots, the slot; slot 0 is the
     background.
@@ -34,9 +34,9 @@ class SceneCode:
     offsets: Float[Tensor, "scenes slots 3"]
     """How far each foreground slot was moved from where it was seen; world frame, world units."""
     active: Bool[Tensor, "scenes slots"]
-    """False for slots that were taken out of the scene; they have no density."""
+    """False for slots that show no object, or were deleted; they have no density."""
     moved: bool = False
-    """Whether any offset may differ from 0: known without asking the device."""
+    """Whether any offset may differ from 0; kept on the host, so that no device has to be asked."""
     attention: Float[Tensor, "scenes slots tokens"] | None = None
     """Attention over the feature map's tokens, row-major, summing to 1 over the slots."""
 
@@ -68,7 +68,7 @@ class SceneCode:
         return replace(self, offsets=offsets, moved=True)
 
     def delete(self: Code, slot: int) -> Code:
-        """Take one slot out of the scene."""
+        """Remove one slot from the scene."""
         active = self.active.clone()
         active[:, slot] = False
         return replace(self, active=active)
@@ -97,11 +97,11 @@ class NovelRays:
     view: Int[Tensor, "inputs rays"]
     """Which of its scene's inputs each ray belongs to."""
     where: Float[Tensor, "inputs rays 2"]
-    """Where in that view the ray's pixel is, the image's outer edges at -1 and 1."""
+    """The ray's pixel in that view: (x, y), the image's outer edges at -1 and 1."""
 
 
 class SceneModel(nn.Module):
-    """What training and evaluation know of a model.
+    """The interface of a model to training and evaluation.
 
     Args:
         geometry: of the dataset.
@@ -125,7 +125,7 @@ class SceneModel(nn.Module):
         generator: torch.Generator | None = None,
         step: int | Tensor | None = None,
     ) -> SceneCode:
-        """Slots of scenes, each seen in one image.
+        """Predict the slots of scenes, each seen in one image.
 
         Args:
             images: values in [-1, 1], of the size that the network is used at.
@@ -134,9 +134,9 @@ class SceneModel(nn.Module):
                 geometry's focal ratio.
             world_from_azimuth: the images' azimuth frames; derived from the poses when None. Give the
                 dataset's own where its zero direction differs (uORF's published files).
-            generator: source of what is random in it, on the images' device.
-            step: steps of training that lie behind, for models whose learning has a schedule; None when the
-                model is used, not trained. A scalar tensor where the step is recorded to be replayed.
+            generator: of the random numbers that the model draws, on the images' device.
+            step: training steps done, for models with a schedule of their own; None outside of training. A
+                scalar tensor where the step is recorded to be replayed.
         """
         raise NotImplementedError
 
@@ -184,12 +184,12 @@ class SceneModel(nn.Module):
     def auxiliary_losses(
         self, code: SceneCode, rendering: Rendering, novel: NovelRays, step: int | Tensor
     ) -> dict[str, Tensor]:
-        """Weighted losses by name beside that of the colours, where every view of a scene is an input.
+        """Weighted losses by name beside the colour error, where every view of a scene is an input.
 
         Args:
             code: of all inputs.
             rendering: of the rays.
             novel: which view each ray belongs to.
-            step: steps of training that lie behind.
+            step: training steps done.
         """
         return {}

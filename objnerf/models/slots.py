@@ -18,7 +18,10 @@ def _residual(width: int) -> nn.Sequential:
 
 
 class SlotAttention(nn.Module):
-    """Tokens compete for slots; every slot is refined from the tokens it won.
+    """Slot attention (Locatello et al. 2020) with a background slot of its own.
+
+    In each iteration the attention is a softmax over the slots, A_kn = softmax_k(q_k · k_n / sqrt(width)),
+    and a GRU updates each slot from the mean of the values under its attention; a residual MLP follows.
 
     Args:
         num_slots: slots, the background included.

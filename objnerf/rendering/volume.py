@@ -1,7 +1,7 @@
 """Volume rendering of several slots at once: mixing slots in a point, then compositing along a ray.
 
-Everything here runs in float32, whatever precision the fields were evaluated in: transmittance is a long
-product, and rounding it to sixteen bits shows.
+Everything here runs in float32, also where the fields were evaluated in another precision: transmittance is a
+long product, and its rounding errors in sixteen bits are visible.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Mixing = Literal["share", "sum"]
 
 @dataclass(frozen=True)
 class SlotSamples:
-    """What every slot's field says at every point."""
+    """Density and colour of every slot at every point."""
 
     density: Float[Tensor, "scenes slots points"]
     """Not negative, per (far - near) of length; zero where a slot may not have density."""
@@ -55,18 +55,27 @@ class Rendering:
     slot_opacity: Float[Tensor, "scenes rays slots"]
     """Each slot's part of the opacity, with mutual occlusion. Slot 0 is the background."""
     per_slot: SlotRendering | None = None
-    """Each slot by itself, where it was asked for."""
+    """Each slot by itself, if asked for."""
 
 
 def density_shares(density: Float[Tensor, "scenes slots *points"]) -> Float[Tensor, "scenes slots *points"]:
-    """Each slot's share of the density in a point; they sum to just under 1, or to 0 in empty space."""
+    """Each slot's share of the density at a point: sigma_k / (sum of sigma over the slots + 1e-5).
+
+    The shares sum to just under 1, or to 0 in empty space.
+    """
     return density / (density.sum(dim=1, keepdim=True) + SHARE_EPS)
 
 
 def step_lengths(
     depths: Float[Tensor, "*rays samples"], directions: Float[Tensor, "*rays 3"], unit: float
 ) -> Float[Tensor, "*rays samples"]:
-    """Length of the ray that each sample stands for, in units of ``unit`` (far - near) world units."""
+    """Length of the ray that each sample stands for: to the next sample, and ``LAST_STEP`` for the last one.
+
+    Args:
+        depths: planar depths of the samples, world units, ascending.
+        directions: ray directions with camera z-depth 1; their length stretches the steps.
+        unit: world units that lengths are measured in: far - near.
+    """
     steps = torch.cat([depths.diff(dim=-1) / unit, torch.full_like(depths[..., :1], LAST_STEP)], dim=-1)
     return steps * directions.norm(dim=-1, keepdim=True)
 
@@ -74,7 +83,14 @@ def step_lengths(
 def ray_weights(
     density: Float[Tensor, "*rays samples"], steps: Float[Tensor, "*rays samples"]
 ) -> Float[Tensor, "*rays samples"]:
-    """Share of a ray's light that comes from each sample: its alpha times the transmittance before it."""
+    """Share of a ray's light that comes from each sample (Max 1995; NeRF, Mildenhall et al. 2020, eq. 3).
+
+    w_i = a_i * prod over j < i of (1 - a_j), with the opacity a_i = 1 - exp(-sigma_i * length_i).
+
+    Args:
+        density: sigma, per unit of length.
+        steps: length of the ray that each sample stands for, in the same unit.
+    """
     alpha = 1 - torch.exp(-density * steps)
     passed = torch.cat([torch.ones_like(alpha[..., :1]), 1 - alpha[..., :-1] + 1e-10], dim=-1)
     return alpha * passed.cumprod(dim=-1)
@@ -83,7 +99,10 @@ def ray_weights(
 def expected_depth(
     weights: Float[Tensor, "*rays samples"], depths: Float[Tensor, "*rays samples"]
 ) -> Float[Tensor, "*rays"]:
-    """Mean depth under the weights, each raised by 1e-5 so that an empty ray gets its mean depth."""
+    """Mean depth under the weights, sum(w d) / sum(w), each w raised by 1e-5.
+
+    So an empty ray gets the mean depth of its samples.
+    """
     raised = weights + 1e-5
     return (raised * depths).sum(dim=-1) / raised.sum(dim=-1)
 
@@ -99,14 +118,19 @@ def composite(
 ) -> Rendering:
     """Colour, depth and per-slot opacity of rays.
 
+    With the density shares s_k of the slots at a sample and the ray's weights w, the colour is the sum of
+    w s_k c_k over samples and slots. The density behind w is the sum over the slots of s_k sigma_k (mixing
+    ``share``, as in uORF) or of sigma_k (``sum``).
+
     Args:
-        samples: the fields' answers, with points ordered ray by ray, sample by sample.
+        samples: densities and colours of the slots, with points ordered ray by ray, sample by sample.
         depths: planar depths of the samples, world units, ascending.
         directions: ray directions with camera z-depth 1; their length stretches the steps.
         unit: world units that the density is measured per: far - near.
-        mixing: ``share`` weights densities and colours by the slots' shares (uORF: the density
-            of a point is the share-weighted mean), ``sum`` adds the densities and averages colours.
-        per_slot: render each slot by itself too.
+        mixing: how the slots' densities at a point are combined.
+        per_slot: also composite each slot by itself.
+    Returns:
+        Colours on black; see ``Rendering``. All of it in float32.
     """
     rays = depths.shape[1]
     with torch.autocast(depths.device.type, enabled=False):

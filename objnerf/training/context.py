@@ -19,7 +19,7 @@ from objnerf.training.seeds import INIT, derive_seed
 
 
 class TrainingForward(nn.Module):
-    """Encode and render in one call, so that processes and the compiler see a step as one network."""
+    """Encode and render in one call, so that ``DistributedDataParallel`` wraps a step as one network."""
 
     def __init__(self, model: SceneModel, recipe: Recipe) -> None:
         super().__init__()
@@ -153,7 +153,7 @@ def _discriminator(recipe: Recipe, processes: Processes) -> OptimisedNetwork:
 
 
 def can_record(recipe: Recipe, model: SceneModel, processes: Processes) -> bool:
-    """Whether a step's work is the same each time, so that a GPU can replay it."""
+    """Whether a step does the same work each time, so that a GPU can replay a recording of it."""
     return (
         recipe.record
         and model.recordable
@@ -168,7 +168,7 @@ def can_record(recipe: Recipe, model: SceneModel, processes: Processes) -> bool:
 
 
 def compile_networks(model: SceneModel) -> None:
-    """Have torch compile the encoder and the fields; the gathering between them changes shape too often."""
+    """Compile the encoder and the fields; what lies between them changes its shapes too often."""
     for network in model.children():
         network.compile(dynamic=True)
     if isinstance(model, UORF):

@@ -1,6 +1,6 @@
 """Losses beside the colour error: depth, perceptual distance, and the adversarial loss.
 
-Those of images need patches or whole images, not single rays; ``as_images`` makes them of rendered rays.
+Losses of images need patches or whole images, not single rays; ``as_images`` makes them from rendered rays.
 """
 
 import logging

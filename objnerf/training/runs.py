@@ -91,7 +91,7 @@ class RunFolder:
         if before is not None and before != features:
             raise InputError(
                 f"{self.path}: the run was started with the perceptual features {before}, and here there "
-                f"are only {features}; give the weights with --set perceptual.weights=FILE, or start a new run"
+                f"are only {features}; give the weights by --set perceptual.weights=FILE, or start anew"
             )
         self.config = self.config.model_copy(update={"perceptual_features": features})
         if self.writes:

@@ -45,9 +45,16 @@ def set_up(recipe: Recipe, attempt: int, scenes: Scenes, processes: Processes) -
 def draw(
     context: TrainContext, scheduled: ScheduleState, step: int, part: int
 ) -> tuple[Batch, torch.Generator]:
-    """This process's scenes and rays in a part of a step, and the source of the model's own noise."""
+    """This process's scenes and rays in a part of a step, and the generator of the model's own noise.
+
+    Args:
+        context: what the step works with.
+        scheduled: its stage decides which rays are drawn.
+        step: steps done before this one.
+        part: position among the recipe's ``batch.accumulate`` parts.
+    """
     recipe, processes = context.recipe, context.processes
-    # Scenes are dealt out by step, part and process, so that the same ones are seen together however many
+    # Scenes are assigned by step, part and process, so that the same ones are seen together however many
     # processes share the work.
     turn = (step * recipe.batch.accumulate + part) * processes.count + processes.rank
     batch = draw_batch(
@@ -62,10 +69,16 @@ def draw(
 def model_step(
     context: TrainContext, scheduled: ScheduleState, state: RunState, done: float
 ) -> dict[str, Tensor]:
-    """Move the scene model by one step; ``done`` is the share of the run that lies behind.
+    """Update the scene model once.
 
+    Args:
+        context: what the step works with.
+        scheduled: stage and losses of the step.
+        state: steps and learning-rate ticks done.
+        done: share of the run that is done, from 0 to 1, for the cooling of the learning rate.
     Returns:
-        Metrics of the step, detached: ``loss/…`` as they were added up, and what is watched beside them.
+        Metrics of the step, detached: the weighted ``loss/…`` terms, ``error/colour``, ``slots/…`` (see
+        ``collapse.measure``), ``gradient`` (its norm before clipping) and ``learning_rate``.
     """
     recipe = context.recipe
     parts = recipe.batch.accumulate
@@ -106,14 +119,22 @@ def part_of_step(
     noise: torch.Generator | None,
     step: int | Tensor,
 ) -> StepOutcome:
-    """Forward and backward pass of some scenes; the gradients are added up in the model."""
+    """Forward and backward pass of some scenes; the gradients are added to those of the parameters.
+
+    Args:
+        context: what the step works with.
+        scheduled: stage and losses of the step.
+        batch: the scenes.
+        noise: generator of the model's own noise; None while the step is recorded.
+        step: steps done before this one; a scalar tensor while it is recorded.
+    """
     code, rendering = context.forward(batch, scheduled.locality, noise, step)
     error = (rendering.rgb - batch.colours).square().mean()
     losses = losses_of_step(context, scheduled, batch, code, rendering, error, noise, step)
     total = torch.stack(list(losses.values())).sum() + context.processes.nothing_of(context.model)
     (total / context.recipe.batch.accumulate).backward()
     metrics = {f"loss/{name}": value.detach() for name, value in losses.items()}
-    # Without the graph of the backward pass, which nobody needs any more.
+    # Detached, so that the graph of the backward pass can be freed.
     return StepOutcome({**metrics, "error/colour": error.detach()}, detached(code), detached(rendering))
 
 
@@ -127,7 +148,7 @@ def losses_of_step(
     noise: torch.Generator | None,
     step: int | Tensor,
 ) -> dict[str, Tensor]:
-    """Weighted parts of the scene model's loss, by name; ``error`` is that of colours in [0, 1]."""
+    """Weighted terms of the scene model's loss, by name; ``error`` is the squared colour error."""
     recipe = context.recipe
     # uORF compares images in [-1, 1], whose squared differences are four times as large.
     losses = {"colour": 4 * recipe.losses.colour * error}
@@ -153,7 +174,7 @@ def losses_of_step(
 
 
 def discriminator_step(context: TrainContext, scheduled: ScheduleState, state: RunState) -> dict[str, Tensor]:
-    """Move the discriminator by one step; the scene model only renders."""
+    """Update the discriminator once; the scene model only renders."""
     recipe = context.recipe
     batch, noise = draw(context, scheduled, state.step, part=0)
     if batch.grid is None or recipe.adversarial is None:

@@ -253,13 +253,13 @@ class ObjectVolumes(SceneModel):
         novel: NovelRays,
         step: int | Tensor,
     ) -> dict[str, Tensor]:
-        """Weighted losses by name, beside that of the colours.
+        """Weighted losses by name, beside the colour error.
 
         Args:
             code: of all views of some scenes: ``views`` entries after each other for each.
             rendering: of rays of the other views.
             novel: which of its scene's views each ray belongs to, and where in it.
-            step: steps of training that lie behind.
+            step: training steps done.
         """
         assert isinstance(code, VolumesCode)
         assert isinstance(rendering, VolumesRendering)
