@@ -50,10 +50,13 @@ def messages_shown(shown: bool = True) -> Iterator[None]:
     """
     logger = logging.getLogger("objnerf")
     handler = _Messages() if shown else logging.NullHandler()
+    level = logger.level
     logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
     try:
         yield
     finally:
+        logger.setLevel(level)
         logger.removeHandler(handler)
 
 

@@ -39,8 +39,22 @@ def test_a_foreign_dataset_trains_and_goes_on(data: Path, tmp_path: Path):
     assert "holds a run already" in result.output
     result = call(data / "blocks", "--out", run, "--max-steps", 3, "--resume", "--device", "cpu")
     assert result.exit_code == 0, result.output
+    assert result.stderr.count(f"resuming {run} at step 2 of 3") == 1
     state = json.loads((run / "checkpoints" / "last.json").read_text())
     assert state["step"] == 3
+
+
+def test_a_collapse_and_its_restart_are_said_on_the_console(data: Path, tmp_path: Path):
+    """No foreground is ever enough here: the first attempt is started again, the second only warned of."""
+    monitor = "monitor={restarts: 1, grace: 1, window: 2, least_foreground: 1.0}"
+    saving = "saving={log_every: 1, tensorboard: false}"
+    options = [*TINY, "--set", monitor, "--set", saving, "--max-steps", 4]
+    result = call(data / "blocks", "--recipe", "tiny", "--out", tmp_path / "run", *options)
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("warning: starting again from another seed: restart 1 of at most 1") == 1
+    assert result.stderr.count("Advice:") == 2
+    assert "scenes to train on" not in result.stderr
+    assert "scenes to train on" in (tmp_path / "run" / "train.log").read_text()
 
 
 def test_print_config_resolves_everything_and_trains_nothing(data: Path, tmp_path: Path):
