@@ -142,8 +142,13 @@ def _draw_indices(scenes: Scenes, recipe: Recipe, stage: Stage, start: int, atte
             which.append(of_view)
             if recipe.sampling.jitter:
                 jitter.append(torch.rand((len(of_pixel), recipe.sampling.samples), generator=generator))
-    stacked = [torch.stack(parts) for parts in (inputs, view, pixel, which)]
-    return _Drawn(*stacked, jitter=torch.stack(jitter) if jitter else None)
+    return _Drawn(
+        inputs=torch.stack(inputs),
+        view=torch.stack(view),
+        pixel=torch.stack(pixel),
+        which=torch.stack(which),
+        jitter=torch.stack(jitter) if jitter else None,
+    )
 
 
 def _sample_depths(
