@@ -137,10 +137,10 @@ def _computed(folder: Path) -> dict[str, np.ndarray]:
             directions.flatten(0, 1)[None],
             depths.flatten(0, 1)[None],
             locality=locality,
-            alone=True,
+            per_slot=True,
             chunk_rays=100,
         )
-        assert rendering.alone is not None
+        assert rendering.per_slot is not None
         answer |= {
             f"{variant}_masked_raws_sub": volume(share * raws),
             f"{variant}_raws_sub": volume((share * raws).sum(dim=0)),
@@ -148,7 +148,7 @@ def _computed(folder: Path) -> dict[str, np.ndarray]:
             f"{variant}_depth": ((rendering.depth[0] - geometry.near) / geometry.depth_range).unflatten(
                 0, (views, height, width)
             ),
-            f"{variant}_mask_maps": rendering.alone.density_mask[0].T.unflatten(1, (views, height, width)),
+            f"{variant}_mask_maps": rendering.per_slot.density_mask[0].T.unflatten(1, (views, height, width)),
         }
     return {name: array.numpy() for name, array in answer.items()}
 
