@@ -79,12 +79,12 @@ class DatasetScan:
         )
 
     @cached_property
-    def scene_of(self) -> Int[np.ndarray, "views"]:
+    def scene_of(self) -> Int[np.ndarray, " views"]:
         """Scene id of each view."""
         return np.array([view.scene for view in self.views], dtype=np.int64)
 
     @cached_property
-    def scene_index(self) -> Int[np.ndarray, "views"]:
+    def scene_index(self) -> Int[np.ndarray, " views"]:
         """Scene of each view, counted 0 … n_scenes - 1."""
         is_first = np.zeros(len(self.views), dtype=np.int64)
         is_first[np.flatnonzero(np.diff(self.scene_of)) + 1] = 1

@@ -15,7 +15,7 @@ _BATCH = 64
 
 def box_shares(
     analysis: Analysis, half: float | None = None
-) -> tuple[Float[np.ndarray, "usable"], Float[np.ndarray, "usable"]]:
+) -> tuple[Float[np.ndarray, " usable"], Float[np.ndarray, " usable"]]:
     """How the locality box lies in the views.
 
     Args:
@@ -42,7 +42,7 @@ def box_shares(
 
 def _shares_through(
     lens: Float[np.ndarray, "4"], poses: Float[np.ndarray, "views 4 4"], half: float, settings: Settings
-) -> tuple[Float[np.ndarray, "views"], Float[np.ndarray, "views"]]:
+) -> tuple[Float[np.ndarray, " views"], Float[np.ndarray, " views"]]:
     """``box_shares`` of views that have one lens (a row of ``Lenses.numbers``)."""
     across, down = _GRID
     u = ((np.arange(across) + 0.5) / across - 0.5 - lens[2]) / lens[0]

@@ -32,7 +32,7 @@ class Centring:
 
     focus: Float[np.ndarray, "scenes 3"]
     excess: Float[np.ndarray, "scenes 3"]
-    share: Float[np.ndarray, "scenes"]
+    share: Float[np.ndarray, " scenes"]
     together: Float[np.ndarray, "3"] | None
     subtract: Float[np.ndarray, "scenes 3"]
     unit: float
@@ -41,7 +41,7 @@ class Centring:
 
 def find_centring(
     diagnosis: Diagnosis,
-    scene_index: Int[np.ndarray, "views"],
+    scene_index: Int[np.ndarray, " views"],
     n_scenes: int,
     obj_scale: float,
     limits: Limits,
@@ -107,7 +107,7 @@ def _is_pulled_by_one(poses: Float[np.ndarray, "views 4 4"], allowed: float) -> 
 
 def _centre_ahead(
     diagnosis: Diagnosis,
-    scene_index: Int[np.ndarray, "views"],
+    scene_index: Int[np.ndarray, " views"],
     n_scenes: int,
     obj_scale: float,
     limits: Limits,
@@ -128,7 +128,7 @@ def _centre_ahead(
 
 def _centring_unit(
     poses: Float[np.ndarray, "views 4 4"],
-    index: Int[np.ndarray, "views"],
+    index: Int[np.ndarray, " views"],
     focus: Float[np.ndarray, "scenes 3"],
     obj_scale: float,
 ) -> float:
@@ -150,9 +150,9 @@ def _centring_unit(
 
 def _common_focus(
     poses: Float[np.ndarray, "views 4 4"],
-    index: Int[np.ndarray, "views"],
+    index: Int[np.ndarray, " views"],
     focus: Float[np.ndarray, "scenes 3"],
-    off: Bool[np.ndarray, "scenes"],
+    off: Bool[np.ndarray, " scenes"],
 ) -> Float[np.ndarray, "3"]:
     """Focus of all views at once, of the scenes near the median one: sharper than any scene's own."""
     median = np.median(focus[off], axis=0)

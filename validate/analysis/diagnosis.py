@@ -61,7 +61,7 @@ class Diagnosis:
     astray: dict[int, float]
     miss: float
     poses: Float[np.ndarray, "views 4 4"]
-    usable: Bool[np.ndarray, "views"]
+    usable: Bool[np.ndarray, " views"]
     every_pose: Float[np.ndarray, "views 4 4"]
     decided_by: str | None = None
 
@@ -74,8 +74,8 @@ class Diagnosis:
 
 def diagnose(
     stored: Float[np.ndarray, "views 4 4"],
-    valid: Bool[np.ndarray, "views"],
-    scene_index: Int[np.ndarray, "views"],
+    valid: Bool[np.ndarray, " views"],
+    scene_index: Int[np.ndarray, " views"],
     n_scenes: int,
     off_axis_degrees: float = 20.0,
     roll_degrees: float = 5.0,
@@ -134,7 +134,7 @@ def diagnose(
     )
 
 
-def _signs(matrices: Float[np.ndarray, "views 4 4"]) -> tuple[Bool[np.ndarray, "views"], bool]:
+def _signs(matrices: Float[np.ndarray, "views 4 4"]) -> tuple[Bool[np.ndarray, " views"], bool]:
     """Which determinants have the sign that most have, and whether it is negative."""
     negative = np.linalg.det(matrices[:, :3, :3]) < 0
     flipped = bool(negative.mean() > 0.5)
@@ -142,7 +142,7 @@ def _signs(matrices: Float[np.ndarray, "views 4 4"]) -> tuple[Bool[np.ndarray, "
 
 
 def _placed(
-    poses: Float[np.ndarray, "usable 4 4"], valid: Bool[np.ndarray, "views"]
+    poses: Float[np.ndarray, "usable 4 4"], valid: Bool[np.ndarray, " views"]
 ) -> Float[np.ndarray, "views 4 4"]:
     """The poses of the valid views among those of all; nan for the others."""
     placed = np.full((len(valid), 4, 4), np.nan)
@@ -160,7 +160,7 @@ def _turned(
 
 
 def _undiagnosed(
-    poses: Float[np.ndarray, "views 4 4"], usable: Bool[np.ndarray, "views"], n_scenes: int
+    poses: Float[np.ndarray, "views 4 4"], usable: Bool[np.ndarray, " views"], n_scenes: int
 ) -> Diagnosis:
     """What is said of poses that make sense in no convention."""
     level = World(np.tile(np.eye(3), (n_scenes, 1, 1)), np.array([0.0, 0.0, 1.0]), "z", 0.0, 0.0)

@@ -32,11 +32,11 @@ class Gaze:
     """
 
     poses: Float[np.ndarray, "views 4 4"]
-    scenes: Int[np.ndarray, "views"]
+    scenes: Int[np.ndarray, " views"]
     n_scenes: int
     centre: Float[np.ndarray, "views 3"]
-    angle: Float[np.ndarray, "views"]
-    known: Bool[np.ndarray, "views"]
+    angle: Float[np.ndarray, " views"]
+    known: Bool[np.ndarray, " views"]
     limit: float
     single: dict[int, Convention] = field(default_factory=dict)
     turned_round: dict[int, int] = field(default_factory=dict)
@@ -44,9 +44,9 @@ class Gaze:
 
 def find_gaze(
     poses: Float[np.ndarray, "views 4 4"],
-    scenes: Int[np.ndarray, "views"],
+    scenes: Int[np.ndarray, " views"],
     n_scenes: int,
-    regular: Bool[np.ndarray, "views"],
+    regular: Bool[np.ndarray, " views"],
     off_axis_degrees: float,
 ) -> Gaze:
     """What the cameras of each scene look at: the origin, a point of all scenes, or one of its own.
@@ -81,8 +81,8 @@ def _find_scene_centre(
     gaze: Gaze,
     scene: int,
     points: list[Float[np.ndarray, "3"]],
-    firm: Bool[np.ndarray, "points"],
-    regular: Bool[np.ndarray, "views"],
+    firm: Bool[np.ndarray, " points"],
+    regular: Bool[np.ndarray, " views"],
     off_axis_degrees: float,
 ) -> None:
     """The point that most cameras of a scene look at; ``known`` where at least three others do."""
@@ -109,8 +109,8 @@ def judge_single_views(
     matrices: Float[np.ndarray, "views 4 4"],
     convention: Convention,
     world: World,
-    good: Bool[np.ndarray, "views"],
-    odd: Bool[np.ndarray, "views"],
+    good: Bool[np.ndarray, " views"],
+    odd: Bool[np.ndarray, " views"],
 ) -> None:
     """Find the convention of views that the others contradict, and correct them in place.
 

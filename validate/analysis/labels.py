@@ -26,12 +26,12 @@ class MaskFacts:
         background: the dataset's background colour.
     """
 
-    views: Int[np.ndarray, "masks"]
+    views: Int[np.ndarray, " masks"]
     colours: UInt[np.ndarray, "masks slots"]
     present: Bool[np.ndarray, "masks slots"]
     greys: Int[np.ndarray, "masks slots"]
     tiny: Bool[np.ndarray, "masks slots"]
-    blended: Bool[np.ndarray, "masks"]
+    blended: Bool[np.ndarray, " masks"]
     background: int
 
 
@@ -94,7 +94,7 @@ def relabelling(analysis: Analysis) -> dict[int, dict[int, int]]:
     return plans
 
 
-def _own_backgrounds(analysis: Analysis, facts: MaskFacts) -> Int[np.ndarray, "masks"]:
+def _own_backgrounds(analysis: Analysis, facts: MaskFacts) -> Int[np.ndarray, " masks"]:
     """The background of each mask: the dataset's, or what surrounds a mask that lacks it."""
     assert analysis.pictures is not None
     there = ((facts.colours == facts.background) & facts.present).any(axis=1)
@@ -102,7 +102,7 @@ def _own_backgrounds(analysis: Analysis, facts: MaskFacts) -> Int[np.ndarray, "m
     return np.where(there, facts.background, border)
 
 
-def breaks_rule(facts: MaskFacts) -> Bool[np.ndarray, "masks"]:
+def breaks_rule(facts: MaskFacts) -> Bool[np.ndarray, " masks"]:
     """Masks in which the background is not the second lowest grey level."""
     is_background = (facts.colours == facts.background) & facts.present
     grey = (facts.greys * is_background).max(axis=1, initial=0)

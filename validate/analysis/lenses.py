@@ -22,7 +22,7 @@ class Lenses:
     """
 
     numbers: Float[np.ndarray, "views 4"]
-    own: Bool[np.ndarray, "views"]
+    own: Bool[np.ndarray, " views"]
     problems: dict[int, str]
 
     @property

@@ -68,7 +68,7 @@ def choose_scenes(analysis: Analysis, most: int) -> list[int]:
     return spread_evenly(np.array(ids, dtype=np.int64), most).tolist()
 
 
-def comparable_views(analysis: Analysis) -> Bool[np.ndarray, "views"]:
+def comparable_views(analysis: Analysis) -> Bool[np.ndarray, " views"]:
     """Views with a pose and, once pictures were opened, a readable picture."""
     usable = analysis.diagnosis.usable
     return usable if analysis.pictures is None else usable & (analysis.rows["image"] == READ)
@@ -137,7 +137,7 @@ def fits_poses(
     cameras: Sequence[Intrinsics],
     world_from_camera: Float[np.ndarray, "2 4 4"],
     tolerance: float,
-) -> Bool[np.ndarray, "matches"]:
+) -> Bool[np.ndarray, " matches"]:
     """Which matches lie near the epipolar lines of two poses, in front of both cameras.
 
     Args:

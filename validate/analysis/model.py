@@ -84,7 +84,7 @@ class Analysis:
     centring: Centring
     pictures: Pictures | None = None
     depth_explanation: Explanation | None = None
-    box_shares: dict[float, tuple[Float[np.ndarray, "usable"], Float[np.ndarray, "usable"]]] = field(
+    box_shares: dict[float, tuple[Float[np.ndarray, " usable"], Float[np.ndarray, " usable"]]] = field(
         default_factory=dict, init=False, compare=False, repr=False
     )
     photo_matches: dict[tuple[int, int], SceneMatches] = field(
@@ -121,7 +121,7 @@ class Analysis:
         return self.pictures
 
     @property
-    def rows(self) -> Shaped[np.ndarray, "views"]:
+    def rows(self) -> Shaped[np.ndarray, " views"]:
         """The measurements of each view, for checks that only run when there are some."""
         return self.measured.rows
 

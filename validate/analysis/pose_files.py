@@ -53,11 +53,11 @@ class PoseFiles:
     """
 
     stored: Float[np.ndarray, "views 4 4"]
-    fault: Int[np.ndarray, "views"]
-    measure: Float[np.ndarray, "views"]
+    fault: Int[np.ndarray, " views"]
+    measure: Float[np.ndarray, " views"]
     text: dict[int, MatrixText]
     rigid: Float[np.ndarray, "views 4 4"]
-    valid: Bool[np.ndarray, "views"]
+    valid: Bool[np.ndarray, " views"]
 
 
 def sort_poses(views: Sequence[View], matrices: Matrices, limits: Limits) -> PoseFiles:
@@ -73,7 +73,7 @@ def sort_poses(views: Sequence[View], matrices: Matrices, limits: Limits) -> Pos
 
 def sort_faults(
     stored: Float[np.ndarray, "views 4 4"],
-    fault: Int[np.ndarray, "views"],
+    fault: Int[np.ndarray, " views"],
     text: dict[int, MatrixText],
     limits: Limits,
 ) -> PoseFiles:
@@ -90,7 +90,7 @@ def sort_faults(
     return files
 
 
-def _sort_last_rows(files: PoseFiles, good: Bool[np.ndarray, "views"], limits: Limits) -> None:
+def _sort_last_rows(files: PoseFiles, good: Bool[np.ndarray, " views"], limits: Limits) -> None:
     """Find last rows that are not 0 0 0 1 among the good matrices, and fix them in ``files``."""
     stored = files.stored
     last_row = np.abs(stored[:, 3] - [0.0, 0.0, 0.0, 1.0]).max(axis=1)
@@ -107,7 +107,7 @@ def _sort_last_rows(files: PoseFiles, good: Bool[np.ndarray, "views"], limits: L
     files.valid[hopeless] = False
 
 
-def _sort_rotations(files: PoseFiles, good: Bool[np.ndarray, "views"], limits: Limits) -> None:
+def _sort_rotations(files: PoseFiles, good: Bool[np.ndarray, " views"], limits: Limits) -> None:
     """Find rotation blocks that are scaled, skewed or mirrored, and fix the first two in ``files``.
 
     Mirrored ones stay so: whether a camera axis or the world is mirrored is asked of all cameras together.

@@ -17,6 +17,6 @@ def scale_is_off(analysis: Analysis) -> bool:
     )
 
 
-def camera_distances(analysis: Analysis) -> Float[np.ndarray, "usable"]:
+def camera_distances(analysis: Analysis) -> Float[np.ndarray, " usable"]:
     """Distances of the usable cameras from the scene's centre."""
     return np.linalg.norm(analysis.world_poses[analysis.diagnosis.usable][:, :3, 3], axis=1)

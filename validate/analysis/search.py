@@ -60,8 +60,8 @@ def possible_readings(convention: Convention, flipped: bool) -> tuple[Convention
 
 
 def _trial_views(
-    scenes: Int[np.ndarray, "views"], regular: Bool[np.ndarray, "views"]
-) -> Int[np.ndarray, "trial"]:
+    scenes: Int[np.ndarray, " views"], regular: Bool[np.ndarray, " views"]
+) -> Int[np.ndarray, " trial"]:
     """Whole scenes spread over the dataset: what single views look at is asked of their scene."""
     candidates = np.flatnonzero(regular)
     ids = np.unique(scenes[candidates])
@@ -79,8 +79,8 @@ def _trial_views(
 
 def find_convention(
     matrices: Float[np.ndarray, "views 4 4"],
-    scenes: Int[np.ndarray, "views"],
-    regular: Bool[np.ndarray, "views"],
+    scenes: Int[np.ndarray, " views"],
+    regular: Bool[np.ndarray, " views"],
     flipped: bool,
     off_axis_degrees: float,
     given: Convention | None,
@@ -125,7 +125,7 @@ def find_convention(
 
 def _converging(
     matrices: Float[np.ndarray, "views 4 4"],
-    scenes: Int[np.ndarray, "views"],
+    scenes: Int[np.ndarray, " views"],
     flipped: bool,
     off_axis_degrees: float,
 ) -> list[Trial]:
@@ -156,7 +156,7 @@ def _converging(
 
 
 def _convergence(
-    poses: Float[np.ndarray, "views 4 4"], scenes: Int[np.ndarray, "views"], off_axis_degrees: float
+    poses: Float[np.ndarray, "views 4 4"], scenes: Int[np.ndarray, " views"], off_axis_degrees: float
 ) -> tuple[float, Float[np.ndarray, "views 3"], bool]:
     """Share of the cameras that look at a point that they have in common, and that point for each view.
 
@@ -199,7 +199,7 @@ def _convergence(
 
 def _posture(
     poses: Float[np.ndarray, "views 4 4"],
-    scenes: Int[np.ndarray, "views"],
+    scenes: Int[np.ndarray, " views"],
     centre: Float[np.ndarray, "views 3"],
 ) -> float:
     """How oddly the cameras would be held: rolled, below the scene, in a world whose up is not z."""

@@ -49,10 +49,10 @@ class World:
 
 def level_world(
     poses: Float[np.ndarray, "views 4 4"],
-    scenes: Int[np.ndarray, "views"],
+    scenes: Int[np.ndarray, " views"],
     n_scenes: int,
     convention: Convention,
-    good: Bool[np.ndarray, "views"],
+    good: Bool[np.ndarray, " views"],
     roll_degrees: float,
 ) -> World:
     """Measure the world's up from the cameras: for all scenes, or for each where they don't agree.
@@ -80,8 +80,8 @@ def level_world(
 
 def _own_worlds(
     poses: Float[np.ndarray, "views 4 4"],
-    scenes: Int[np.ndarray, "views"],
-    good: Bool[np.ndarray, "views"],
+    scenes: Int[np.ndarray, " views"],
+    good: Bool[np.ndarray, " views"],
     together: float,
     turns: Float[np.ndarray, "scenes 3 3"],
     roll_degrees: float,

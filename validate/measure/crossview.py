@@ -38,8 +38,8 @@ class DepthStack:
     """
 
     depth: Float32[np.ndarray, "views rows columns"]
-    rows: Int[np.ndarray, "rows"]
-    columns: Int[np.ndarray, "columns"]
+    rows: Int[np.ndarray, " rows"]
+    columns: Int[np.ndarray, " columns"]
     size: tuple[int, int]
     lenses: Float[np.ndarray, "views 4"]
     poses: Float[np.ndarray, "views 4 4"]
@@ -95,7 +95,7 @@ def stack_depths(
 
 
 @lru_cache(maxsize=256)
-def _pair_up(counts: tuple[int, ...]) -> tuple[Int[np.ndarray, "pairs 2"], Int[np.ndarray, "pairs"]]:
+def _pair_up(counts: tuple[int, ...]) -> tuple[Int[np.ndarray, "pairs 2"], Int[np.ndarray, " pairs"]]:
     """Pairs (source, target) within groups of consecutive views.
 
     Returns:
@@ -114,7 +114,7 @@ def _pair_up(counts: tuple[int, ...]) -> tuple[Int[np.ndarray, "pairs 2"], Int[n
 def compare_depths(
     stack: DepthStack,
     counts: tuple[int, ...],
-    numbers: Int[np.ndarray, "views"],
+    numbers: Int[np.ndarray, " views"],
     rows: Shaped[np.ndarray, "all"],
     tolerance: float,
 ) -> None:
@@ -151,7 +151,7 @@ def compare_depths(
         rows[name][chosen] = _medians(shares[compared])
 
 
-def _medians(values: Float[np.ndarray, "views shares"]) -> Float[np.ndarray, "views"]:
+def _medians(values: Float[np.ndarray, "views shares"]) -> Float[np.ndarray, " views"]:
     """Median of the values of each row that are no nan; nan where there is none."""
     ordered = np.sort(values, axis=1)
     n = np.count_nonzero(~np.isnan(ordered), axis=1)

@@ -105,8 +105,8 @@ class MaskRuns(NamedTuple):
     """
 
     size: tuple[int, int]
-    ends: Int[np.ndarray, "runs"]
-    colours: UInt32[np.ndarray, "runs"]
+    ends: Int[np.ndarray, " runs"]
+    colours: UInt32[np.ndarray, " runs"]
     border: np.uint32
     sample: UInt32[np.ndarray, "rows columns"]
 
@@ -147,7 +147,7 @@ def _packed(colours: UInt32[np.ndarray, "*n"]) -> UInt32[np.ndarray, "*n"]:
 
 
 def measure_masks(
-    masks: Sequence[MaskRuns], numbers: Int[np.ndarray, "masks"], rows: Shaped[np.ndarray, "all"]
+    masks: Sequence[MaskRuns], numbers: Int[np.ndarray, " masks"], rows: Shaped[np.ndarray, "all"]
 ) -> None:
     """Fill in the figures on masks: which colours they have, and on how many pixels.
 
@@ -298,9 +298,9 @@ def _measure_objects(
     alike: Sequence[DepthValues],
     stack: DepthStack,
     step: int,
-    posed: Bool[np.ndarray, "views"],
+    posed: Bool[np.ndarray, " views"],
     good: Bool[np.ndarray, "views samples"],
-    numbers: Int[np.ndarray, "views"],
+    numbers: Int[np.ndarray, " views"],
     rows: Shaped[np.ndarray, "all"],
     settings: Settings,
 ) -> None:
@@ -353,8 +353,8 @@ def _measure_objects(
 
 
 def find_backgrounds(
-    rows: Shaped[np.ndarray, "masks"],
-) -> tuple[UInt32[np.ndarray, "masks"], Bool[np.ndarray, "masks"], Bool[np.ndarray, "masks"]]:
+    rows: Shaped[np.ndarray, " masks"],
+) -> tuple[UInt32[np.ndarray, " masks"], Bool[np.ndarray, " masks"], Bool[np.ndarray, " masks"]]:
     """What is background in each mask.
 
     Returns:

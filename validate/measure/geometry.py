@@ -37,7 +37,7 @@ UP_DIRECTIONS: dict[str, Float[np.ndarray, "3"]] = {
 
 def off_axis_angles(
     poses: Float[np.ndarray, "views 4 4"], centre: Float[np.ndarray, "*#views 3"]
-) -> Float[np.ndarray, "views"]:
+) -> Float[np.ndarray, " views"]:
     """Angle in degrees between each optical axis and the direction to ``centre``; 180 is straight behind."""
     offset = centre - poses[:, :3, 3]
     length = np.linalg.norm(offset, axis=1)
@@ -49,7 +49,7 @@ def off_axis_angles(
 
 def rolls(
     poses: Float[np.ndarray, "views 4 4"], up: Float[np.ndarray, "*#views 3"] | None = None
-) -> Float[np.ndarray, "views"]:
+) -> Float[np.ndarray, " views"]:
     """Roll about the optical axis in degrees, -180 … 180, against ``up`` (unit vectors; z when left out).
 
     0 for a camera whose right axis is horizontal and whose down axis points downwards. A camera that looks
@@ -66,8 +66,8 @@ def rolls(
 
 
 def scene_focuses(
-    poses: Float[np.ndarray, "views 4 4"], scene_index: Int[np.ndarray, "views"], n_scenes: int
-) -> tuple[Float[np.ndarray, "scenes 3"], Float[np.ndarray, "scenes 3 3"], Float[np.ndarray, "scenes"]]:
+    poses: Float[np.ndarray, "views 4 4"], scene_index: Int[np.ndarray, " views"], n_scenes: int
+) -> tuple[Float[np.ndarray, "scenes 3"], Float[np.ndarray, "scenes 3 3"], Float[np.ndarray, " scenes"]]:
     """Least-squares focus of the optical axes of every scene at once.
 
     Args:
@@ -98,7 +98,7 @@ def scene_focuses(
 
 def axis_misses(
     poses: Float[np.ndarray, "views 4 4"], centre: Float[np.ndarray, "*#views 3"]
-) -> Float[np.ndarray, "views"]:
+) -> Float[np.ndarray, " views"]:
     """Distance of each optical axis (as a line) from ``centre``."""
     offset = centre - poses[:, :3, 3]
     along = np.einsum("ni,ni->n", offset, poses[:, :3, 2])
@@ -107,7 +107,7 @@ def axis_misses(
 
 def azimuth_rotations(
     poses: Float[np.ndarray, "views 4 4"],
-) -> tuple[Float[np.ndarray, "views 3 3"], Bool[np.ndarray, "views"]]:
+) -> tuple[Float[np.ndarray, "views 3 3"], Bool[np.ndarray, " views"]]:
     """The format's azimuth rotation of every pose, and where it is defined (not looking straight down)."""
     forward = poses[:, :2, 2]
     norm = np.linalg.norm(forward, axis=1)
@@ -123,8 +123,8 @@ def azimuth_rotations(
 
 
 def _scene_sum(
-    values: Float[np.ndarray, "views *rest"], scene_index: Int[np.ndarray, "views"], n_scenes: int
-) -> Float[np.ndarray, "scenes *rest"]:
+    values: Float[np.ndarray, " views *rest"], scene_index: Int[np.ndarray, " views"], n_scenes: int
+) -> Float[np.ndarray, " scenes *rest"]:
     total = np.zeros((n_scenes, *values.shape[1:]))
     np.add.at(total, scene_index, values)
     return total

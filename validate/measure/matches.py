@@ -188,7 +188,7 @@ def _match(cv2: Any, first: Features, second: Features) -> Matches:
     return Matches(first.places[index[:, 0]], second.places[index[:, 1]])
 
 
-def _consistent(cv2: Any, matches: Matches, tolerance: float) -> Bool[np.ndarray, "matches"]:
+def _consistent(cv2: Any, matches: Matches, tolerance: float) -> Bool[np.ndarray, " matches"]:
     """Matches that some fundamental matrix explains: what is left are mismatches, whatever the poses."""
     _, mask = cv2.findFundamentalMat(matches.first, matches.second, cv2.FM_RANSAC, tolerance, 0.999, 2000)
     if mask is None or mask.shape[0] != len(matches.first):

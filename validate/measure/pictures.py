@@ -114,8 +114,8 @@ class Pictures:
         scene_notes: what ``scenes/*.json`` says, by scene id.
     """
 
-    rows: Shaped[np.ndarray, "views"]
-    opened: Bool[np.ndarray, "views"]
+    rows: Shaped[np.ndarray, " views"]
+    opened: Bool[np.ndarray, " views"]
     modes: dict[int, str]
     problems: dict[tuple[int, str], str]
     scene_notes: dict[int, SceneNote] = field(default_factory=dict)
@@ -143,7 +143,7 @@ class _Task:
 @dataclass
 class _Result:
     indices: tuple[int, ...]
-    rows: Shaped[np.ndarray, "views"]
+    rows: Shaped[np.ndarray, " views"]
     modes: dict[int, str] = field(default_factory=dict)
     problems: dict[tuple[int, str], str] = field(default_factory=dict)
     scene_notes: dict[int, SceneNote] = field(default_factory=dict)
@@ -164,7 +164,7 @@ class Source:
 
     root: Path
     views: Sequence[View]
-    scene_index: Int[np.ndarray, "views"]
+    scene_index: Int[np.ndarray, " views"]
     cards: dict[int, str]
     stored: Float[np.ndarray, "views 4 4"]
     poses: Float[np.ndarray, "views 4 4"]
@@ -173,7 +173,7 @@ class Source:
 
 def gather(
     source: Source,
-    opened: Bool[np.ndarray, "views"],
+    opened: Bool[np.ndarray, " views"],
     settings: Settings,
     limits: Limits,
     workers: Workers,
@@ -202,7 +202,7 @@ def gather(
 
 
 def _tasks(
-    source: Source, opened: Bool[np.ndarray, "views"], settings: Settings, limits: Limits
+    source: Source, opened: Bool[np.ndarray, " views"], settings: Settings, limits: Limits
 ) -> Iterator[_Task]:
     batch: list[int] = []
     for position in np.flatnonzero(opened):

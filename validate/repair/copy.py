@@ -171,7 +171,7 @@ class _Job:
         self.labels = relabelling(analysis) if analysis.pictures is not None else {}
 
     @property
-    def excused(self) -> Bool[np.ndarray, "views"]:
+    def excused(self) -> Bool[np.ndarray, " views"]:
         """Views whose pose is taken from elsewhere, as findings of their own say."""
         excused = np.zeros(len(self.analysis.scan.views), dtype=bool)
         excused[list(self.described)] = True

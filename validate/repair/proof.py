@@ -17,7 +17,7 @@ _OWN_FAULTS = (Fault.BOTTOM, Fault.WHOLE_TRANSPOSED, Fault.SCALED, Fault.NOT_ROT
 
 
 def unproven(
-    analysis: Analysis, written: Float[np.ndarray, "views 4 4"], excused: Bool[np.ndarray, "views"]
+    analysis: Analysis, written: Float[np.ndarray, "views 4 4"], excused: Bool[np.ndarray, " views"]
 ) -> str | None:
     """Why corrected poses are not the cameras that were found; None when they are.
 
