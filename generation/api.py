@@ -14,8 +14,8 @@ from jaxtyping import Float
 from generation.assets.catalogue import ShapeAsset
 from generation.jobs import AssetFolders, Workers, generate_dataset, render_plan
 from generation.plan import compose
-from generation.plan.finishes import Colour, Finish
 from generation.plan.lights import LightPlan
+from generation.plan.materials import Colour, Material
 from generation.plan.plan import ObjectPlan, ScenePlan
 from generation.plan.request import DatasetOptions, SceneOptions, build_request
 from generation.plan.room import RoomPlan
@@ -136,10 +136,10 @@ def place_object(
     ((1.0, 0.0, 0.0), 3.464)
     """
     asset = shapes(shape, seed=seed)[0] if isinstance(shape, str) else shape
-    finish = None if colour is None else Finish(colour=colour, roughness=roughness, metallic=metallic)
+    material = None if colour is None else Material(colour=colour, roughness=roughness, metallic=metallic)
     place = [float(value) for value in position]
     return compose.place_object(
-        asset, place, diagonal=float(diagonal), yaw=float(yaw), finish=finish, seed=seed
+        asset, place, diagonal=float(diagonal), yaw=float(yaw), material=material, seed=seed
     )
 
 

@@ -17,7 +17,7 @@ SMOOTH_ANGLE_DEG = 40.0
 
 
 ROLES = ("wood", "metal", "fabric", "accent", "linen", "plastic", "paint", "shade")
-"""What parts of procedural shapes are made of: the renderer chooses a colour and a finish for each. 'accent'
+"""What parts of procedural shapes are made of: the renderer chooses a material for each. 'accent'
 is a fabric that contrasts with 'fabric'; 'linen' is bedding, light; 'paint' is a painted surface, also of
 ceramics; 'shade' is a lampshade, light. Parts of one role in one shape look the same."""
 
@@ -38,7 +38,7 @@ class PartMaterial:
         wrap: how all images go on along u and along v.
         roughness: 0 is a mirror.
         metallic: 0 or 1, or a mixture.
-        finish: roughness and metalness in 255ths, pixel by pixel; it takes the place of both numbers.
+        metallic_roughness: roughness and metalness in 255ths, pixel by pixel, in place of both numbers.
         emission: light of its own, linear RGB; 1 looks like white paper in full light.
         emission_image: sRGB texture that multiplies `emission`.
     """
@@ -50,14 +50,14 @@ class PartMaterial:
     wrap: tuple[Wrap, Wrap] = ("repeat", "repeat")
     roughness: float = 0.5
     metallic: float = 0.0
-    finish: UInt8[np.ndarray, "finish_height finish_width 2"] | None = None
+    metallic_roughness: UInt8[np.ndarray, "rough_height rough_width 2"] | None = None
     emission: tuple[float, float, float] = (0.0, 0.0, 0.0)
     emission_image: UInt8[np.ndarray, "emission_height emission_width 3"] | None = None
 
     @property
     def textured(self) -> bool:
         """Whether it has any image."""
-        return any(image is not None for image in (self.image, self.finish, self.emission_image))
+        return any(image is not None for image in (self.image, self.metallic_roughness, self.emission_image))
 
 
 @dataclass(frozen=True, eq=False)

@@ -451,7 +451,7 @@ def _difference(before: DatasetCard, card: DatasetCard, request: GenerationReque
         return f"preset {old.preset.name} there" + (
             " with other values" if old.preset.name == request.preset.name else ""
         )
-    if (before.model_extra or {}).get("stock") != (card.model_extra or {}).get("stock"):
+    if _stated_pool(before) != _stated_pool(card):
         return (
             "from other shapes or textures: files in the folders have changed, or one of --meshes, "
             "--shapenet-root, --textures, --assets, --up, --unit and --mix was another"
@@ -522,7 +522,7 @@ def make_card(request: GenerationRequest, pool: AssetPool) -> DatasetCard:
         "seed": request.seed,
         "versions": _versions(),
         "assets": list(_asset_uses(pool)),
-        "stock": _pool_sha256(pool),
+        "asset_pool_sha256": _pool_sha256(pool),
         "command": command_line(request, pool.catalogue),
         "request": request.model_dump(mode="json"),
     }
@@ -544,6 +544,12 @@ def command_line(request: GenerationRequest, catalogue: Catalogue) -> str:
     if request.real_scale:
         words.append("--real-scale")
     return " ".join((*words, *catalogue.options))
+
+
+def _stated_pool(card: DatasetCard) -> str | None:
+    """The checksum of the asset pool in a card; datasets that are older call it "stock"."""
+    stated = card.model_extra or {}
+    return stated.get("asset_pool_sha256", stated.get("stock"))
 
 
 def _pool_sha256(pool: AssetPool) -> str:

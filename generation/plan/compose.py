@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from generation.assets.catalogue import Catalogue, ShapeAsset
-from generation.plan.finishes import ROLES, Finish, draw_finishes
 from generation.plan.lights import LightPlan, plan_lights
+from generation.plan.materials import ROLES, Material, draw_materials
 from generation.plan.plan import N_WALLS, ObjectPlan, RenderPlan, ScenePlan, ViewPlan
 from generation.plan.request import GenerationRequest
 from generation.plan.room import RoomPlan, plan_room, unclipped_exposure
@@ -26,7 +26,7 @@ def place_object(
     *,
     diagonal: float,
     yaw: float = 0.0,
-    finish: Finish | None = None,
+    material: Material | None = None,
     seed: int = 0,
 ) -> ObjectPlan:
     """An object for `compose_scene`.
@@ -37,9 +37,9 @@ def place_object(
             world units.
         diagonal: of the bounding box, world units; a cube's side is diagonal / √3.
         yaw: about world z, radians.
-        finish: colour (sRGB in [0, 1]) and surface of all parts; None to draw those of furniture by ``seed``.
-            The materials of mesh files stay their own.
-        seed: draws the finishes.
+        material: of all parts, its colour sRGB in [0, 1]; None to draw those of furniture by ``seed``. Mesh
+            files keep the materials of their own.
+        seed: draws the materials.
     Raises:
         InputError: a position of another length, or numbers that are not finite.
     """
@@ -48,10 +48,10 @@ def place_object(
             f"{shape.id}: expected a position of two or three finite numbers, a positive diagonal and a "
             f"finite yaw; got {list(position)}, {diagonal} and {yaw}"
         )
-    if finish is not None:
-        finishes = dict.fromkeys(ROLES, finish)
+    if material is not None:
+        materials = dict.fromkeys(ROLES, material)
     else:
-        (finishes,) = draw_finishes("furniture", 1, np.random.default_rng(seed))
+        (materials,) = draw_materials("furniture", 1, np.random.default_rng(seed))
     x, y, z = position if len(position) == 3 else (*position, 0.0)
     return ObjectPlan(
         label=1,
@@ -60,7 +60,7 @@ def place_object(
         position=(x, y, z),
         yaw=yaw,
         scale=diagonal,
-        finishes=finishes,
+        materials=materials,
     )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 
-from generation.plan.finishes import Colour
+from generation.plan.materials import Colour
 from generation.plan.preset import LightRules
 
 

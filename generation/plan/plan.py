@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from generation.assets.catalogue import Catalogue, FloorAsset, ShapeAsset, WallAsset
 from generation.assets.mesh import Extent
 from generation.plan.cameras import plan_cameras
-from generation.plan.finishes import Colour, Finish, draw_finishes
 from generation.plan.lights import LightPlan, plan_lights
+from generation.plan.materials import Colour, Material, draw_materials
 from generation.plan.placement import Placed, PlacementError, place
 from generation.plan.preset import Split
 from generation.plan.request import GenerationRequest, PassName
@@ -44,7 +44,10 @@ class ObjectPlan(BaseModel):
     size: tuple[float, float, float] | None = Field(
         default=None, description="of the bounding box along the object's own axes, world units"
     )
-    finishes: dict[str, Finish] = Field(description="colour and surface of each role of the shape's parts")
+    materials: dict[str, Material] = Field(
+        validation_alias=AliasChoices("materials", "finishes"),  # plans that are older have the latter
+        description="of each role of the shape's parts",
+    )
     tint: Colour | None = Field(
         default=None, description="sRGB that a mesh of a file takes on; None: the colours of the file"
     )
@@ -300,7 +303,7 @@ def plan_scene(request: GenerationRequest, pool: AssetPool, scene: int, attempt:
 def plan_objects(
     request: GenerationRequest, pool: AssetPool, rng: np.random.Generator, placement_rng: np.random.Generator
 ) -> tuple[ObjectPlan, ...]:
-    """Draw shapes, sizes, finishes and places.
+    """Draw shapes, sizes, materials and places.
 
     Raises:
         PlacementError: an object found no place.
@@ -315,16 +318,16 @@ def plan_objects(
         draw_scale(request, pool.catalogue, shape, extent, rng)
         for shape, extent in zip(shapes, extents, strict=True)
     ]
-    finishes = draw_finishes(rules.finish, count, rng)
+    drawn = draw_materials(rules.materials, count, rng)
     placed = place(preset.placement, preset.obj_scale, extents, scales, placement_rng)
     tints = [
-        finish["paint"].colour if request.recolour and shape.kind != "procedural" else None
-        for shape, finish in zip(shapes, finishes, strict=True)
+        materials["paint"].colour if request.recolour and shape.kind != "procedural" else None
+        for shape, materials in zip(shapes, drawn, strict=True)
     ]
     return tuple(
-        _object_plan(label, shape, spot, extent, scale, finish, tints[label - 1])
-        for label, (shape, spot, extent, scale, finish) in enumerate(
-            zip(shapes, placed, extents, scales, finishes, strict=True), start=1
+        _object_plan(label, shape, spot, extent, scale, materials, tints[label - 1])
+        for label, (shape, spot, extent, scale, materials) in enumerate(
+            zip(shapes, placed, extents, scales, drawn, strict=True), start=1
         )
     )
 
@@ -335,7 +338,7 @@ def _object_plan(
     spot: Placed,
     extent: Extent,
     scale: float,
-    finishes: dict[str, Finish],
+    materials: dict[str, Material],
     tint: Colour | None,
 ) -> ObjectPlan:
     width, depth, height = (round(float(side) * scale, 6) for side in extent.size)
@@ -347,6 +350,6 @@ def _object_plan(
         yaw=spot.yaw,
         scale=scale,
         size=(width, depth, height),
-        finishes=finishes,
+        materials=materials,
         tint=tint,
     )

@@ -4,9 +4,9 @@ import importlib.resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from generation.plan.finishes import FinishKind
+from generation.plan.materials import MaterialKind
 from objnerf.dataset.card import describe_validation_error
 from objnerf.dataset.files import OBJECT_COLOURS
 from objnerf.dataset.untrusted import read_yaml
@@ -61,7 +61,10 @@ class ObjectRules(_Part):
     sizes: tuple[Positive, ...] | None = Field(
         default=None, description="exact heights to choose from, world units; overrides diagonal"
     )
-    finish: FinishKind = Field(description="how colours and surfaces are drawn")
+    materials: MaterialKind = Field(
+        validation_alias=AliasChoices("materials", "finish"),  # presets that are older have the latter
+        description="how colours and surfaces are drawn",
+    )
 
 
 class PlacementRules(_Part):

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 
 from generation.assets.catalogue import FloorAsset, WallAsset
-from generation.plan.finishes import Colour, draw_wall_colour
 from generation.plan.lights import LightPlan, white_radiance
+from generation.plan.materials import Colour, draw_wall_colour
 from generation.plan.preset import RoomRules
 
 #: sRGB of the plain floor of CLEVR-like presets.

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from generation.assets.mesh import PartMaterial
-from generation.plan.finishes import Colour
+from generation.plan.materials import Colour
 from generation.srgb import linear_from_srgb
 
 #: Name of the shader output that holds the colour of a surface as far as it scatters light.
@@ -64,8 +64,8 @@ def make_part_material(name: str, part: PartMaterial, *, coloured: bool = False)
         corner = surface.tree.nodes.new("ShaderNodeVertexColor")
         corner.layer_name = CORNER_COLOURS
         surface.show(surface.product(corner.outputs["Color"], surface.rgb, texture))
-    if part.finish is not None:
-        surface.add_finish(part.finish)
+    if part.metallic_roughness is not None:
+        surface.add_metallic_roughness(part.metallic_roughness)
     if any(part.emission):
         surface.add_emission()
     if part.cutout is not None and texture is not None:
@@ -118,12 +118,12 @@ class _Surface:
             self.tree.links.new(texture.outputs["Color"], product.inputs[1])
         return product.outputs["Vector"]
 
-    def add_finish(self, finish: UInt8[np.ndarray, "height width 2"]) -> None:
-        """Roughness and metalness from an image."""
+    def add_metallic_roughness(self, shares: UInt8[np.ndarray, "height width 2"]) -> None:
+        """Roughness and metalness, in 255ths, from an image."""
         # red and green; what is no colour must not be taken for sRGB
-        pixels = np.dstack([finish, np.zeros(finish.shape[:2], np.uint8)])
+        pixels = np.dstack([shares, np.zeros(shares.shape[:2], np.uint8)])
         channels = self.tree.nodes.new("ShaderNodeSeparateColor")
-        image = self.texture("finish", pixels, data=True)
+        image = self.texture("metallic roughness", pixels, data=True)
         self.tree.links.new(image.outputs["Color"], channels.inputs["Color"])
         self.tree.links.new(channels.outputs["Red"], self.shader.inputs["Roughness"])
         self.tree.links.new(channels.outputs["Green"], self.shader.inputs["Metallic"])

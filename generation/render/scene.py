@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from generation.assets.catalogue import FloorAsset, Roots, WallAsset, build_mesh, floor_texture, wall_texture
-from generation.assets.finishes import box_uv, paint_finish, part_offset, tile_size
 from generation.assets.mesh import SMOOTH_ANGLE_DEG, ShapeMesh
+from generation.assets.part_textures import box_uv, paint_texture, part_offset, tile_size
 from generation.assets.recolour import recoloured
-from generation.plan.finishes import Finish
+from generation.plan.materials import Material
 from generation.plan.plan import ObjectPlan, RenderPlan, ScenePlan
 from generation.plan.room import RoomPlan, Wall
 from generation.plan.visibility import NEAR_CLIP
@@ -247,12 +247,12 @@ def _add_object(scene: bpy.types.Scene, plan: ObjectPlan, mesh: ShapeMesh) -> No
         if part.role == "own":
             materials.append(make_part_material(name, part, coloured=mesh.colours is not None))
         else:
-            finish = plan.finishes[part.role]
-            materials.append(_finish_material(name, finish, f"object{plan.label}.{part.role}"))
-            if finish.texture is not None:
-                tiles[number] = tile_size(finish.texture)
+            planned = plan.materials[part.role]
+            materials.append(_role_material(name, planned, f"object{plan.label}.{part.role}"))
+            if planned.texture is not None:
+                tiles[number] = tile_size(planned.texture)
     uv = mesh.uv
-    if uv is None and any(plan.finishes[part.role].texture for part in mesh.materials if part.role != "own"):
+    if uv is None and any(plan.materials[part.role].texture for part in mesh.materials if part.role != "own"):
         offsets = np.stack([part_offset(number) for number in range(len(mesh.materials))])
         part_of_corner = np.repeat(mesh.part_of_face[:, None], 3, axis=1)
         uv = box_uv(mesh) * plan.scale / tiles[part_of_corner][..., None] + offsets[part_of_corner]
@@ -281,19 +281,19 @@ def _add_object(scene: bpy.types.Scene, plan: ObjectPlan, mesh: ShapeMesh) -> No
     item.pass_index = plan.label
 
 
-def _finish_material(name: str, finish: Finish, role: str) -> bpy.types.Material:
+def _role_material(name: str, planned: Material, role: str) -> bpy.types.Material:
     """The material of one part; parts of one role share its image, by the name `role`."""
     image = None
-    if finish.texture is not None:
+    if planned.texture is not None:
         image = bpy.data.images.get(role)
         if image is None:
-            image = make_image(role, paint_finish(finish.texture, finish.colour, finish.texture_seed))
+            image = make_image(role, paint_texture(planned.texture, planned.colour, planned.texture_seed))
     return make_material(
         name,
-        finish.roughness,
-        metallic=finish.metallic,
-        specular=finish.specular,
-        colour=finish.colour,
+        planned.roughness,
+        metallic=planned.metallic,
+        specular=planned.specular,
+        colour=planned.colour,
         image=image,
     )
 

@@ -1,4 +1,4 @@
-"""Datasets that the real Blender made, tiny, once a session; and stocks to plan from without Blender."""
+"""Datasets that the real Blender made, tiny, once a session; and asset pools to plan from without Blender."""
 
 from collections.abc import Callable
 from pathlib import Path

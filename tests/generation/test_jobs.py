@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -345,3 +346,19 @@ def test_ray_makes_the_same_bytes(tmp_path, request_, whole):
     pytest.importorskip("ray")
     generate_dataset(request_, tmp_path / "d", workers=Workers(2, engine="ray"))
     assert digests(tmp_path / "d") == digests(whole)
+
+
+def test_a_dataset_with_the_keys_of_an_earlier_version_goes_on(tmp_path, request_):
+    out = tmp_path / "d"
+    out.mkdir()
+    pool = AssetPool.draw(AssetFolders().load(), request_)
+    prepare_folder(out, request_, pool)
+    card = out / "dataset.yaml"
+    text = card.read_text()
+    renamed = text.replace("asset_pool_sha256:", "stock:").replace(" materials:", " finish:")
+    assert [renamed.count(key) for key in ("stock:", " finish:")] == [1, 1]
+    card.write_text(renamed)
+    prepare_folder(out, request_, pool)
+    card.write_text(re.sub(r"stock: \w+", f"stock: {'0' * 64}", renamed))
+    with pytest.raises(InputError, match="from other shapes or textures"):
+        prepare_folder(out, request_, pool)

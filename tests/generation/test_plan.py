@@ -16,8 +16,8 @@ from PIL import Image
 
 from generation.assets.catalogue import Catalogue, build_mesh, floor_texture
 from generation.plan.cameras import max_views, plan_cameras
-from generation.plan.finishes import MUTED_COLOURS, ROLES, draw_finishes
 from generation.plan.lights import Lamp, LightPlan, white_radiance
+from generation.plan.materials import MUTED_COLOURS, ROLES, draw_materials
 from generation.plan.placement import Placed, PlacementError, place, placed_footprint
 from generation.plan.plan import AssetPool, ScenePlan, fit_request, plan_scene
 from generation.plan.preset import load_preset, preset_names
@@ -161,7 +161,7 @@ def test_walls_hold_the_box_and_every_camera(setting):
 def test_a_room_of_one_shape_has_one_shape_and_different_colours(setting):
     for plan in plans(setting, "room-chair", shapes=1):
         assert len({item.asset for item in plan.objects}) == 1
-        assert len({item.finishes["wood"].colour for item in plan.objects}) == len(plan.objects)
+        assert len({item.materials["wood"].colour for item in plan.objects}) == len(plan.objects)
 
 
 def test_the_metal_variant_is_planned_as_clevr_567_once_was(setting, data):
@@ -177,20 +177,22 @@ def test_the_metal_variant_is_planned_as_clevr_567_once_was(setting, data):
 
 
 def test_clevr_567_is_nearly_all_matte_and_of_eight_colours():
-    drawn = [finish["paint"] for finish in draw_finishes("clevr-matte", 2000, np.random.default_rng(0))]
-    assert {finish.colour for finish in drawn} == set(MUTED_COLOURS.values())
-    metal = np.mean([finish.metallic for finish in drawn])
+    drawn = [
+        materials["paint"] for materials in draw_materials("clevr-matte", 2000, np.random.default_rng(0))
+    ]
+    assert {material.colour for material in drawn} == set(MUTED_COLOURS.values())
+    metal = np.mean([material.metallic for material in drawn])
     # 5 % of 2000, and three standard deviations of sqrt(.05 * .95 / 2000) = .005
     assert metal == pytest.approx(0.05, abs=0.015)
 
 
 def test_furniture_is_textured_and_plain():
-    drawn = draw_finishes("furniture", 300, np.random.default_rng(0))
-    kinds = {role: {finish[role].texture for finish in drawn} for role in ROLES}
+    drawn = draw_materials("furniture", 300, np.random.default_rng(0))
+    kinds = {role: {materials[role].texture for materials in drawn} for role in ROLES}
     assert kinds["wood"] == {"wood", "brushed", None}
     assert kinds["fabric"] == {"weave", "stripes", "check", None}
     assert kinds["metal"] == kinds["plastic"] == {None}
-    seeds = [finish["wood"].texture_seed for finish in drawn if finish["wood"].texture]
+    seeds = [materials["wood"].texture_seed for materials in drawn if materials["wood"].texture]
     assert len(set(seeds)) == len(seeds)
 
 

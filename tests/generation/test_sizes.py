@@ -130,11 +130,11 @@ def test_room_chair_recolours_files_and_others_do_when_asked(load: Load) -> None
     chairs = some_plan(catalogue, "room-chair").objects
     tints = {item.tint for item in chairs}
     assert len(tints) == len(chairs)
-    assert all(item.tint == item.finishes["paint"].colour for item in chairs)
+    assert all(item.tint == item.materials["paint"].colour for item in chairs)
     assert {item.tint for item in some_plan(catalogue).objects} == {None}
     assert None not in {item.tint for item in some_plan(catalogue, recolour=True).objects}
     assert {item.tint for item in some_plan(catalogue, "room-chair", recolour=False).objects} == {None}
 
 
-def test_shapes_made_by_code_have_their_finishes_and_no_tint() -> None:
+def test_shapes_made_by_code_have_their_materials_and_no_tint() -> None:
     assert {item.tint for item in some_plan(Catalogue.load(), "room-chair", shapes=1).objects} == {None}

@@ -141,14 +141,14 @@ class _Surface:
     Attributes:
         colour: linear RGBA, by which the image is multiplied.
         base: image of colours.
-        rough_metal: image of roughness and metalness.
+        metallic_roughness: image of roughness and metalness.
     """
 
     colour: Float[np.ndarray, "4"]
     roughness: float
     metallic: float
     base: _Texture | None
-    rough_metal: _Texture | None
+    metallic_roughness: _Texture | None
 
 
 class _Document:
@@ -410,14 +410,14 @@ class _Document:
             metallic=surface.metallic,
             emission=emission,
         )
-        main = surface.base or surface.rough_metal or glow
+        main = surface.base or surface.metallic_roughness or glow
         if main is None:
             return _Look(material)
         material = replace(material, wrap=main.wrap)
         if surface.base is not None:
             material = self._with_base_colour(material, entry, surface.colour, surface.base)
-        if surface.rough_metal is not None:
-            material = self._with_rough_metal(material, surface.rough_metal, main)
+        if surface.metallic_roughness is not None:
+            material = self._with_metallic_roughness(material, surface.metallic_roughness, main)
         if glow is not None:
             material = self._with_glow(material, glow, main)
         return _Look(material, main.texcoord, main.matrix)
@@ -446,7 +446,7 @@ class _Document:
             if "specularGlossinessTexture" in glossy or max(glossy.get("specularFactor", (1, 1, 1))) > 0.25:
                 self.notes["specular colours left out (KHR_materials_pbrSpecularGlossiness)"] = None
         if "KHR_materials_unlit" in extensions:
-            surface = replace(surface, roughness=1.0, metallic=0.0, rough_metal=None)
+            surface = replace(surface, roughness=1.0, metallic=0.0, metallic_roughness=None)
         return surface
 
     def _emission(self, entry: dict[str, Any]) -> tuple[tuple[float, float, float], _Texture | None]:
@@ -473,13 +473,15 @@ class _Document:
         solid = pixels[..., 3] / 255 * colour[3] >= entry.get("alphaCutoff", 0.5)
         return replace(material, cutout=None if solid.all() else solid)
 
-    def _with_rough_metal(self, material: PartMaterial, texture: _Texture, main: _Texture) -> PartMaterial:
+    def _with_metallic_roughness(
+        self, material: PartMaterial, texture: _Texture, main: _Texture
+    ) -> PartMaterial:
         """With the image of roughness and metalness, or its mean where it lies otherwise than the main."""
         # roughness is green, metalness blue (3.9.2)
         pixels = pixels_of(self._image(texture.image), MAX_TEXTURE_SIDE)[..., 1:3]
         shares = np.rint(pixels * np.array([material.roughness, material.metallic])).astype(np.uint8)
         if texture.placement == main.placement:
-            return replace(material, finish=shares)
+            return replace(material, metallic_roughness=shares)
         self.notes["roughness texture placed otherwise than the colour: mean taken"] = None
         rough, metal = (shares.reshape(-1, 2).mean(axis=0) / 255).tolist()
         return replace(material, roughness=rough, metallic=metal)
@@ -588,9 +590,9 @@ def _placed_uv(
 def _without_images(material: PartMaterial) -> PartMaterial:
     if material.image is not None:
         material = replace(material, colour=mean_colour(material.image), image=None, cutout=None)
-    if material.finish is not None:
-        rough, metal = (material.finish.reshape(-1, 2).mean(axis=0) / 255).tolist()
-        material = replace(material, roughness=rough, metallic=metal, finish=None)
+    if material.metallic_roughness is not None:
+        rough, metal = (material.metallic_roughness.reshape(-1, 2).mean(axis=0) / 255).tolist()
+        material = replace(material, roughness=rough, metallic=metal, metallic_roughness=None)
     return _without_emission_image(material)
 
 

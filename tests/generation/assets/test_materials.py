@@ -173,7 +173,7 @@ def test_emission_and_metal(data: Path) -> None:
     assert (gold.metallic, gold.roughness) == (1.0, pytest.approx(0.1))
 
 
-def test_finish_of_an_image(tmp_path: Path, new_gltf: Any) -> None:
+def test_roughness_and_metalness_of_an_image(tmp_path: Path, new_gltf: Any) -> None:
     """Roughness is green times its factor, metalness is blue times its own."""
     file = new_gltf()
     uv = file.accessor(np.tile([0.5, 0.5], (24, 1)))
@@ -186,8 +186,8 @@ def test_finish_of_an_image(tmp_path: Path, new_gltf: Any) -> None:
         images=[{"uri": file.png(np.full((4, 4, 3), (9, 200, 255)))}],
     )
     (found,) = load_mesh(path, "y").materials
-    assert found.finish is not None
-    assert found.finish.tolist() == np.full((4, 4, 2), (100, 255)).tolist()
+    assert found.metallic_roughness is not None
+    assert found.metallic_roughness.tolist() == np.full((4, 4, 2), (100, 255)).tolist()
 
 
 def test_specular_glossiness(data: Path) -> None:

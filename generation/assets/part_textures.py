@@ -24,7 +24,7 @@ from generation.assets.tiling import (
     toned,
 )
 
-FinishTexture = Literal["wood", "weave", "stripes", "check", "brushed"]
+TextureKind = Literal["wood", "weave", "stripes", "check", "brushed"]
 
 #: Successive multiples of the golden ratio and of its square, modulo 1, spread evenly.
 _OFFSETS = np.array([0.6180339887, 0.3819660113])
@@ -43,8 +43,8 @@ class _Texture:
     tile_size: float
 
 
-def paint_finish(
-    texture: FinishTexture, colour: tuple[float, float, float], seed: int, size: int = 256
+def paint_texture(
+    texture: TextureKind, colour: tuple[float, float, float], seed: int, size: int = 256
 ) -> UInt8[np.ndarray, "size size 3"]:
     """Tileable sRGB image, `size` pixels a side, whose mean is `colour` (sRGB).
 
@@ -64,7 +64,7 @@ def paint_finish(
     return as_image(toned(base, tone * min(1.0, headroom / float(tone.max()), 1 / float(-tone.min()))))
 
 
-def tile_size(texture: FinishTexture) -> float:
+def tile_size(texture: TextureKind) -> float:
     """Side of a texture's tile in world units."""
     return _TEXTURES[texture].tile_size
 
@@ -133,7 +133,7 @@ def _brushed(u: Plane, v: Plane, rng: np.random.Generator) -> Plane:
     return 0.1 * fractal(u, v, (2, 24), rng, octaves=3) + 0.12 * fractal(u, v, (2, 2), rng)
 
 
-_TEXTURES: dict[FinishTexture, _Texture] = {
+_TEXTURES: dict[TextureKind, _Texture] = {
     "wood": _Texture(_wood, 2.5),
     "weave": _Texture(_weave, 1.5),
     "stripes": _Texture(_stripes, 1.6),

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from generation.assets.finishes import box_uv, paint_finish, part_offset, tile_size
 from generation.assets.mesh import ShapeMesh
+from generation.assets.part_textures import box_uv, paint_texture, part_offset, tile_size
 from generation.assets.procedural.solids import assemble, box, lathe
 
 KINDS = ("wood", "weave", "stripes", "check", "brushed")
@@ -14,7 +14,7 @@ KINDS = ("wood", "weave", "stripes", "check", "brushed")
 def test_a_texture_keeps_its_colour_and_varies_about_it(kind: str) -> None:
     colour = (0.6, 0.4, 0.2)
     for seed in range(4):
-        picture = paint_finish(kind, colour, seed, 128) / 255
+        picture = paint_texture(kind, colour, seed, 128) / 255
         np.testing.assert_allclose(picture.mean(axis=(0, 1)), colour, atol=0.005)
         # the hue is kept, the tone varies: to the eye, and not as far as black or white
         np.testing.assert_allclose(picture[..., 0] * 2 / 3, picture[..., 1], atol=0.005)
@@ -27,13 +27,13 @@ def test_a_texture_keeps_its_colour_and_varies_about_it(kind: str) -> None:
 def test_near_white_and_near_black_the_mean_is_kept_and_contrast_given_up(
     kind: str, colour: tuple[float, float, float]
 ) -> None:
-    picture = paint_finish(kind, colour, 3, 128) / 255
+    picture = paint_texture(kind, colour, 3, 128) / 255
     np.testing.assert_allclose(picture.mean(axis=(0, 1)), colour, atol=0.003)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_texture_tiles_and_follows_its_seed(kind: str) -> None:
-    first, again, other = (paint_finish(kind, (0.5, 0.5, 0.5), seed, 128) for seed in (0, 0, 1))
+    first, again, other = (paint_texture(kind, (0.5, 0.5, 0.5), seed, 128) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first.astype(int) - other).mean() > 1
     values = first.astype(np.float64)

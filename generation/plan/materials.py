@@ -1,4 +1,4 @@
-"""Colours and surfaces: what a part of a shape looks like, drawn by its role."""
+"""Materials: colour and surface of a part of a shape, drawn by its role."""
 
 import colorsys
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from generation.assets.finishes import FinishTexture
+from generation.assets.part_textures import TextureKind
 
 Colour = tuple[float, float, float]
 
@@ -74,7 +74,7 @@ _WALLS: tuple[Colour, ...] = (
 )
 
 
-class Finish(BaseModel):
+class Material(BaseModel):
     """A surface for Blender's Principled shader; colour in sRGB, the mean of a texture's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,14 +83,14 @@ class Finish(BaseModel):
     roughness: float = Field(ge=0, le=1)
     metallic: float = Field(default=0.0, ge=0, le=1)
     specular: float = Field(default=0.5, ge=0, le=1, description="Blender's 'Specular IOR Level'")
-    texture: FinishTexture | None = Field(default=None, description="None: plain colour")
+    texture: TextureKind | None = Field(default=None, description="None: plain colour")
     texture_seed: int = Field(default=0, ge=0, description="what the texture is painted from")
 
 
-FinishKind = Literal["furniture", "few-colours", "clevr", "clevr-matte"]
+MaterialKind = Literal["furniture", "few-colours", "clevr", "clevr-matte"]
 
 
-def draw_finishes(kind: FinishKind, objects: int, rng: np.random.Generator) -> list[dict[str, Finish]]:
+def draw_materials(kind: MaterialKind, objects: int, rng: np.random.Generator) -> list[dict[str, Material]]:
     """What every role looks like on each of a scene's objects.
 
     'furniture': each object has a hue of its own for its main parts and fitting tones for the rest; most
@@ -120,7 +120,7 @@ def _spread_hues(count: int, rng: np.random.Generator) -> list[float]:
     return [float((start + (i + rng.uniform(-0.33, 0.33)) / count) % 1.0) for i in order]
 
 
-def _furniture(hue: float, rng: np.random.Generator) -> dict[str, Finish]:
+def _furniture(hue: float, rng: np.random.Generator) -> dict[str, Material]:
     saturation, value = float(rng.uniform(0.35, 0.9)), float(rng.uniform(0.35, 0.95))
     main = _hsv(hue, saturation, value)
     accent = _hsv(
@@ -134,25 +134,25 @@ def _furniture(hue: float, rng: np.random.Generator) -> dict[str, Finish]:
     painted = bool(rng.uniform() < 0.45)
     grain, cloth, brush, bedding = _draw_textures(painted, rng)
     return {
-        "wood": _finish(main if painted else wood, rng, (0.3, 0.6), texture=grain),
-        "fabric": _finish(accent if painted else main, rng, (0.8, 1.0), texture=cloth),
-        "metal": _finish((metal_grey, metal_grey, metal_grey), rng, (0.2, 0.4), metallic=1.0),
-        "plastic": _finish(main, rng, (0.25, 0.5)),
-        "glass": _finish(_hsv(hue, 0.15, 0.85), rng, (0.05, 0.15)),
-        "stone": _finish(_jittered((0.66, 0.64, 0.61), rng, 0.12), rng, (0.3, 0.6)),
-        "paint": _finish(main, rng, (0.3, 0.6), texture=brush),
-        "accent": _finish(main if painted else accent, rng, (0.8, 1.0), texture=cloth and "weave"),
-        "linen": _finish(_jittered((0.88, 0.86, 0.82), rng, 0.06), rng, (0.8, 1.0), texture=bedding),
-        "shade": _finish(_jittered((0.92, 0.87, 0.74), rng, 0.06), rng, (0.8, 1.0)),
+        "wood": _material(main if painted else wood, rng, (0.3, 0.6), texture=grain),
+        "fabric": _material(accent if painted else main, rng, (0.8, 1.0), texture=cloth),
+        "metal": _material((metal_grey, metal_grey, metal_grey), rng, (0.2, 0.4), metallic=1.0),
+        "plastic": _material(main, rng, (0.25, 0.5)),
+        "glass": _material(_hsv(hue, 0.15, 0.85), rng, (0.05, 0.15)),
+        "stone": _material(_jittered((0.66, 0.64, 0.61), rng, 0.12), rng, (0.3, 0.6)),
+        "paint": _material(main, rng, (0.3, 0.6), texture=brush),
+        "accent": _material(main if painted else accent, rng, (0.8, 1.0), texture=cloth and "weave"),
+        "linen": _material(_jittered((0.88, 0.86, 0.82), rng, 0.06), rng, (0.8, 1.0), texture=bedding),
+        "shade": _material(_jittered((0.92, 0.87, 0.74), rng, 0.06), rng, (0.8, 1.0)),
     }
 
 
 def _draw_textures(
     painted: bool, rng: np.random.Generator
-) -> tuple[FinishTexture | None, FinishTexture | None, FinishTexture | None, FinishTexture | None]:
+) -> tuple[TextureKind | None, TextureKind | None, TextureKind | None, TextureKind | None]:
     """Of wood, fabric, paint and bedding; None for plain."""
 
-    def one_of(*choices: tuple[FinishTexture | None, float]) -> FinishTexture | None:
+    def one_of(*choices: tuple[TextureKind | None, float]) -> TextureKind | None:
         names, shares = zip(*choices, strict=True)
         return names[int(rng.choice(len(names), p=shares))]
 
@@ -162,36 +162,35 @@ def _draw_textures(
     return wood, fabric, paint, one_of(("weave", 0.4), ("stripes", 0.1), (None, 0.5))
 
 
-def _one_colour(colour: Colour, rng: np.random.Generator) -> dict[str, Finish]:
-    finish = _finish(colour, rng, (0.4, 0.6))
-    return dict.fromkeys(ROLES, finish)
+def _one_colour(colour: Colour, rng: np.random.Generator) -> dict[str, Material]:
+    return dict.fromkeys(ROLES, _material(colour, rng, (0.4, 0.6)))
 
 
-def _clevr(rng: np.random.Generator) -> dict[str, Finish]:
+def _clevr(rng: np.random.Generator) -> dict[str, Material]:
     colours = list(CLEVR_COLOURS.values())
     colour = colours[int(rng.integers(len(colours)))]
     metal = bool(rng.integers(2))
-    finish = Finish(colour=colour, roughness=0.2 if metal else 0.7, metallic=1.0 if metal else 0.0)
-    return dict.fromkeys(ROLES, finish)
+    material = Material(colour=colour, roughness=0.2 if metal else 0.7, metallic=1.0 if metal else 0.0)
+    return dict.fromkeys(ROLES, material)
 
 
-def _matte(rng: np.random.Generator) -> dict[str, Finish]:
+def _matte(rng: np.random.Generator) -> dict[str, Material]:
     colours = list(MUTED_COLOURS.values())
     colour = colours[int(rng.integers(len(colours)))]
     metal = bool(rng.uniform() < _RARE_METAL)
     roughness, specular = (0.25, 0.5) if metal else (0.9, 0.2)
-    finish = Finish(colour=colour, roughness=roughness, metallic=1.0 if metal else 0.0, specular=specular)
-    return dict.fromkeys(ROLES, finish)
+    material = Material(colour=colour, roughness=roughness, metallic=1.0 if metal else 0.0, specular=specular)
+    return dict.fromkeys(ROLES, material)
 
 
-def _finish(
+def _material(
     colour: Colour,
     rng: np.random.Generator,
     roughness: tuple[float, float],
     metallic: float = 0.0,
-    texture: FinishTexture | None = None,
-) -> Finish:
-    return Finish(
+    texture: TextureKind | None = None,
+) -> Material:
+    return Material(
         colour=colour,
         roughness=round(float(rng.uniform(*roughness)), 4),
         metallic=metallic,
