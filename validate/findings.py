@@ -27,7 +27,7 @@ class Finding:
         unit: the thing counted: ``views``, ``scenes`` or ``files``.
         examples: the first few paths concerned.
         views: indices of the views concerned (into ``Report.views``), for pictures.
-        mendable: ``--fix`` can fix it.
+        fixable: ``--fix`` can fix it.
     """
 
     id: str
@@ -41,7 +41,7 @@ class Finding:
     unit: str = "views"
     examples: tuple[str, ...] = ()
     views: tuple[int, ...] = ()
-    mendable: bool = False
+    fixable: bool = False
 
 
 def on_views(
@@ -52,7 +52,7 @@ def on_views(
     message: str,
     fix: str,
     suffix: str = ".png",
-    mendable: bool = False,
+    fixable: bool = False,
 ) -> Finding:
     """A finding on some views, folded; ``suffix`` names the file of theirs that it is about."""
     indices = [int(view) for view in views]
@@ -69,7 +69,7 @@ def on_views(
         total=len(scan.views),
         examples=tuple(paths),
         views=tuple(indices),
-        mendable=mendable,
+        fixable=fixable,
     )
 
 
@@ -80,7 +80,7 @@ def on_scenes(
     scenes: Sequence[int],
     message: str,
     fix: str,
-    mendable: bool = False,
+    fixable: bool = False,
 ) -> Finding:
     """A finding on some scenes (ids), folded."""
     ids = [int(scene) for scene in scenes]
@@ -100,7 +100,7 @@ def on_scenes(
         unit="scenes",
         examples=tuple(first),
         views=tuple(int(view) for view in chosen),
-        mendable=mendable,
+        fixable=fixable,
     )
 
 
@@ -111,7 +111,7 @@ def on_files(
     message: str,
     fix: str,
     total: int | None = None,
-    mendable: bool = False,
+    fixable: bool = False,
 ) -> Finding:
     """A finding on files that are no views, folded."""
     return Finding(
@@ -124,5 +124,5 @@ def on_files(
         total=total,
         unit="files",
         examples=tuple(files[:3]),
-        mendable=mendable,
+        fixable=fixable,
     )

@@ -51,11 +51,11 @@ def size_check(request: GenerationRequest, catalogue: Catalogue) -> Callable[[Sh
         found = (
             f"its diagonal of {metres:.3g} m is {scale:.3g} world units at {rules.units_per_metre:g} a metre"
         )
-        mend = "another --unit, or units_per_metre in a copy of the preset, changes that"
+        hint = "another --unit, or units_per_metre in a copy of the preset, changes that"
         if height > preset.obj_scale or max(width, depth) > 2 * preset.obj_scale:
-            return f"too large for the locality box: {found}; {mend}"
+            return f"too large for the locality box: {found}; {hint}"
         if scale < least:
-            return f"too small to be seen: {found}, expected at least {least:.2g}; {mend}"
+            return f"too small to be seen: {found}, expected at least {least:.2g}; {hint}"
         return None
 
     return misfit

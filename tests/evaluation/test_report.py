@@ -141,7 +141,7 @@ _VERDICT = {
     "ok": True,
     "counts": {"scenes": 3, "views": 9, "errors": 0, "warnings": 1},
     "checked": ["FILE-NAME"],
-    "findings": [{"id": "X-Y", "severity": "W", "count": 2, "message": "odd & <strange>", "fix": "mend it"}],
+    "findings": [{"id": "X-Y", "severity": "W", "count": 2, "message": "odd & <strange>", "fix": "fix it"}],
     "suggested": {"near": 6.0},
 }
 _STEPS = [Step("generate", 65.0, "objnerf generate --out x"), Step("train", 130.0, "objnerf train x")]

@@ -108,12 +108,12 @@ def test_files_and_underscores(copy_of: Callable[[str], Path], tmp_path: Path) -
     folder = copy_of("blocks_depth")
     result = run(
         *(folder, "--nss_scale", "7", "--obj_scale", "4.5", "--focal_ratio", "1.09375", "1.4583333"),
-        *("--json", tmp_path / "r.json", "--html", tmp_path / "r.html", "--fix", tmp_path / "mended"),
+        *("--json", tmp_path / "r.json", "--html", tmp_path / "r.html", "--fix", tmp_path / "fixed"),
     )
     assert result.exit_code == 0, result.output
     content = json.loads((tmp_path / "r.json").read_text())
     assert content["settings"]["nss_scale"] == {"value": 7.0, "source": "option"}
-    assert content["repair"]["out"] == str(tmp_path / "mended")
+    assert content["repair"]["out"] == str(tmp_path / "fixed")
     page = (tmp_path / "r.html").read_text()
     assert 'id="cameras"' in page
     assert 'id="chart-camera-distance' in page

@@ -1,4 +1,4 @@
-"""``--fix``: what can be mended is mended, the result validates, and the input is never touched."""
+"""``--fix``: what can be fixed is fixed, the result validates, and the input is never touched."""
 
 import hashlib
 import importlib.util
@@ -29,8 +29,8 @@ def _mutations() -> ModuleType:
 
 MUTATIONS = {mutation.name: mutation for mutation in _mutations().MUTATIONS}
 
-#: Mended so that every pose is the original's again.
-MENDED = (
+#: Fixed so that every pose is the original's again.
+FIXED = (
     *("ids-from-one", "hole-in-ids", "short-ids", "mixed-widths", "id-in-prefix", "stray-png"),
     *("normals-beside-views", "missing-azimuth", "orphan-mask", "transparent", "palette", "grey"),
     *("bottom-row", "bottom-row-all", "scaled", "mirrored-one"),
@@ -42,10 +42,10 @@ MENDED = (
     *("near-beyond-far", "rendered-square-with-depth", "description-surplus", "card-broken"),
 )
 
-#: Poses alone leave two readings of these, mirror images of each other: mended where depth decides.
+#: Poses alone leave two readings of these, mirror images of each other: fixed where depth decides.
 AMBIGUOUS = ("mirrored-y", "mirrored-z", "x-forward")
 
-#: Mended by settings in dataset.yaml; the poses stay as they were found.
+#: Fixed by settings in dataset.yaml; the poses stay as they were found.
 SETTLED = ("world-in-centimetres", "world-of-unit-size")
 
 
@@ -61,20 +61,20 @@ def all_poses(folder: Path) -> np.ndarray:
     return np.stack([view.pose() for view in open_dataset(folder).views()])
 
 
-@pytest.mark.parametrize("name", [*MENDED, *SETTLED])
-def test_mended_copy_validates(name: str, copy_of: Callable[[str], Path], tmp_path: Path, data: Path) -> None:
+@pytest.mark.parametrize("name", [*FIXED, *SETTLED])
+def test_fixed_copy_validates(name: str, copy_of: Callable[[str], Path], tmp_path: Path, data: Path) -> None:
     mutation = MUTATIONS[name]
     folder = copy_of(mutation.base)
     mutation.mutate(folder)
     before = digest(folder)
-    out = tmp_path / "mended"
+    out = tmp_path / "fixed"
     report = validate.run(folder, validate.Options(fix=out))
     assert digest(folder) == before, "the input was touched"
     assert report.repair is not None
     assert report.repair.changes
     again = validate.run(out)
     assert again.findings == (), validate.render_text(again)
-    if name in MENDED:
+    if name in FIXED:
         np.testing.assert_allclose(all_poses(out), all_poses(data / mutation.base), atol=1e-5)
     card = read_card(out)
     assert card is not None
@@ -84,11 +84,11 @@ def test_mended_copy_validates(name: str, copy_of: Callable[[str], Path], tmp_pa
 
 
 @pytest.mark.parametrize("name", AMBIGUOUS)
-def test_two_readings_are_mended_only_where_depth_decides(
+def test_two_readings_are_fixed_only_where_depth_decides(
     name: str, copy_of: Callable[[str], Path], tmp_path: Path, data: Path
 ) -> None:
     for base in ("blocks", "blocks_depth"):
-        folder, out = copy_of(base).rename(tmp_path / base), tmp_path / f"mended-{base}"
+        folder, out = copy_of(base).rename(tmp_path / base), tmp_path / f"fixed-{base}"
         MUTATIONS[name].mutate(folder)
         report = validate.run(folder, validate.Options(fix=out))
         assert report.repair is not None
@@ -97,15 +97,15 @@ def test_two_readings_are_mended_only_where_depth_decides(
     np.testing.assert_allclose(all_poses(out), all_poses(data / "blocks_depth"), atol=1e-5)
 
 
-def test_a_view_of_a_kind_that_cannot_be_mended_is_said_and_left(
+def test_a_view_of_a_kind_that_cannot_be_fixed_is_said_and_left(
     copy_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
     folder = copy_of("blocks_depth")
     (folder / "00003_sc0000_img3_RT.txt").write_text("no matrix\n")
-    report = validate.run(folder, validate.Options(fix=tmp_path / "mended"))
+    report = validate.run(folder, validate.Options(fix=tmp_path / "fixed"))
     assert report.repair is not None
     assert any("POSE-READ" in item for item in report.repair.left)
-    assert [finding.id for finding in validate.run(tmp_path / "mended").findings] == ["POSE-READ"]
+    assert [finding.id for finding in validate.run(tmp_path / "fixed").findings] == ["POSE-READ"]
 
 
 def test_alpha_is_flattened_on_white(copy_of: Callable[[str], Path], tmp_path: Path) -> None:
@@ -116,8 +116,8 @@ def test_alpha_is_flattened_on_white(copy_of: Callable[[str], Path], tmp_path: P
     rgba[:, 80:, 3] = 255
     rgba[::2, ::3, :3] = 30
     Image.fromarray(rgba).save(path)
-    validate.run(folder, validate.Options(fix=tmp_path / "mended"))
-    flat = files.read_image(tmp_path / "mended" / path.name)
+    validate.run(folder, validate.Options(fix=tmp_path / "fixed"))
+    flat = files.read_image(tmp_path / "fixed" / path.name)
     assert (flat[:, :80] == 255).all()
     np.testing.assert_array_equal(flat[:, 80:], rgba[:, 80:, :3])
 
@@ -127,9 +127,9 @@ def test_ray_length_becomes_planar_depth_again(
 ) -> None:
     folder = copy_of("blocks_depth")
     MUTATIONS["ray-length"].mutate(folder)
-    validate.run(folder, validate.Options(fix=tmp_path / "mended"))
+    validate.run(folder, validate.Options(fix=tmp_path / "fixed"))
     for path in (data / "blocks_depth").glob("*_depth.npy"):
-        np.testing.assert_allclose(np.load(tmp_path / "mended" / path.name), np.load(path), rtol=1e-5)
+        np.testing.assert_allclose(np.load(tmp_path / "fixed" / path.name), np.load(path), rtol=1e-5)
 
 
 def test_masks_and_sound_files_are_copied_byte_for_byte(
@@ -137,8 +137,8 @@ def test_masks_and_sound_files_are_copied_byte_for_byte(
 ) -> None:
     folder = copy_of("blocks")
     before = digest(folder)
-    validate.run(folder, validate.Options(fix=tmp_path / "mended"))
-    after = digest(tmp_path / "mended")
+    validate.run(folder, validate.Options(fix=tmp_path / "fixed"))
+    after = digest(tmp_path / "fixed")
     assert {name: after[name] for name in before} == before
     assert set(after) - set(before) == {"dataset.yaml"}
 
@@ -149,7 +149,7 @@ def test_places_that_cannot_take_the_copy_are_refused(
 ) -> None:
     folder = copy_of("blocks")
     target = {
-        "inside": folder / "mended",
+        "inside": folder / "fixed",
         "itself": folder,
         "occupied": tmp_path / "full",
         "file": tmp_path / "file",
@@ -163,7 +163,7 @@ def test_places_that_cannot_take_the_copy_are_refused(
     assert digest(tmp_path) == before
 
 
-def test_views_without_ids_cannot_be_mended_and_no_empty_copy_is_written(
+def test_views_without_ids_cannot_be_fixed_and_no_empty_copy_is_written(
     copy_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
     folder = copy_of("blocks")
@@ -171,5 +171,5 @@ def test_views_without_ids_cannot_be_mended_and_no_empty_copy_is_written(
         path.rename(folder / path.name.replace("sc000", "scene"))
     assert [finding.id for finding in validate.run(folder).findings] == ["FILE-NAME"]
     with pytest.raises(InputError, match="no image has a scene id"):
-        validate.run(folder, validate.Options(fix=tmp_path / "mended"))
-    assert not (tmp_path / "mended").exists()
+        validate.run(folder, validate.Options(fix=tmp_path / "fixed"))
+    assert not (tmp_path / "fixed").exists()

@@ -202,7 +202,7 @@ def test_random_corruption_gives_no_traceback(
     ]
     words = ["validate", str(folder), "--json", str(tmp_path / "r.json")]
     if seed % 3 == 0:
-        words += ["--fix", str(tmp_path / "mended")]
+        words += ["--fix", str(tmp_path / "fixed")]
     if seed % 4 == 0:
         words += ["--html", str(tmp_path / "r.html")]
     result = CliRunner().invoke(main, words)

@@ -32,7 +32,7 @@ def azimuth(analysis: Analysis) -> Iterator[Finding]:
             f"the azimuth file is no 3×3 matrix of numbers: {what}",
             "write it anew from the pose (--fix does), or delete it: it is derived from the pose then",
             suffix=_AZIMUTH,
-            mendable=True,
+            fixable=True,
         )
     turned = np.where(finite[:, None, None], stored, np.eye(3))
     about_z = (
@@ -52,7 +52,7 @@ def azimuth(analysis: Analysis) -> Iterator[Finding]:
             "unit vectors; perhaps the camera's whole rotation was stored",
             "write it anew from the pose (--fix does)",
             suffix=_AZIMUTH,
-            mendable=True,
+            fixable=True,
         )
     yield from _against_poses(analysis, stored, finite & about_z)
 
@@ -92,7 +92,7 @@ def _against_poses(analysis: Analysis, stored: np.ndarray, sound: np.ndarray) ->
             "forward: another zero direction; a model trained with one cannot be used with the other",
             "write them anew from the poses (--fix does)",
             suffix=_AZIMUTH,
-            mendable=True,
+            fixable=True,
         )
         return
     back = np.swapaxes(stored[use], 1, 2)
@@ -112,5 +112,5 @@ def _against_poses(analysis: Analysis, stored: np.ndarray, sound: np.ndarray) ->
         f"{cause}",
         "write it anew from the pose (--fix does)",
         suffix=_AZIMUTH,
-        mendable=True,
+        fixable=True,
     )

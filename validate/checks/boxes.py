@@ -39,7 +39,7 @@ def box_pixels(analysis: Analysis) -> Iterator[Finding]:
         message,
         fix,
         suffix="_RT.txt",
-        mendable=bool(few.mean() > 0.5),
+        fixable=bool(few.mean() > 0.5),
     )
 
 
@@ -80,7 +80,7 @@ def box_objects(analysis: Analysis) -> Iterator[Finding]:
         f"±{analysis.settings.obj_scale:g}, expected at least {100 * analysis.limits.box_objects:g} %: "
         f"objects reach out to {reach:.3g}, where foreground slots may have no density early in training",
         "pass a larger --obj-scale (see the suggestion), or place objects nearer to the centre",
-        mendable=True,
+        fixable=True,
     )
 
 
@@ -97,7 +97,7 @@ def near_far(analysis: Analysis) -> Iterator[Finding]:
             "correct near and far in dataset.yaml (--fix writes the suggested ones)",
             path="dataset.yaml",
             unit="files",
-            mendable=True,
+            fixable=True,
         )
         return
     if not analysis.diagnosis.known or scale_is_off(analysis) or analysis.depth_explanation is not None:
@@ -121,7 +121,7 @@ def near_far(analysis: Analysis) -> Iterator[Finding]:
             "objects there are never sampled",
             "pass the suggested near and far",
             suffix="_RT.txt",
-            mendable=bool(cut.mean() > 0.5),
+            fixable=bool(cut.mean() > 0.5),
         )
 
 
@@ -143,7 +143,7 @@ def _against_depth(analysis: Analysis, measured: np.ndarray) -> Iterator[Finding
             f"far {settings.far:g}: what lies outside is never sampled",
             "pass the suggested near and far",
             suffix="_depth.npy",
-            mendable=True,
+            fixable=True,
         )
         return
     outside = rows["before_near"] + rows["beyond_far"]
@@ -159,5 +159,5 @@ def _against_depth(analysis: Analysis, measured: np.ndarray) -> Iterator[Finding
             f"{rows['depth_low'].min():.3g} to {rows['depth_high'].max():.3g}",
             "pass the suggested near and far",
             suffix="_depth.npy",
-            mendable=True,
+            fixable=True,
         )

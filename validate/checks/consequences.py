@@ -74,10 +74,10 @@ def hold_back(analysis: Analysis, findings: list[Finding]) -> tuple[list[Finding
             continue
         arguments = finding.id, finding.severity, rest, finding.message, finding.fix
         if finding.unit == "scenes":
-            kept.append(on_scenes(analysis.scan, *arguments, mendable=finding.mendable))
+            kept.append(on_scenes(analysis.scan, *arguments, fixable=finding.fixable))
         else:
             suffix = (finding.path or ".png").removeprefix(analysis.scan.views[finding.views[0]].stem)
-            kept.append(on_views(analysis.scan, *arguments, suffix, finding.mendable))
+            kept.append(on_views(analysis.scan, *arguments, suffix, finding.fixable))
     return kept, held
 
 

@@ -42,9 +42,9 @@ def depth_read(analysis: Analysis) -> Iterator[Finding]:
 
 
 def _on_depth(
-    analysis: Analysis, severity: Severity, views: np.ndarray, message: str, fix: str, mendable: bool = False
+    analysis: Analysis, severity: Severity, views: np.ndarray, message: str, fix: str, fixable: bool = False
 ) -> Finding:
-    return on_views(analysis.scan, "DEPTH-READ", severity, views, message, fix, _DEPTH, mendable)
+    return on_views(analysis.scan, "DEPTH-READ", severity, views, message, fix, _DEPTH, fixable)
 
 
 def _has_one_channel(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -86,7 +86,7 @@ def _shapes(analysis: Analysis) -> Iterator[Finding]:
             f"the depth map has the shape {_shape(dims[loose[0]])}, expected H×W×1: some loaders need the "
             "last axis",
             "store depth[..., None] (--fix does)",
-            mendable=True,
+            fixable=True,
         )
     typed = np.flatnonzero(read & ~rows["depth_float32"] & one_channel)
     if len(typed):
@@ -96,7 +96,7 @@ def _shapes(analysis: Analysis) -> Iterator[Finding]:
             typed,
             "the depth map's numbers are not float32: double the size for nothing, or rounded to whole units",
             "store float32 (--fix does)",
-            mendable=True,
+            fixable=True,
         )
 
 
@@ -172,7 +172,7 @@ def depth_kind(analysis: Analysis) -> Iterator[Finding]:
         message,
         fix,
         suffix=_DEPTH,
-        mendable=explanation.kind == "ray" or explanation.is_unit,
+        fixable=explanation.kind == "ray" or explanation.is_unit,
     )
 
 

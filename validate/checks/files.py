@@ -51,7 +51,7 @@ def file_name(analysis: Analysis) -> Iterator[Finding]:
             f"the scene id has {digits} digit{'s' if digits > 1 else ''}, expected at least "
             f"{names.MIN_DIGITS}: uORF's code looks for sc0001 and finds no such view",
             "pad the scene ids with zeros to 4 digits (--fix does)",
-            mendable=True,
+            fixable=True,
         )
 
 
@@ -91,7 +91,7 @@ def _on_holes(scan: DatasetScan, ids: list[int], holes: list[int]) -> Finding:
             unit="scenes",
             total=len(ids),
             count=len(holes),
-            mendable=True,
+            fixable=True,
         )
     severity: Severity = "E"
     if scan.unfinished:
@@ -109,7 +109,7 @@ def _on_holes(scan: DatasetScan, ids: list[int], holes: list[int]) -> Finding:
         )
         fix = "renumber the scenes without holes (--fix does), or bring the missing ones"
     return Finding(
-        "FILE-IDS", severity, message, fix, unit="scenes", count=len(holes), total=ids[-1] + 1, mendable=True
+        "FILE-IDS", severity, message, fix, unit="scenes", count=len(holes), total=ids[-1] + 1, fixable=True
     )
 
 
@@ -132,7 +132,7 @@ def _widths(scan: DatasetScan, ids: list[int], has_holes: bool) -> Iterator[Find
             f"{len(ids)} "
             "scenes" + (", the same in every name" if len(widths) > 1 else ""),
             f"write every scene id with {usual} digits (--fix does)",
-            mendable=True,
+            fixable=True,
         )
 
 
@@ -184,7 +184,7 @@ def _ambiguous_names(scan: DatasetScan, needles: dict[str, int]) -> Iterator[Fin
             f"scene {min(other)} as well",
             "give every id the same number of digits and keep sc followed by digits out of prefixes (--fix "
             "renames)",
-            mendable=True,
+            fixable=True,
         )
     named = {index for index, _ in confused}
     double = [i for i, view in enumerate(views) if i not in named and len(_ids_in(view.stem)) > 1]
@@ -198,7 +198,7 @@ def _ambiguous_names(scan: DatasetScan, needles: dict[str, int]) -> Iterator[Fin
             f"the name holds {len(held)} scene ids, {', '.join(held)}: the last one counts here, and other "
             "loaders may take another",
             "keep sc followed by digits out of all but the id (--fix renames)",
-            mendable=True,
+            fixable=True,
         )
 
 
@@ -230,7 +230,7 @@ def file_stray(analysis: Analysis) -> Iterator[Finding]:
             "a PNG that is no view lies beside the views; a loader that takes every PNG would take it for "
             "one",
             "move it to a sub-folder or delete it (--fix leaves it out)",
-            mendable=True,
+            fixable=True,
         )
     if analysis.scan.extras:
         yield on_files(
@@ -240,7 +240,7 @@ def file_stray(analysis: Analysis) -> Iterator[Finding]:
             "a PNG without a pose is called like another view plus a suffix: an extra pass, which every "
             "loader takes for a view of the scene",
             "move extra passes to a sub-folder (--fix leaves them out)",
-            mendable=True,
+            fixable=True,
         )
     others = [
         name for name in analysis.scan.dataset.others if name.lower().endswith((*_OTHER_IMAGES, ".png"))
@@ -284,7 +284,7 @@ def file_missing(analysis: Analysis) -> Iterator[Finding]:
             [stem + names.POSE_SUFFIX for stem in posed],
             "a pose has no view: there is no .png image of that name",
             "restore the image, or delete the pose and the other files of the view (--fix leaves them out)",
-            mendable=True,
+            fixable=True,
         )
     rest = [stem + suffix for stem, suffixes in orphans.items() if stem not in posed for suffix in suffixes]
     if rest:
@@ -294,7 +294,7 @@ def file_missing(analysis: Analysis) -> Iterator[Finding]:
             rest,
             "a companion file belongs to no view",
             "restore the image, or delete the file (--fix leaves it out)",
-            mendable=True,
+            fixable=True,
         )
     for suffix, word in (
         (names.MASK_SUFFIX, "mask"),
@@ -314,7 +314,7 @@ def file_missing(analysis: Analysis) -> Iterator[Finding]:
                 if azimuth
                 else f"bring the missing {word}, or remove the others",
                 suffix=suffix,
-                mendable=azimuth,
+                fixable=azimuth,
             )
 
 

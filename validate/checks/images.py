@@ -76,7 +76,7 @@ def image_mode(analysis: Analysis) -> Iterator[Finding]:
             f"the image is transparent in places (alpha down to {rows['alpha'][clear[0]]}): loaders "
             "flatten it on white, on black, or not at all",
             "flatten it on the background that you mean (--fix: on white)",
-            mendable=True,
+            fixable=True,
         )
     deep = np.flatnonzero(read & (rows["bits"] == 16))
     if len(deep):
@@ -87,7 +87,7 @@ def image_mode(analysis: Analysis) -> Iterator[Finding]:
             deep,
             "the image has 16 bits a channel, expected 8: some loaders clip such images, others scale them",
             "save it as 8-bit RGB (--fix does)",
-            mendable=True,
+            fixable=True,
         )
     taken = set(clear.tolist()) | set(deep.tolist())
     odd: dict[str, list[int]] = {}
@@ -116,7 +116,7 @@ def image_mode(analysis: Analysis) -> Iterator[Finding]:
             views,
             f"the image is {what}, expected an 8-bit RGB PNG",
             "save it as 8-bit RGB PNG (--fix does)",
-            mendable=True,
+            fixable=True,
         )
 
 

@@ -34,7 +34,7 @@ def intrinsics(analysis: Analysis) -> Iterator[Finding]:
             f"{better[1]:.4g}), where {explanation.words}, {100 * explanation.agree:.0f} % of the points "
             "agree between views",
             f"pass --focal-ratio {better[0]:.6g} {better[1]:.6g}, or write it into dataset.yaml (--fix does)",
-            mendable=True,
+            fixable=True,
         )
         return
     totals = crossview_totals(analysis)
@@ -126,5 +126,5 @@ def intrinsics_file(analysis: Analysis) -> Iterator[Finding]:
         "correct focal_ratio in dataset.yaml (--fix does), or remove the views' files",
         path="dataset.yaml",
         unit="files",
-        mendable=True,
+        fixable=True,
     )

@@ -120,7 +120,7 @@ def mask_background(analysis: Analysis) -> Iterator[Finding]:
             "write the background as (64, 64, 64) and the objects in the format's colours (--fix relabels a "
             "scene of which one object is seen in all views)",
             suffix=_MASK,
-            mendable=bool(fixable[lacking].all()),
+            fixable=bool(fixable[lacking].all()),
         )
     wrong = there & (below != 1) & ~facts.blended
     if wrong.any():
@@ -143,7 +143,7 @@ def mask_background(analysis: Analysis) -> Iterator[Finding]:
             "brighter ones (--fix relabels a scene of which one object is seen in all views); keep every "
             "object in view",
             suffix=_MASK,
-            mendable=bool(fixable[wrong].all()),
+            fixable=bool(fixable[wrong].all()),
         )
 
 

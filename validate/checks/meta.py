@@ -10,7 +10,7 @@ from validate.findings import Finding, on_scenes, on_views
 from validate.measure.figures import MAX_COLOURS
 
 
-def _on_card(severity: str, message: str, fix: str, mendable: bool = False) -> Finding:
+def _on_card(severity: str, message: str, fix: str, fixable: bool = False) -> Finding:
     return Finding(
         "META",
         "E" if severity == "E" else "W",
@@ -19,7 +19,7 @@ def _on_card(severity: str, message: str, fix: str, mendable: bool = False) -> F
         path=CARD_NAME,
         unit="files",
         examples=(CARD_NAME,),
-        mendable=mendable,
+        fixable=fixable,
     )
 
 
@@ -55,7 +55,7 @@ def _card(analysis: Analysis) -> Iterator[Finding]:
             f"{analysis.scan.n_scenes} of {card.scenes} scenes are there: the generator was stopped, or is "
             "at work. What is there can be used",
             "run the same `objnerf generate` again for the rest, or correct the number (--fix does)",
-            mendable=True,
+            fixable=True,
         )
     elif card.scenes is not None and card.scenes != analysis.scan.n_scenes:
         yield _on_card(
@@ -64,7 +64,7 @@ def _card(analysis: Analysis) -> Iterator[Finding]:
             "generator was interrupted, or scenes were added",
             "bring the missing scenes (generate goes on where it stopped), or correct the number (--fix "
             "does)",
-            mendable=True,
+            fixable=True,
         )
     size = analysis.usual_size
     if card.image_size is not None and size is not None and tuple(card.image_size) != size:
@@ -73,7 +73,7 @@ def _card(analysis: Analysis) -> Iterator[Finding]:
             f"dataset.yaml says images of {card.image_size[0]}×{card.image_size[1]}, on disk they are "
             f"{size[0]}×{size[1]}: they were scaled afterwards",
             "correct image_size (--fix does), and focal_ratio where the aspect changed",
-            mendable=True,
+            fixable=True,
         )
     counts = [block.stop - block.start for block in analysis.scan.scene_blocks.values()]
     if card.views_per_scene is not None and counts and min(counts) > card.views_per_scene:
@@ -81,7 +81,7 @@ def _card(analysis: Analysis) -> Iterator[Finding]:
             "W",
             f"dataset.yaml says {card.views_per_scene} views a scene, on disk are at least {min(counts)}",
             "correct views_per_scene (--fix does)",
-            mendable=True,
+            fixable=True,
         )
 
 
@@ -120,7 +120,7 @@ def _which_are_there(analysis: Analysis, ids: set[int]) -> Iterator[Finding]:
             path=f"{SCENE_FOLDER}/{surplus[0]:04d}.json",
             count=len(surplus),
             unit="files",
-            mendable=True,
+            fixable=True,
         )
 
 
@@ -165,7 +165,7 @@ def _against_poses(analysis: Analysis) -> Iterator[Finding]:
             f"expected under {limit:g}: the pose file was changed or belongs to another view",
             "take the pose from the description (--fix does), or generate the scene again",
             suffix=POSE_SUFFIX,
-            mendable=True,
+            fixable=True,
         )
 
 

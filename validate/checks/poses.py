@@ -89,7 +89,7 @@ def pose_bottom(analysis: Analysis) -> Iterator[Finding]:
             f"the last row is {row}, expected 0 0 0 1; a projection matrix, or rows in another order",
             "write a rigid camera-to-world matrix; where only the last row is wrong, --fix corrects it",
             suffix=_POSE,
-            mendable=True,
+            fixable=True,
         )
 
 
@@ -109,7 +109,7 @@ def pose_ortho(analysis: Analysis) -> Iterator[Finding]:
             "export the pose with at least 6 digits and without scale or shear (--fix takes the nearest "
             "rotation where it is close)",
             suffix=_POSE,
-            mendable=bool(analysis.pose_files.valid[views].all()),
+            fixable=bool(analysis.pose_files.valid[views].all()),
         )
 
 
@@ -128,7 +128,7 @@ def pose_det(analysis: Analysis) -> Iterator[Finding]:
             "divide the 3×3 block by its scale (--fix does); check whether the positions are in the same "
             "unit",
             suffix=_POSE,
-            mendable=True,
+            fixable=True,
         )
 
 
@@ -151,7 +151,7 @@ def _mirrored(analysis: Analysis) -> Iterator[Finding]:
             "flip two camera axes, not one (OpenGL to OpenCV is diag(1, -1, -1)); --fix turns the flipped "
             "axis back where the other cameras tell which it is",
             suffix=_POSE,
-            mendable=all(view in diagnosis.turned_round for view in mirrored.tolist()),
+            fixable=all(view in diagnosis.turned_round for view in mirrored.tolist()),
         )
         return
     words = diagnosis.convention.axis_words(flipped=True)
@@ -175,7 +175,7 @@ def _mirrored(analysis: Analysis) -> Iterator[Finding]:
         message,
         fix,
         suffix=_POSE,
-        mendable=not diagnosis.is_undecided,
+        fixable=not diagnosis.is_undecided,
     )
 
 
@@ -209,7 +209,7 @@ def _on(
     views: list[int] | None,
     message: str,
     fix: str,
-    mendable: bool = True,
+    fixable: bool = True,
     severity: str = "E",
 ) -> Finding:
     """A finding on single views, or one for the dataset as a whole."""
@@ -225,7 +225,7 @@ def _on(
             total=len(analysis.scan.views),
             examples=tuple(analysis.scan.views[view].stem + _POSE for view in concerned[:3]),
             views=tuple(concerned[:8]),
-            mendable=mendable,
+            fixable=fixable,
         )
     return on_views(
         analysis.scan,
@@ -235,7 +235,7 @@ def _on(
         message,
         fix,
         suffix=_POSE,
-        mendable=mendable,
+        fixable=fixable,
     )
 
 
@@ -271,7 +271,7 @@ def pose_axes(analysis: Analysis) -> Iterator[Finding]:
                 f"({twin.axis_words()}) in a left-handed world"
             )
             fix = "use --photo, which compares poses and images, or add depth maps; then --fix corrects it"
-            yield _on(analysis, "POSE-AXES", views, message, fix, mendable=False)
+            yield _on(analysis, "POSE-AXES", views, message, fix, fixable=False)
             continue
         else:
             message = f"the camera axes are {called}, expected OpenCV's (x right, y down, z forward)"
@@ -331,7 +331,7 @@ def pose_transposed(analysis: Analysis) -> Iterator[Finding]:
             "program that multiplies row vectors, or in column order",
             "transpose each matrix (--fix does)",
             suffix=_POSE,
-            mendable=True,
+            fixable=True,
         )
     for convention, views in _convention_groups(analysis):
         if convention.layout == "transposed":
@@ -421,7 +421,7 @@ def pose_roll(analysis: Analysis) -> Iterator[Finding]:
             "leave the poses where the images lie on their side as well; where the images stand upright, "
             "the camera axes are mislabelled, which --photo or depth maps would tell",
             severity="W",
-            mendable=False,
+            fixable=False,
         )
     rolled = usable[np.abs(roll) > analysis.limits.roll_degrees]
     if len(rolled):

@@ -87,7 +87,7 @@ def _facing_past_origin(analysis: Analysis) -> Iterator[Finding]:
         count=analysis.scan.n_scenes,
         total=analysis.scan.n_scenes,
         unit="scenes",
-        mendable=True,
+        fixable=True,
     )
 
 
@@ -123,7 +123,7 @@ def _off_centre(analysis: Analysis) -> Iterator[Finding]:
             total=analysis.scan.n_scenes,
             unit="scenes",
             views=tuple(int(v) for v in np.flatnonzero(np.isin(analysis.scan.scene_index, off[:2]))[:8]),
-            mendable=True,
+            fixable=True,
         )
         return
     ids = np.array(list(analysis.scan.dataset.scenes))
@@ -142,7 +142,7 @@ def _off_centre(analysis: Analysis) -> Iterator[Finding]:
             f"the cameras of scene {ids[worst_scene]} look at {_coordinates(centring.focus[worst_scene])}, "
             f"expected the origin: {_off_by(analysis, float(share[worst_scene]))}",
             "subtract the point from the camera positions of each scene (--fix does)",
-            mendable=True,
+            fixable=True,
         )
 
 
@@ -187,7 +187,7 @@ def world_scale(analysis: Analysis) -> Iterator[Finding]:
             f"pass --nss-scale {median * UORF_SCALE.nss_scale / UORF_CAMERA_DISTANCE:.3g}",
             count=len(distances),
             total=len(analysis.scan.views),
-            mendable=True,
+            fixable=True,
         )
 
 
@@ -208,7 +208,7 @@ def _other_scale(analysis: Analysis, distances: np.ndarray, outside: np.ndarray)
         "instead",
         count=int(outside.sum()),
         total=len(analysis.scan.views),
-        mendable=True,
+        fixable=True,
     )
 
 

@@ -39,7 +39,7 @@ from validate.settings import OPTION
 _SCENE_TOKEN = re.compile(r"sc(?=\d)")
 
 #: Faults of single pose files that are fixed.
-_MENDABLE = (Fault.BOTTOM, Fault.WHOLE_TRANSPOSED, Fault.SCALED, Fault.MIRRORED, Fault.NOT_ROTATION)
+_FIXABLE = (Fault.BOTTOM, Fault.WHOLE_TRANSPOSED, Fault.SCALED, Fault.MIRRORED, Fault.NOT_ROTATION)
 
 
 class _Refused(Exception):
@@ -290,7 +290,7 @@ class _Job:
         assert pose is not None
         files.write_matrix(self.building / (stem + names.POSE_SUFFIX), pose)
         fault = Fault(int(analysis.pose_files.fault[view]))
-        if fault in _MENDABLE:
+        if fault in _FIXABLE:
             words = {
                 Fault.BOTTOM: "last rows of poses set to 0 0 0 1",
                 Fault.WHOLE_TRANSPOSED: "poses transposed as a whole",
@@ -500,5 +500,5 @@ class _Job:
             changes.append(f"{len(dataset.orphans)} files left out that belong to no view")
         self.outcome.changes[:0] = changes
         self.outcome.left += [
-            f"{finding.id}: {finding.message}" for finding in self.report.findings if not finding.mendable
+            f"{finding.id}: {finding.message}" for finding in self.report.findings if not finding.fixable
         ]

@@ -70,7 +70,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "message": finding.message,
         "fix": finding.fix,
         "examples": list(finding.examples),
-        "mendable": finding.mendable,
+        "fixable": finding.fixable,
     }
 
 

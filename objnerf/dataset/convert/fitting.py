@@ -204,7 +204,7 @@ def _points(scene: PosedScene) -> Float[np.ndarray, "points 3"]:
 
 
 def _distance(scene: PosedScene) -> float | None:
-    """Median distance of the cameras from the origin; None where there is none that a scale could mend."""
+    """Median distance of the cameras from the origin; None where there is none that a scale could fix."""
     distance = float(np.median(np.linalg.norm(_poses(scene)[:, :3, 3], axis=1)))
     return distance if len(scene.views) >= _FEWEST_VIEWS and distance > 0 else None
 

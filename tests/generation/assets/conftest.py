@@ -58,7 +58,7 @@ def shapenet_version(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def shapenet_root(tmp_path: Path, shapenet_version: int) -> Path:
-    """Chairs and tables: three good models, one of them twice inside out (good, once mended), and one each
+    """Chairs and tables: three good models, one of them twice inside out (good, once fixed), and one each
     with a missing texture, no content, NaN, too many bytes, and no mesh at all."""
     root = tmp_path / f"shapenet{shapenet_version}"
     chair, table = root / "03001627", root / "04379243"

@@ -187,7 +187,7 @@ def test_verdicts_are_remembered_by_content(
     assert load(manifest, tmp_path, meshes=mesh_folder).shapes("furniture", 4, seed=0) == shapes
 
 
-def test_a_texture_that_appears_mends_the_verdict(
+def test_a_texture_that_appears_changes_the_verdict(
     manifest: Path, shapenet_root: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError):
