@@ -616,8 +616,8 @@ def assets_sheet(
     seed: int,
 ) -> None:
     """Draw shapes, floors and walls on a contact sheet."""
+    from generation.assets.asset_sheets import draw_sheet
     from generation.assets.catalogue import Catalogue
-    from generation.assets.sheet import draw_sheet
     from objnerf.console import progress_bar
     from objnerf.dataset.files import atomic_path
     from objnerf.errors import InputError

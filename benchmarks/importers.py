@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from generation.assets.mesh import ShapeMesh
-from generation.assets.meshes import companions, load_mesh, survey, up_of
+from generation.assets.meshes import companions, load_mesh, scan_folder, up_of
 from generation.assets.reading import blender
 from generation.assets.reading.pieces import UnusableMesh
 from generation.assets.sampling import surface_colours
@@ -48,7 +48,9 @@ def main() -> None:
     arguments = parser.parse_args()
     folder: Path = arguments.folder
     files = [
-        path for path in survey(folder).meshes if path.suffix.lower() in (".obj", ".ply", ".gltf", ".glb")
+        path
+        for path in scan_folder(folder).meshes
+        if path.suffix.lower() in (".obj", ".ply", ".gltf", ".glb")
     ]
     if arguments.sample is not None and arguments.sample < len(files):
         chosen = np.random.default_rng(0).choice(len(files), arguments.sample, replace=False)

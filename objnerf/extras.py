@@ -2,7 +2,7 @@
 
 ``pip install objnerf`` brings what the dataset format, the validator, the converters and plots of cameras
 need. The heavy libraries come with extras (pyproject.toml), and whoever calls a function whose extra is not
-installed is told its name.
+installed gets its name in a message.
 """
 
 import sys
@@ -33,7 +33,7 @@ EXTRA_OF = {
     "viser": "viewer",
 }
 
-#: Libraries of two extras, told apart by the package of ours that imports them.
+#: Libraries of two extras, distinguished by the package of ours that imports them.
 SHARED = {"scipy": {"generation": "generate", "objnerf": "train"}}
 
 

@@ -34,9 +34,9 @@ def run_example(name, folder, **settings):
 
 
 def test_generate_and_look(tmp_path):
-    told = run_example("generate_and_look", tmp_path, SCENES=1, SIZE=(64, 48))
-    assert "1 scenes, 4 views" in told
-    places = re.findall(r"object \d+: .* \(([-+.\d]+), ([-+.\d]+), ([-+.\d]+)\)", told)
+    output = run_example("generate_and_look", tmp_path, SCENES=1, SIZE=(64, 48))
+    assert "1 scenes, 4 views" in output
+    places = re.findall(r"object \d+: .* \(([-+.\d]+), ([-+.\d]+), ([-+.\d]+)\)", output)
     assert 5 <= len(places) <= 7
     for x, y, z in places:
         # Within the locality box and above the ground.
@@ -48,10 +48,10 @@ def test_generate_and_look(tmp_path):
 
 
 def test_train_your_own(tmp_path):
-    told = run_example("train_your_own", tmp_path, SCENES=3, HELD_OUT=1, EPOCHS=12, SIZE=(32, 24))
-    losses = [float(loss) for loss in re.findall(r"loss ([.\d]+)", told)]
+    output = run_example("train_your_own", tmp_path, SCENES=3, HELD_OUT=1, EPOCHS=12, SIZE=(32, 24))
+    losses = [float(loss) for loss in re.findall(r"loss ([.\d]+)", output)]
     assert losses
-    found = re.search(r"off by ([.\d]+) world units \(mean depth: ([.\d]+)\); IoU .* ([.\d]+)", told)
+    found = re.search(r"off by ([.\d]+) world units \(mean depth: ([.\d]+)\); IoU .* ([.\d]+)", output)
     error, baseline, iou = map(float, found.groups())
     assert 0 < error < 14
     assert baseline > 0
@@ -59,9 +59,9 @@ def test_train_your_own(tmp_path):
 
 
 def test_edit_scene(tmp_path):
-    told = run_example("edit_scene", tmp_path, SCENES=4, SIZE=(32, 24), MAX_STEPS=2)
-    assert "2 steps" in told
-    scores = dict(re.findall(r"^(as it is|moved|removed) +PSNR ([.\d]+) dB", told, flags=re.MULTILINE))
+    output = run_example("edit_scene", tmp_path, SCENES=4, SIZE=(32, 24), MAX_STEPS=2)
+    assert "2 steps" in output
+    scores = dict(re.findall(r"^(as it is|moved|removed) +PSNR ([.\d]+) dB", output, flags=re.MULTILINE))
     assert len(scores) == 3
     assert all(float(score) > 3 for score in scores.values())
     out = tmp_path / "runs" / "examples" / "edit"

@@ -1,4 +1,4 @@
-"""What comes with which extra, and what a user is told who lacks one."""
+"""What comes with which extra, and what a user reads who lacks one."""
 
 import os
 import subprocess
@@ -72,18 +72,18 @@ def _without(module, *words, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("module", "words", "told"),
+    ("module", "words", "message"),
     [
         ("torch", ["evaluate", "runs/none", "tests/data/blocks"], "objnerf evaluate needs torch"),
         ("shapely", ["generate", "--scenes", "1", "--out"], "objnerf generate needs shapely"),
         ("scipy", ["generate", "--scenes", "1", "--out"], "pip install 'objnerf[generate]'"),
     ],
 )
-def test_a_verb_says_which_extra_it_lacks(tmp_path, module, words, told):
+def test_a_verb_says_which_extra_it_lacks(tmp_path, module, words, message):
     words = [*words, str(tmp_path / "out")] if words[-1] == "--out" else words
     done = _without(module, *words, tmp_path=tmp_path)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -87,8 +87,8 @@ def test_other_verbs_name_the_extra_that_they_need(installed, tmp_path, words, e
 
 
 def test_the_public_face_names_the_extra_of_what_is_missing(installed, tmp_path):
-    told = _run(installed / "python", "-c", "import objnerf; objnerf.SceneDataset", cwd=tmp_path).stderr
-    assert "pip install 'objnerf[train]'" in told
+    output = _run(installed / "python", "-c", "import objnerf; objnerf.SceneDataset", cwd=tmp_path).stderr
+    assert "pip install 'objnerf[train]'" in output
     opened = f"import objnerf; print(len(objnerf.open_dataset({str(ROOT / 'tests/data/blocks')!r}).scenes))"
     assert _run(installed / "python", "-c", opened, cwd=tmp_path).stdout == "3\n"
 
@@ -101,7 +101,7 @@ def test_recipes_presets_and_check_pages_are_in_the_wheel(installed, tmp_path):
         "('validate', ('checks', 'pages'), '.md'), ('generation', ('assets',), '.yaml')]), "
         "*(r.files(p).joinpath('py.typed').is_file() for p in ('objnerf', 'generation', 'validate')))"
     )
-    told = _run(installed / "python", "-c", counts, cwd=tmp_path)
+    output = _run(installed / "python", "-c", counts, cwd=tmp_path)
     in_repository = [
         len(list((ROOT / folder).glob(pattern)))
         for folder, pattern in (
@@ -110,4 +110,4 @@ def test_recipes_presets_and_check_pages_are_in_the_wheel(installed, tmp_path):
             ("docs/checks", "*.md"),
         )
     ]
-    assert told.stdout.split() == [*map(str, in_repository), "1", "True", "True", "True"]
+    assert output.stdout.split() == [*map(str, in_repository), "1", "True", "True", "True"]

@@ -37,12 +37,12 @@ def test_every_name_is_there_and_no_other():
 def test_type_checkers_are_told_the_same_modules():
     tree = ast.parse((ROOT / "objnerf" / "__init__.py").read_text())
     (block,) = (node for node in tree.body if isinstance(node, ast.If))
-    told = {}
+    documented = {}
     for line in block.body:
         for alias in line.names:
             renamed = f"{line.module}:{alias.name}" if alias.asname else line.module
-            told[alias.asname or alias.name] = renamed
-    assert told == _HOME
+            documented[alias.asname or alias.name] = renamed
+    assert documented == _HOME
 
 
 @pytest.mark.slow

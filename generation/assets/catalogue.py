@@ -42,7 +42,7 @@ from generation.assets.meshes import (
     Up,
     family_of,
     importer_of,
-    survey,
+    scan_folder,
     up_of,
 )
 from generation.assets.procedural import FAMILIES, MEASURED_FAMILIES, build_family
@@ -612,7 +612,7 @@ class Catalogue:
         found = []
         for entry in self.manifest.shapes:
             if isinstance(entry, FolderShapes) and self._is_given(entry):
-                content = survey(self._folder(entry))
+                content = scan_folder(self._folder(entry))
                 found += [
                     CheckedAsset(entry.name, f"{entry.name}/{path.as_posix()}", reason)
                     for path, reason in content.unread
@@ -769,7 +769,7 @@ class Catalogue:
         else:
             found = [
                 _Candidate(entry, family_of(path), f"{entry.name}/{path.as_posix()}", path.as_posix())
-                for path in survey(folder).meshes
+                for path in scan_folder(folder).meshes
             ]
             if not found:
                 raise InputError(
@@ -862,7 +862,7 @@ def _left_out(entry: FolderShapes | ImageSurfaces, path: Path, why: str) -> Chec
 
 def _unread_hint(folder: Path) -> str:
     """What else is there, for whoever gave the folder."""
-    unread = survey(folder).unread
+    unread = scan_folder(folder).unread
     if not unread:
         return ""
     path, reason = unread[0]

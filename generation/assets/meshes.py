@@ -69,7 +69,7 @@ class FolderContent:
     unread: list[tuple[Path, str]]
 
 
-def survey(folder: Path) -> FolderContent:
+def scan_folder(folder: Path) -> FolderContent:
     """Look through a folder and all below it; hidden files and folders are left out.
 
     A folder with PartNet-Mobility's `mobility.urdf` is one shape. Of 3D-FUTURE's two models of an object the

@@ -106,7 +106,7 @@ def _one_core() -> Iterator[None]:
     """While Blender is loaded, let it see one core.
 
     Its task scheduler (TBB) starts as many threads as it sees cores. They have nothing to do, for Cycles and
-    the denoiser are told to use one thread; but they spin for a while whenever there might be, and take a
+    the denoiser are set to use one thread; but they spin for a while whenever there might be, and take a
     quarter of a second core away from the next worker.
     """
     if sys.platform != "linux":

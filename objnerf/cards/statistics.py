@@ -81,7 +81,7 @@ def measure(dataset: Dataset, progress: Progress) -> Statistics:
         InputError: a file that is there cannot be read; ``objnerf validate`` says more.
     """
     views = list(dataset.views())
-    rigs = np.array([distance_elevation(view.pose()) for view in views])
+    cameras = np.array([distance_elevation(view.pose()) for view in views])
     counts = [len(scene.views) for scene in dataset.scenes.values()]
     pinhole = dataset.common_pinhole()
     decoded = _Decoded()
@@ -102,8 +102,8 @@ def measure(dataset: Dataset, progress: Progress) -> Statistics:
         views_per_scene=(min(counts), max(counts)),
         image_size=image_size(views[0].image_path),
         focal_ratio=None if pinhole is None else pinhole.focal_ratio,
-        distance=Spread.of(rigs[:, 0].tolist()),
-        elevation=Spread.of(rigs[:, 1].tolist()),
+        distance=Spread.of(cameras[:, 0].tolist()),
+        elevation=Spread.of(cameras[:, 1].tolist()),
         with_masks=sum(view.mask_path is not None for view in views),
         with_depth=sum(view.depth_path is not None for view in views),
         with_edits=sum(bool(view.companions & set(EDIT_SUFFIXES)) for view in views),

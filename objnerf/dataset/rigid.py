@@ -1,8 +1,8 @@
-"""What a set of poses tells, whichever way its world is turned, shifted and scaled: pure numpy.
+"""What a set of poses says of its world, whichever way its world is turned, shifted and scaled: pure numpy.
 
-A rig of cameras is known up to a similarity of the world. Which way is up, what the cameras look at, and
-whether two sets of poses are one rig are questions whose answers move with the world; nothing here assumes
-that z is up or that the origin is the centre.
+Camera poses are known up to a similarity of the world. Which way is up, what the cameras look at, and whether
+two sets of poses are the same but for a similarity are questions whose answers move with the world; nothing
+here assumes that z is up or that the origin is the centre.
 
 All poses are ``world_from_camera`` in OpenCV axes (x right, y down, z forward); lengths are world units.
 """
@@ -15,20 +15,20 @@ from jaxtyping import Float
 #: Camera rolls below this are rounding of files with few digits, radians.
 _LEAST_ROLL = np.radians(0.1)
 
-#: Roll to expect where too few cameras tell: of two, or of one, radians.
+#: Roll to expect where too few cameras show it: of two, or of one, radians.
 _EXPECTED_ROLL = np.radians(3.0)
 
-#: How far the up of a rig lies from the mean of its cameras' ups, for want of anything better, radians:
+#: How far up lies from the mean of the cameras' own ups, for want of anything better, radians:
 #: cameras look down on scenes, all of them by about the same angle.
 _EXPECTED_PITCH = np.radians(35.0)
 
-#: A rig's axes cross in a point when their normal matrix's least eigenvalue is over this share of the views.
+#: Optical axes cross in a point when their normal matrix's least eigenvalue is over this share of the views.
 _PARALLEL = 1e-4
 
 
 @dataclass(frozen=True)
-class RigUp:
-    """Which way is up in a rig's world, as its cameras tell.
+class UpEstimate:
+    """Which way is up in the world, estimated from camera poses.
 
     Attributes:
         direction: unit vector in the world of the poses.
@@ -41,7 +41,7 @@ class RigUp:
     uncertainty_degrees: float
 
 
-def rig_up(world_from_camera: Float[np.ndarray, "views 4 4"]) -> RigUp:
+def estimate_up(world_from_camera: Float[np.ndarray, "views 4 4"]) -> UpEstimate:
     """Measure the world's up from cameras that were held upright, more or less.
 
     An upright camera's right axis is horizontal: up is the direction that is, in weighted least squares,
@@ -87,7 +87,7 @@ def rig_up(world_from_camera: Float[np.ndarray, "views 4 4"]) -> RigUp:
     information = np.einsum("ni,nj->ij", right[kept], right[kept]) / roll**2 + prior
     values = np.linalg.eigvalsh(information)
     uncertain = float(np.degrees(1.0 / np.sqrt(max(values[1] - values[0], 1e-12))))
-    return RigUp(direction, float(np.degrees(np.sqrt((off[kept] ** 2).mean()))), uncertain)
+    return UpEstimate(direction, float(np.degrees(np.sqrt((off[kept] ** 2).mean()))), uncertain)
 
 
 def _typical_roll(off: Float[np.ndarray, " n"]) -> float:
@@ -132,8 +132,8 @@ def turn_to_z(up: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
 
 
 @dataclass(frozen=True)
-class RigFocus:
-    """What a rig's cameras look at.
+class FocusEstimate:
+    """What cameras look at.
 
     Attributes:
         point: nearest, in weighted least squares, to all optical axes.
@@ -150,7 +150,7 @@ class RigFocus:
     is_crossing: bool
 
 
-def rig_focus(world_from_camera: Float[np.ndarray, "views 4 4"]) -> RigFocus:
+def estimate_focus(world_from_camera: Float[np.ndarray, "views 4 4"]) -> FocusEstimate:
     """The point that most cameras look at; those that look elsewhere don't pull it (Cauchy weights).
 
     Args:
@@ -180,7 +180,7 @@ def rig_focus(world_from_camera: Float[np.ndarray, "views 4 4"]) -> RigFocus:
             break
     offset = point - centres
     along = np.einsum("ni,ni->n", offset, axes)
-    return RigFocus(
+    return FocusEstimate(
         point,
         float(np.sqrt((weights * misses**2).sum() / weights.sum())),
         float(np.median(np.linalg.norm(offset, axis=1))),
@@ -217,7 +217,7 @@ class SimilarityFit:
     Attributes:
         similarity: maps the source's world to the target's.
         angles: what is left between the orientations of each view, degrees.
-        distances: what is left between the positions, in multiples of the target rig's extent.
+        distances: what is left between the positions, in multiples of the extent of the target's cameras.
     """
 
     similarity: Similarity
@@ -225,7 +225,7 @@ class SimilarityFit:
     distances: Float[np.ndarray, " views"]
 
     def is_exact(self, degrees: float = 0.02, share: float = 1e-4) -> bool:
-        """Both sets are one rig, within the digits of a pose file."""
+        """Both sets are the same poses, within the digits of a pose file."""
         return bool((self.angles <= degrees).all() and (self.distances <= share).all())
 
 

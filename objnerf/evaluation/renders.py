@@ -35,8 +35,8 @@ from objnerf.models.scene import SceneCode, SceneModel
 from objnerf.visualization.animation import write_animation
 from objnerf.visualization.contact_sheets import contact_sheet
 
-STILL = ".png"
-MOVING = (".gif", ".mp4")
+SHEET_SUFFIX = ".png"
+ANIMATION_SUFFIXES = (".gif", ".mp4")
 
 
 def check_out(out: Path, *, moving: bool) -> None:
@@ -48,13 +48,11 @@ def check_out(out: Path, *, moving: bool) -> None:
         InputError: another suffix, a file where a folder must be, or an animation without frames.
     """
     suffix = out.suffix.lower()
-    if suffix not in ("", STILL, *MOVING):
-        raise InputError(
-            f"--out {out}: expected a folder, or a file that ends in {', '.join((STILL, *MOVING))}; "
-            f"found {suffix}"
-        )
-    if suffix in MOVING and not moving:
-        raise InputError(f"--out {out}: an animation needs --orbit N; {STILL} and folders do not")
+    if suffix not in ("", SHEET_SUFFIX, *ANIMATION_SUFFIXES):
+        endings = ", ".join((SHEET_SUFFIX, *ANIMATION_SUFFIXES))
+        raise InputError(f"--out {out}: expected a folder, or a file that ends in {endings}; found {suffix}")
+    if suffix in ANIMATION_SUFFIXES and not moving:
+        raise InputError(f"--out {out}: an animation needs --orbit N; {SHEET_SUFFIX} and folders do not")
     if suffix == "" and out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: expected a folder, found a file")
     if suffix and out.is_dir():
@@ -218,7 +216,7 @@ def write_renders(
         whole = opened.render(opened.code, pose, pinhole)
         per_slot = [opened.render(slot_alone(opened.code, slot), pose, pinhole) for slot in slots]
         rows.append([whole.picture, _segments(whole, opened.code), *map(on_paper, per_slot)])
-    if out.suffix.lower() in MOVING and not slots:
+    if out.suffix.lower() in ANIMATION_SUFFIXES and not slots:
         return [write_animation([pictures[0] for pictures in rows], out, fps=fps)]
     names = ["background" if slot == BACKGROUND else f"slot {slot}" for slot in slots]
     endings = ["", "_slots", *(f"_slot_{slot}" for slot in slots)]
@@ -270,13 +268,13 @@ class _ImageRows:
 def _write_rows(rows: _ImageRows, out: Path, fps: float) -> list[Path]:
     """Write an animation of the rows, one sheet, or a folder of all images, by the suffix of ``out``."""
     suffix = out.suffix.lower()
-    if suffix in MOVING:
+    if suffix in ANIMATION_SUFFIXES:
         frames = [
             np.asarray(contact_sheet(row, columns=len(row), column_labels=rows.headings))
             for row in rows.pictures
         ]
         return [write_animation(frames, out, fps=fps)]
-    if suffix == STILL:
+    if suffix == SHEET_SUFFIX:
         cells = [picture for row in rows.pictures for picture in row]
         sheet = contact_sheet(
             cells, columns=len(rows.headings), column_labels=rows.headings, row_labels=rows.labels

@@ -48,10 +48,10 @@ def test_up_and_focus_move_with_the_world(views: int, arc: float) -> None:
     for _ in range(10):
         world = random_similarity(rng)
         moved = world.apply(poses)
-        up = rigid.rig_up(moved)
+        up = rigid.estimate_up(moved)
         assert angle(up.direction, world.rotation @ [0, 0, 1]) < 0.5
         assert up.roll_degrees < 0.2
-        focus = rigid.rig_focus(moved)
+        focus = rigid.estimate_focus(moved)
         np.testing.assert_allclose(focus.point, world.shift, atol=1e-6 * (1 + np.abs(world.shift).max()))
         assert focus.ahead == 1.0
         assert focus.is_crossing
@@ -62,7 +62,7 @@ def test_up_of_rolled_cameras_is_that_of_the_world_within_its_uncertainty() -> N
     rng = np.random.default_rng(0)
     for _ in range(40):
         poses = rolled(orbit(24), rng.normal(0, 10, 24))
-        up = rigid.rig_up(poses)
+        up = rigid.estimate_up(poses)
         assert angle(up.direction, np.array([0.0, 0, 1])) < 4.5 * up.uncertainty_degrees
         assert 1.0 < up.uncertainty_degrees < 6.0
 
@@ -71,11 +71,11 @@ def test_cameras_on_their_head_or_on_their_side_do_not_pull_up() -> None:
     rolls = np.zeros(16)
     rolls[[3, 9]] = 180.0
     rolls[[0, 5, 12]] = 90.0
-    assert angle(rigid.rig_up(rolled(orbit(16), rolls)).direction, np.array([0.0, 0, 1])) < 0.1
+    assert angle(rigid.estimate_up(rolled(orbit(16), rolls)).direction, np.array([0.0, 0, 1])) < 0.1
 
 
 def test_one_camera_alone_gives_its_own_up() -> None:
-    up = rigid.rig_up(orbit(1, elevation=40.0))
+    up = rigid.estimate_up(orbit(1, elevation=40.0))
     # It looks down by 40°, and nothing says so.
     assert angle(up.direction, np.array([0.0, 0, 1])) == pytest.approx(40.0, abs=1e-6)
     assert up.uncertainty_degrees > 20.0
@@ -84,19 +84,19 @@ def test_one_camera_alone_gives_its_own_up() -> None:
 def test_ups_that_cancel_are_said_to_be_unknown() -> None:
     pose = np.eye(4)
     upside_down = np.diag([-1.0, -1.0, 1.0, 1.0])
-    assert rigid.rig_up(np.stack([pose, upside_down])).uncertainty_degrees >= 90.0
+    assert rigid.estimate_up(np.stack([pose, upside_down])).uncertainty_degrees >= 90.0
 
 
 def test_a_camera_that_looks_elsewhere_does_not_pull_the_focus() -> None:
     poses = orbit(8)
     poses[2] = look_at(poses[2, :3, 3], np.array([9.0, 9.0, 4.0]))
-    np.testing.assert_allclose(rigid.rig_focus(poses).point, 0.0, atol=0.02)
+    np.testing.assert_allclose(rigid.estimate_focus(poses).point, 0.0, atol=0.02)
 
 
 def test_parallel_axes_do_not_cross() -> None:
     poses = np.tile(np.eye(4), (5, 1, 1))
     poses[:, 0, 3] = np.arange(5.0)
-    assert not rigid.rig_focus(poses).is_crossing
+    assert not rigid.estimate_focus(poses).is_crossing
 
 
 def test_turn_to_z_is_the_smallest_rotation() -> None:

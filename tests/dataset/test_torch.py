@@ -76,7 +76,7 @@ def test_views_scenes_and_passes_are_chosen(data):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"views": 9}, "has 4 views, 9 were asked for"),
         ({"views": 0}, "expected at least one"),
@@ -86,8 +86,8 @@ def test_views_scenes_and_passes_are_chosen(data):
         ({"size": (0, 4)}, "at least 1 pixel"),
     ],
 )
-def test_what_is_not_there_is_refused_at_once(data, options, told):
-    with pytest.raises(InputError, match=told):
+def test_what_is_not_there_is_refused_at_once(data, options, message):
+    with pytest.raises(InputError, match=message):
         SceneDataset(data / "blocks", **options)
 
 

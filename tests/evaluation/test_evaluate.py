@@ -170,7 +170,7 @@ def test_held_out_scenes_of_the_training_set(dataset) -> None:
 def test_all_scenes_of_another_dataset(dataset) -> None:
     facts = _facts(dataset, (3,), (0, 1, 2))
     assert evaluation.scenes_to_evaluate(facts, dataset)[0] == [0, 1, 2]
-    # A test set of the same size is told by its dataset.yaml.
+    # A test set of the same size is known by its dataset.yaml.
     write_card(dataset.root, DatasetCard(split="test"))
     facts = _facts(dataset, (2,), (0, 1))
     assert evaluation.scenes_to_evaluate(facts, open_dataset(dataset.root))[0] == [0, 1, 2]

@@ -36,7 +36,7 @@ def test_fg_ari_by_hand() -> None:
 
 def test_fg_ari_counts_an_object_lost_to_the_background() -> None:
     truth = np.array([0, 0, 1, 1, 2, 2])
-    assert metrics.fg_ari(truth, np.array([0, 0, 3, 3, 0, 0])) == 1.0  # still told apart
+    assert metrics.fg_ari(truth, np.array([0, 0, 3, 3, 0, 0])) == 1.0  # still distinguished
     assert metrics.fg_ari(truth, np.array([0, 0, 0, 0, 0, 0])) == 0.0  # both lost
 
 

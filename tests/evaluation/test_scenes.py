@@ -58,7 +58,7 @@ def test_a_views_own_lens_is_read_and_can_be_left_out(data, settings, tmp_path) 
 
 
 def test_a_dataset_is_seen_through_the_lens_that_it_states(data, model, tmp_path, caplog) -> None:
-    """Another lens than the run's is used, unless the run was told its own in place of the same statement."""
+    """Another lens than the run's is used, unless the run states its own."""
     root = tmp_path / "other"
     shutil.copytree(data / "blocks", root)
     scene = open_dataset(root).scenes[0]

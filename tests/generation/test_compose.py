@@ -150,7 +150,7 @@ def test_the_same_call_gives_the_same_plan():
 
 
 @pytest.mark.parametrize(
-    ("pose", "told"),
+    ("pose", "message"),
     [
         (np.diag([1.0, 1.0, -1.0, 1.0]), "this pose is none"),
         (np.diag([2.0, 2.0, 2.0, 1.0]), "this pose is none"),
@@ -158,8 +158,8 @@ def test_the_same_call_gives_the_same_plan():
         (look_at(np.array([3.0, 0.0, -1.0]), np.zeros(3)), "expected it above the ground"),
     ],
 )
-def test_a_camera_that_cannot_be_is_refused(pose, told):
-    with pytest.raises(InputError, match=told):
+def test_a_camera_that_cannot_be_is_refused(pose, message):
+    with pytest.raises(InputError, match=message):
         compose_scene([], pose[None])
 
 

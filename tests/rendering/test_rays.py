@@ -50,12 +50,12 @@ pinholes = st.builds(
 def test_lenses_of_several_cameras_agree_with_the_numpy_core(
     lenses: list[cameras.Pinhole], width: int, height: int
 ):
-    told = rays.pinhole_tensor(lenses)
-    directions = rays.camera_directions(told, width, height)
+    pinholes = rays.pinhole_tensor(lenses)
+    directions = rays.camera_directions(pinholes, width, height)
     expected = np.stack([cameras.camera_rays(lens.at(width, height)) for lens in lenses])
     np.testing.assert_allclose(directions, expected, atol=1e-5)
     # What a ray meets is seen in its pixel: edges at -1 and 1, pixel u's centre at (2 u + 1) / width - 1.
-    seen = rays.image_coordinates(5 * directions, told[:, None, None], 0.1)
+    seen = rays.image_coordinates(5 * directions, pinholes[:, None, None], 0.1)
     columns = (2 * torch.arange(width) + 1) / width - 1
     np.testing.assert_allclose(seen[..., 0], columns.expand(len(lenses), height, width), atol=1e-4)
     rows = ((2 * torch.arange(height) + 1) / height - 1)[:, None]

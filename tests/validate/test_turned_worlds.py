@@ -11,7 +11,7 @@ import validate
 from objnerf.dataset import DatasetCard, Intrinsics, open_dataset, write_card
 from objnerf.dataset.cameras import camera_rays, look_at
 from objnerf.dataset.files import write_depth, write_matrix
-from objnerf.dataset.rigid import fit_similarity, rig_up
+from objnerf.dataset.rigid import estimate_up, fit_similarity
 from validate.result import Report
 
 CopyOf = Callable[[str], Path]
@@ -58,7 +58,7 @@ def test_a_sound_rig_in_any_world_is_levelled_and_centred_and_not_broken(
         fit = fit_similarity(rig, fixed)
         assert fit.is_exact(0.1, 2e-3)
         assert fit.similarity.scale == pytest.approx(1.0, abs=1e-3)
-    tilt = np.degrees(np.arccos(np.clip(rig_up(fixed).direction[2], -1, 1)))
+    tilt = np.degrees(np.arccos(np.clip(estimate_up(fixed).direction[2], -1, 1)))
     assert tilt < 10
     again = validate.run(tmp_path / "fixed")
     assert again.ok, validate.render_text(again)
@@ -122,7 +122,7 @@ def test_rolled_cameras_are_a_warning_alone(copy_of: CopyOf) -> None:
 
 
 def test_no_sentence_contradicts_itself(copy_of: CopyOf) -> None:
-    """A sound rig in a tilted world looks at a common point, and is not told that it does not."""
+    """A sound rig in a tilted world looks at a common point, and raises no finding that it does not."""
     folder = copy_of("blocks")
     world = np.eye(4)
     world[:3, :3] = Rotation.from_euler("xy", [15, 12], degrees=True).as_matrix()
@@ -153,7 +153,7 @@ def test_cameras_that_look_out_of_a_room_are_not_taken_for_opengl_s(
         rays = camera_rays(camera) @ pose[:3, :3].T
         faces = (np.sign(rays) * half - pose[:3, 3]) / np.where(rays == 0, 1e-12, rays)
         write_depth(root / f"{number:05d}_sc0000_img{number}_depth.npy", faces.min(axis=-1))
-    told = validate.run(root)
-    assert not {id_ for id_ in ids(told) if id_.startswith(("POSE", "DEPTH"))}, validate.render_text(told)
-    (finding,) = [finding for finding in told.findings if finding.id == "WORLD-CENTRE"]
+    report = validate.run(root)
+    assert not {id_ for id_ in ids(report) if id_.startswith(("POSE", "DEPTH"))}, validate.render_text(report)
+    (finding,) = [finding for finding in report.findings if finding.id == "WORLD-CENTRE"]
     assert "look outwards" in finding.fix

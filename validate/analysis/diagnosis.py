@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from objnerf.dataset.rigid import rig_focus
+from objnerf.dataset.rigid import estimate_focus
 from validate.analysis.convention import RIGHT, Convention
 from validate.analysis.gaze import find_gaze, judge_single_views
 from validate.analysis.search import find_convention, possible_readings
@@ -184,5 +184,5 @@ def _undiagnosed(
 
 def _least_miss(poses: Float[np.ndarray, "views 4 4"]) -> float:
     """Median angle between the optical axes and the point that they have most nearly in common, degrees."""
-    points = [np.zeros(3), rig_focus(poses).point] if len(poses) > 1 else [np.zeros(3)]
+    points = [np.zeros(3), estimate_focus(poses).point] if len(poses) > 1 else [np.zeros(3)]
     return min(float(np.median(off_axis_angles(poses, point[None]))) for point in points)

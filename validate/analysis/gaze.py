@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from objnerf.dataset.rigid import rig_focus
+from objnerf.dataset.rigid import estimate_focus
 from validate.analysis.convention import OPENGL, RIGHT, Convention, Layout
 from validate.analysis.up import World
 from validate.measure.geometry import off_axis_angles, rolls
@@ -59,7 +59,7 @@ def find_gaze(
     spread = spread_evenly(np.arange(n), _COMMON_VIEWS)
     spread = spread[regular[spread]]
     if len(spread) >= 2:
-        points.append(rig_focus(poses[spread]).point)
+        points.append(estimate_focus(poses[spread]).point)
     angles = np.stack([off_axis_angles(poses, point[None]) for point in points])
     fits = (angles < off_axis_degrees) | ~regular
     firm = np.array([row[regular].mean() >= 0.6 for row in fits])
@@ -90,7 +90,7 @@ def _find_scene_centre(
     voters = here[regular[here]]
     candidates = [(point, bool(good)) for point, good in zip(points, firm, strict=True) if good]
     if len(voters) >= 2:
-        candidates.append((rig_focus(gaze.poses[voters]).point, False))
+        candidates.append((estimate_focus(gaze.poses[voters]).point, False))
     best = -1.0
     for point, is_firm in candidates:
         angle = off_axis_angles(gaze.poses[here], point[None])

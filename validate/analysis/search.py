@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from objnerf.dataset.rigid import rig_focus, rig_up
+from objnerf.dataset.rigid import estimate_focus, estimate_up
 from validate.analysis.convention import FLIP, LAYOUTS, LEFT_HANDED_TWINS, RIGHT, Convention
 from validate.analysis.up import LEVEL_DEGREES, MOST_UNCERTAIN_DEGREES
 from validate.measure.geometry import AXIS_CONVENTIONS, UP_DIRECTIONS, off_axis_angles, rolls, scene_focuses
@@ -168,7 +168,7 @@ def _convergence(
     best = float((off_axis_angles(poses, origin) < off_axis_degrees).mean()), origin
     if best[0] >= 0.95 or len(poses) < 2:
         return (*best, False)
-    common = rig_focus(poses)
+    common = estimate_focus(poses)
     if common.distance > 0 and common.residual < 0.4 * common.distance:
         point = np.tile(common.point, (len(poses), 1))
         share = float((off_axis_angles(poses, point) < off_axis_degrees).mean())
@@ -189,7 +189,7 @@ def _convergence(
         direction = poses[:, :3, 2].mean(axis=0)
         length = float(np.linalg.norm(direction))
         # World-to-camera matrices of cameras at one height look in one direction as well, rolled all round.
-        if length > 0.97 and np.median(np.abs(rolls(poses, rig_up(poses).direction))) < LEVEL_DEGREES:
+        if length > 0.97 and np.median(np.abs(rolls(poses, estimate_up(poses).direction))) < LEVEL_DEGREES:
             along = poses[:, :3, 2] @ (direction / length)
             share = 0.9 * float((along > np.cos(np.radians(off_axis_degrees))).mean())
             if share > best[0]:
@@ -203,14 +203,14 @@ def _posture(
     centre: Float[np.ndarray, "views 3"],
 ) -> float:
     """How oddly the cameras would be held: rolled, below the scene, in a world whose up is not z."""
-    up = rig_up(poses)
+    up = estimate_up(poses)
     roll = float(np.quantile(np.abs(rolls(poses, up.direction)), _MOST_ROLLS))
     directions, own_worlds = np.tile(up.direction, (len(poses), 1)), False
     if roll > LEVEL_DEGREES and scenes.max() > 0:
         own = np.zeros((len(poses), 3))
         for scene in range(int(scenes.max()) + 1):
             here = scenes == scene
-            own[here] = rig_up(poses[here]).direction
+            own[here] = estimate_up(poses[here]).direction
         own_roll = float(np.quantile(np.abs(rolls(poses, own)), _MOST_ROLLS))
         # As many ups as scenes fit better as a matter of course.
         if own_roll < 0.5 * roll:

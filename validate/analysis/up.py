@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from objnerf.dataset.rigid import rig_up, turn_to_z
+from objnerf.dataset.rigid import estimate_up, turn_to_z
 from validate.analysis.convention import Convention
 from validate.measure.geometry import UP_DIRECTIONS, rolls
 from validate.measure.spread import spread_evenly
@@ -64,7 +64,7 @@ def level_world(
     """
     upright = convention.upright(poses)
     spread = spread_evenly(np.flatnonzero(good), _UP_VIEWS)
-    up = rig_up(upright[spread])
+    up = estimate_up(upright[spread])
     against_z = float(np.median(np.abs(rolls(upright[spread]))))
     roll = float(np.median(np.abs(rolls(upright[spread], up.direction))))
     turns = np.tile(np.eye(3), (n_scenes, 1, 1))
@@ -92,7 +92,7 @@ def _own_worlds(
         views = np.flatnonzero(good & (scenes == scene))
         if len(views) < 3:
             continue
-        up = rig_up(poses[views])
+        up = estimate_up(poses[views])
         name, tilt, direction = _name_up(up.direction, up.uncertainty_degrees, roll_degrees)
         tilts.append(tilt)
         uncertain.append(up.uncertainty_degrees)

@@ -81,7 +81,7 @@ def _facing_past_origin(analysis: Analysis) -> Iterator[Finding]:
         "WORLD-CENTRE",
         "E",
         "the cameras look in one direction and not at the origin: their optical axes are (nearly) parallel, "
-        "so that how far away the scene is cannot be told from the poses",
+        "so that how far away the scene is cannot be known from the poses",
         f"subtract {_coordinates(point)} from the positions, which puts the origin before the cameras, half "
         "way from near to far (--fix does; pass --near and --far that suit the scene)",
         count=analysis.scan.n_scenes,

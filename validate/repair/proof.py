@@ -52,9 +52,10 @@ def unproven(
         if not fit.is_exact(_ANGLE, _SHARE) or (own.sum() > 1 and abs(scale - 1.0) > _SHARE):
             worst = int(views[own][int(np.argmax(fit.angles + 1e3 * fit.distances))])
             return (
-                f"the corrected poses are not the rig that was found: {analysis.scan.views[worst].stem} "
-                f"would be turned by {fit.angles.max():.2g}° and moved by {100 * fit.distances.max():.2g} % "
-                "of the rig's extent against the others, which no finding says"
+                "the corrected poses are not those that were found, up to a similarity: "
+                f"{analysis.scan.views[worst].stem} would be turned by {fit.angles.max():.2g}° and "
+                f"moved by {100 * fit.distances.max():.2g} % of the cameras' extent against the others, "
+                "which no finding says"
             )
     return None
 

@@ -26,7 +26,7 @@ from objnerf.dataset.convert.posed import (
     PosedView,
     depth_map,
 )
-from objnerf.dataset.rigid import Similarity, rig_focus, rig_up, turn_to_z
+from objnerf.dataset.rigid import Similarity, estimate_focus, estimate_up, turn_to_z
 
 #: A world that is off by less than this stays as it is, unless a step is asked for.
 _LEVEL_ENOUGH = 2.0  # degrees
@@ -110,7 +110,7 @@ def _words(scenes: Sequence[PosedScene]) -> str:
     for scene in scenes:
         if len(scene.views) < _FEWEST_VIEWS:
             return "right-handed; as the source has it, which is not known to be level or centred"
-        up, focus = rig_up(_poses(scene)), rig_focus(_poses(scene))
+        up, focus = estimate_up(_poses(scene)), estimate_focus(_poses(scene))
         level &= up.direction[2] > np.cos(np.radians(_STEEP)) and up.uncertainty_degrees <= _UNCERTAIN
         aside = float(np.linalg.norm(focus.point[:2]))
         centred &= (
@@ -139,7 +139,7 @@ def _placed(scene: PosedScene, steps: WorldSteps, notes: list[str]) -> PosedScen
 
 
 def _levelled(scene: PosedScene, asked: bool, notes: list[str]) -> PosedScene:
-    up = rig_up(_poses(scene))
+    up = estimate_up(_poses(scene))
     angle = float(np.degrees(np.arccos(np.clip(up.direction[2], -1.0, 1.0))))
     if up.uncertainty_degrees > _UNCERTAIN:
         notes.append("not levelled: the cameras don't determine the up direction (their rolls differ)")
@@ -154,7 +154,7 @@ def _levelled(scene: PosedScene, asked: bool, notes: list[str]) -> PosedScene:
 
 
 def _centred(scene: PosedScene, steps: WorldSteps, notes: list[str]) -> PosedScene:
-    focus = rig_focus(_poses(scene))
+    focus = estimate_focus(_poses(scene))
     if not focus.is_crossing or focus.ahead < 0.5:
         why = "look away from each other" if focus.is_crossing else "all look the same way"
         notes.append(f"not centred: the cameras {why}, so they look at no common point")
@@ -280,8 +280,8 @@ def with_settings(posed: PosedScenes) -> PosedScenes:
     """
     if posed.world_words is None:
         return posed
-    rigs = [scene for scene in posed.scenes if len(scene.views) >= _FEWEST_VIEWS]
-    views = [view for scene in rigs for view in scene.views]
+    measured = [scene for scene in posed.scenes if len(scene.views) >= _FEWEST_VIEWS]
+    views = [view for scene in measured for view in scene.views]
     views = views[:: max(1, len(views) // _MEASURED_VIEWS)]
     if not views:
         return posed

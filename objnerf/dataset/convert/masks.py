@@ -119,7 +119,7 @@ def instance_masks(maps: Sequence[InstanceMap | None], where: str, notes: list[s
     Args:
         maps: of each view; None where it has none.
         where: the scene, for messages.
-        notes: is told where a scene has more objects than a mask can hold: then its masks are left out.
+        notes: called where a scene has more objects than a mask can hold: then its masks are left out.
     Raises:
         InputError: a file that cannot be read.
     """

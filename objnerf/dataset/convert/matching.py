@@ -25,7 +25,7 @@ from objnerf.dataset.convert.posed import (
     opened,
     pixels,
 )
-from objnerf.dataset.rigid import rig_up
+from objnerf.dataset.rigid import estimate_up
 from objnerf.errors import InputError
 
 #: EXIF's tag for how an image is stored; the values from 5 on swap width and height.
@@ -102,7 +102,7 @@ def _stood_up(posed: PosedScenes) -> PosedScenes:
     poses = np.stack([view.world_from_camera for view in views])
     upright_poses = np.stack([_quarter_turned(p, n) for p, n in zip(poses, turns, strict=True)])
     # Some programs turn images and leave the note as it was: cameras that stand say it more clearly.
-    before, after = (rig_up(rig).uncertainty_degrees for rig in (poses, upright_poses))
+    before, after = (estimate_up(stack).uncertainty_degrees for stack in (poses, upright_poses))
     if len(posed.scenes) == 1 and before < after:
         return posed
     quarters = iter(turns)

@@ -63,7 +63,7 @@ def recognise(folder: Path) -> bool:
 
 
 def read(folder: Path) -> PosedScenes:
-    """Read such a folder; the scenes are told apart by the ids in the names, and numbered from 0.
+    """Read such a folder; the scenes are distinguished by the ids in the names, and numbered from 0.
 
     Raises:
         InputError: a view without usable pose or intrinsics.

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from generation.assets.mesh import ShapeMesh
-from generation.assets.meshes import inside_out, load_mesh, survey
+from generation.assets.meshes import inside_out, load_mesh, scan_folder
 from generation.assets.reading.obj import triangulated
 from generation.assets.reading.pieces import UnusableMesh, face_normals
 
@@ -247,10 +247,10 @@ def test_broken_gltf_is_refused_in_a_line(tmp_path: Path, new_gltf: Any) -> None
 
 def test_layouts_as_downloaded(data: Path, tmp_path: Path) -> None:
     cases = data / "meshes"
-    partnet = survey(cases / "layout_partnet")
+    partnet = scan_folder(cases / "layout_partnet")
     assert [path.as_posix() for path in partnet.meshes] == ["1001/mobility.urdf"]
     assert len(load_mesh(cases / "layout_partnet" / "1001" / "mobility.urdf", "y").faces) == 12
-    future = survey(cases / "layout_3dfuture")
+    future = scan_folder(cases / "layout_3dfuture")
     assert [path.name for path in future.meshes] == ["normalized_model.obj"]
     assert [(path.name, other.name) for path, other in future.doubles] == [
         ("raw_model.obj", "normalized_model.obj")
@@ -267,7 +267,7 @@ def test_layouts_as_downloaded(data: Path, tmp_path: Path) -> None:
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    content = survey(tmp_path)
+    content = scan_folder(tmp_path)
     assert [path.as_posix() for path in content.meshes] == ["a/chair.glb", "lamp.fbx"]
     assert [path.as_posix() for path, _ in content.doubles] == ["a/chair.fbx", "a/chair.max"]
     assert [(path.as_posix(), reason) for path, reason in content.unread] == [

@@ -7,6 +7,7 @@ import pytest
 import trimesh
 
 from generation.assets import procedural
+from generation.assets.asset_sheets import draw_shape, rasterise
 from generation.assets.catalogue import Catalogue, ShapeAsset, build_mesh
 from generation.assets.mesh import ROLES, ShapeMesh, normalised
 from generation.assets.procedural import bed, bench, cabinet, chair, desk, lamp, shelf, sofa, stool, table
@@ -25,7 +26,6 @@ from generation.assets.procedural.solids import (
     superellipse,
     tube,
 )
-from generation.assets.sheet import draw_shape, rasterise
 
 FURNITURE = [name for name in procedural.FAMILIES if name not in ("cube", "sphere", "cylinder")]
 

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from cli import main
+from generation.assets.asset_sheets import draw_shape, rasterise, role_colours
 from generation.assets.catalogue import Catalogue, build_mesh
-from generation.assets.sheet import draw_shape, rasterise, role_colours
 
 
 def test_rasterise_by_hand() -> None:
