@@ -277,7 +277,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--steps", type=int, default=1, help="steps; the fastest counts")
     parser.add_argument("--threads", type=int, default=2, help="cores")
     parser.add_argument("--chunk", type=int, default=2048, help="our rays in flight; 0 for all")
-    parser.add_argument("--no-box", action="store_true", help="after the box was lifted: nothing to cull")
+    parser.add_argument("--no-box", action="store_true", help="no locality box, as late in training")
     parser.add_argument("--peer", type=Path, help="checkout of uORF's code")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--only", choices=["ours", "dense", "peer"], help="one contender, in this process")

@@ -45,7 +45,7 @@ def test_a_point_projects_to_the_same_place_at_every_size(data):
 
 
 def test_depth_and_masks_say_the_same_as_the_other_view(data):
-    """Every pixel of one view, lifted by its depth, lands on the same object in the other view."""
+    """Every pixel of one view, unprojected by its depth, lands on the same object in the other view."""
     item = SceneDataset(data / "blocks_depth", passes=("depth", "mask"))[0]
     height, width = item["depths"].shape[1:]
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
