@@ -152,7 +152,7 @@ def main(debug: bool) -> None:
     """
 
 
-@main.command()
+@main.command(short_help="Plot the cameras of a dataset.")
 @_DATASET
 @click.option(
     "--out",
@@ -207,7 +207,7 @@ _DEVICE = click.option(
 )
 
 
-@main.command()
+@main.command(short_help="Score a run on held-out scenes.")
 @_RUN
 @_DATASET
 @click.option(
@@ -270,7 +270,7 @@ def evaluate(
     click.echo(result.text())
 
 
-@main.command()
+@main.command(short_help="Generate a dataset with Blender.")
 @click.option(
     "--preset",
     default="room-diverse",
@@ -284,16 +284,22 @@ def evaluate(
     show_default=True,
     help="Output folder.",
 )
-@click.option("--scenes", type=int, help="Number of scenes; default: the preset's published number.")
+@click.option(
+    "--scenes", type=click.IntRange(min=1), help="Number of scenes; default: the preset's published number."
+)
 @click.option("--split", type=click.Choice(["train", "test"]), default="train", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @click.option(
-    "--shapes", type=int, help="Number of distinct shapes; default: the preset's, or all of --meshes."
+    "--shapes",
+    type=click.IntRange(min=1),
+    help="Number of distinct shapes; default: the preset's, or all of --meshes.",
 )
 @click.option(
-    "--bgs", type=int, help="Number of distinct floors; default: the preset's, or all of --textures."
+    "--bgs",
+    type=click.IntRange(min=1),
+    help="Number of distinct floors; default: the preset's, or all of --textures.",
 )
-@click.option("--views", type=int, help="Views per scene; default: the preset's.")
+@click.option("--views", type=click.IntRange(min=1), help="Views per scene; default: the preset's.")
 @click.option(
     "--size",
     callback=_parse_size,
@@ -302,7 +308,11 @@ def evaluate(
     metavar="WxH",
     help="Image size in pixels. The field of view is the preset's; 4:3 keeps uORF's focal ratio.",
 )
-@click.option("--samples", type=int, help="Samples per pixel, before denoising; default: the preset's.")
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    help="Samples per pixel, before denoising; default: the preset's.",
+)
 @click.option(
     "--passes",
     callback=_parse_list,
@@ -467,12 +477,6 @@ def generate(
         real_scale=real_scale,
         recolour=recolour,
     )
-    if not plan_only:
-        click.echo(
-            f"writing {request.scenes} scenes to {out} (--scenes N for fewer). Ctrl-C stops; finished scenes "
-            "are usable, and the same command continues",
-            err=True,
-        )
     try:
         with progress_bar("planning" if plan_only else "rendering", "scenes") as progress:
             if plan_only:
@@ -485,7 +489,7 @@ def generate(
                     workers=Workers(count=workers, device=device, engine=engine, address=address),
                     shard=shard,
                     overwrite=overwrite,
-                    progress=_forecast(progress),
+                    progress=_forecast(progress, out),
                 )
     except KeyboardInterrupt:
         if not plan_only and out.is_dir() and (made := len(scan_dataset(out).scenes)):
@@ -498,8 +502,8 @@ def generate(
         click.echo(f"next: objnerf validate {out}")
 
 
-def _forecast(progress: "Progress") -> "Progress":
-    """Print one estimate of the remaining time, once some scenes are finished."""
+def _forecast(progress: "Progress", out: Path) -> "Progress":
+    """Say what is written where, once it begins, and one estimate of the remaining time."""
     from time import monotonic
 
     from objnerf.console import format_seconds
@@ -510,7 +514,14 @@ def _forecast(progress: "Progress") -> "Progress":
 
     def report(done: int, total: int, note: str) -> None:
         nonlocal first, said
-        first = done if first is None else first
+        if first is None:
+            # Not before: what cannot be used is an error before anything is written.
+            first = done
+            click.echo(
+                f"writing {total} scene{'s'[: total > 1]} to {out} (--scenes N for fewer). Ctrl-C stops; "
+                "finished scenes are usable, and the same command continues",
+                err=True,
+            )
         passed, made = monotonic() - begun, done - first
         if not said and made >= FORECAST_SCENES and passed >= FORECAST_SECONDS:
             said = True
@@ -525,7 +536,7 @@ def _forecast(progress: "Progress") -> "Progress":
     return report
 
 
-@main.group("assets")
+@main.group("assets", short_help="List, check, draw and download assets.")
 def assets_group() -> None:
     """Shapes and textures for `generate`: list, check, draw and download them."""
 
@@ -562,7 +573,7 @@ def assets_list(
     click.echo(describe(Catalogue.load(assets, shapenet_root, meshes, textures)))
 
 
-@assets_group.command("check")
+@assets_group.command("check", short_help="Load every asset; report those that cannot be used.")
 @_asset_sources
 def assets_check(
     assets: Path | None, shapenet_root: Path | None, meshes: Path | None, textures: Path | None
@@ -662,7 +673,7 @@ def assets_fetch(names: tuple[str, ...], assets: Path | None, folder: Path) -> N
         click.echo(f"use them with: objnerf generate --{kinds[kind]} {folder / kinds[kind]}")
 
 
-@main.command()
+@main.command(short_help="Train a model on a dataset.")
 @_DATASET_OR_DEFAULT
 @click.option(
     "--recipe", "source", metavar="NAME|FILE", help="A built-in recipe, or a YAML file. [default: tiny]"
@@ -773,7 +784,7 @@ def train(
         ctx.exit(130)
 
 
-@main.command("validate")
+@main.command("validate", short_help="Check a dataset; report mistakes and their fixes.")
 @click.option("--explain", metavar="ID", is_eager=True, help="Print the documentation of a check and exit.")
 @_DATASET_OR_DEFAULT
 @click.option(
@@ -860,7 +871,7 @@ def _refuse_unsound(dataset: Path, **settings: Any) -> None:
         click.secho(f"warning: {finding.id}: {finding.message}", fg="yellow", err=True)
 
 
-@main.command()
+@main.command(short_help="Render novel views, orbits or single slots.")
 @_RUN
 @_DATASET
 @click.option("--scene", type=click.IntRange(min=0), help="Scene ID. [default: the first held-out scene]")
@@ -908,7 +919,7 @@ def render(
     click.echo(renders.summary_of(written))
 
 
-@main.command()
+@main.command(short_help="Move, copy or delete objects; replace the background.")
 @_RUN
 @_DATASET
 @click.option("--scene", type=click.IntRange(min=0), help="Scene ID. [default: the first held-out scene]")
@@ -992,7 +1003,7 @@ def edit(
     click.echo(renders.summary_of(written))
 
 
-@main.command()
+@main.command(short_help="Export the objects of a scene as meshes.")
 @_RUN
 @_DATASET
 @click.option("--scene", type=click.IntRange(min=0), help="Scene ID. [default: the first held-out scene]")
@@ -1064,7 +1075,7 @@ def export(
     click.echo(out)
 
 
-@main.command()
+@main.command(short_help="Check the installation.")
 def doctor() -> None:
     """Check this machine: Python, Blender, torch, GPU, optional libraries; say which verbs lack what."""
     from objnerf.evaluation.doctor import examine
@@ -1074,8 +1085,14 @@ def doctor() -> None:
         click.echo(f"{click.style(mark[0], fg=mark[1])}  {finding.name:<22} {finding.detail}")
 
 
-@main.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True)
+@main.command(short_help="Run all steps on the built-in assets, and write a report.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs/demo"),
+    show_default=True,
+    help="Output folder.",
+)
 @click.option(
     "--minutes",
     type=click.FloatRange(min=2),
@@ -1200,7 +1217,7 @@ def _announce(step: int, text: str, left: str) -> None:
     click.secho(f"  ({left})", dim=True, err=True)
 
 
-@main.command()
+@main.command(short_help="Convert from and to other projects' formats.")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("destination", type=click.Path(path_type=Path))
 @click.option("--from", "source_format", metavar="FORMAT", help="Format of SOURCE; detected when not given.")
@@ -1267,7 +1284,7 @@ def convert(
         click.echo(f"next: objnerf validate {destination}{photo}")
 
 
-@main.command()
+@main.command(short_help="Describe a dataset for publication.")
 @_DATASET
 @click.option("--out", type=click.Path(path_type=Path), help="Output folder. [default: DATASET]")
 @click.option("--name", help="Name of the dataset. [default: the folder's name]")
@@ -1296,7 +1313,7 @@ def card(dataset: Path, out: Path | None, overwrite: bool, **publication: Any) -
     click.echo(f"{written.readme}, {written.metadata}, {written.checksums} and {written.sheet} written")
 
 
-@main.command()
+@main.command(short_help="View a dataset or a run in the browser.")
 @click.argument("folder", metavar="RUN|DATASET", type=click.Path(path_type=Path))
 @click.option(
     "--dataset",

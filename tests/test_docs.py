@@ -165,7 +165,6 @@ def test_the_shell_blocks_of_the_tutorial_run(tmp_path, monkeypatch):
     shorter = {
         "--scenes 24 --size 128x96": "--scenes 8 --size 32x24 --samples 1 --workers 1",
         "--max-minutes 10": "--max-steps 1 --device cpu --set evaluation.size=[16,12]",
-        "--delete 1": "",
         "--orbit 24": "--orbit 2",
     }
     text = (DOCS / "tutorial.md").read_text()
@@ -175,8 +174,11 @@ def test_the_shell_blocks_of_the_tutorial_run(tmp_path, monkeypatch):
         for long, short in shorter.items():
             call = call.replace(long, short)
         result = CliRunner().invoke(cli.main, shlex.split(call))
-        # Nothing is opaque enough after one step to have a surface: `export` says so.
-        assert result.exit_code == (1 if call.startswith("export") else 0), (call, result.output)
+        if call.startswith("export") and result.exit_code == 1:
+            # After one step an object may not be opaque enough to have a surface.
+            assert "opaque enough" in result.output
+        else:
+            assert result.exit_code == 0, (call, result.output)
     for name in (
         "scenes/preview/contact_sheet.png",
         "report.html",

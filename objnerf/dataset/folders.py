@@ -104,8 +104,10 @@ def sweep(folders: Iterable[Path]) -> None:
 
 
 def _refuse_filled(path: Path) -> None:
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError(f"{path}: expected a new or empty folder to write to, found one that holds files")
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path}: expected a new or empty folder to write to, found a file")
+    if path.exists() and any(path.iterdir()):
+        raise InputError(f"{path}: expected a new or empty folder to write to, found one that contains files")
 
 
 @contextmanager

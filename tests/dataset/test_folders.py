@@ -114,7 +114,7 @@ def test_a_folder_appears_when_it_is_complete(tmp_path):
     # As any folder that the user makes.
     (tmp_path / "plain").mkdir()
     assert target.stat().st_mode == (tmp_path / "plain").stat().st_mode
-    with pytest.raises(InputError, match="found one that holds files"), atomic_folder(target):
+    with pytest.raises(InputError, match="found one that contains files"), atomic_folder(target):
         pass
 
 

@@ -152,8 +152,8 @@ def test_the_same_call_gives_the_same_plan():
 @pytest.mark.parametrize(
     ("pose", "message"),
     [
-        (np.diag([1.0, 1.0, -1.0, 1.0]), "this pose is none"),
-        (np.diag([2.0, 2.0, 2.0, 1.0]), "this pose is none"),
+        (np.diag([1.0, 1.0, -1.0, 1.0]), "of this pose is not one"),
+        (np.diag([2.0, 2.0, 2.0, 1.0]), "of this pose is not one"),
         (np.full((4, 4), np.nan), "nan or inf"),
         (look_at(np.array([3.0, 0.0, -1.0]), np.zeros(3)), "expected it above the ground"),
     ],

@@ -1,6 +1,7 @@
 """All checks, in the order in which they are reported, and their pages of documentation."""
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 from importlib import resources
 
 from objnerf.errors import InputError
@@ -102,7 +103,7 @@ def _expand(ids: Iterable[str], known: dict[str, Check]) -> set[str]:
             name = part.upper()
             found = {id for id in known if id == name or id.startswith(name + "-")}
             if not found:
-                raise InputError(f"no check is called {part!r}; there are {', '.join(known)}")
+                raise InputError(_unknown(part))
             expanded |= found
     return expanded
 
@@ -115,5 +116,12 @@ def explain(id: str) -> str:
     """
     name = id.strip().upper()
     if name not in all_checks():
-        raise InputError(f"no check is called {id!r}; there are {', '.join(all_checks())}")
+        raise InputError(_unknown(id))
     return (resources.files("validate.checks") / "pages" / f"{name}.md").read_text(encoding="utf-8")
+
+
+def _unknown(id: str) -> str:
+    """The message on an id that no check has."""
+    near = get_close_matches(id.upper(), all_checks(), n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return f"no check is called {id!r}.{hint} The checks are {', '.join(all_checks())}"

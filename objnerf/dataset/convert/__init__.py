@@ -158,7 +158,7 @@ def recognise(source: str | os.PathLike[str]) -> str:
             return name
     _refuse_unread(source)
     raise InputError(
-        f"{source}: expected a dataset in one of the formats {', '.join(FORMATS)}, found none of their signs "
+        f"{source}: expected a dataset in one of the formats {', '.join(FORMATS)}, recognised none "
         "(docs/convert.md lists them); give the dataset's own folder, or --from"
     )
 
@@ -199,7 +199,7 @@ def convert(
     source, destination = Path(source), Path(destination)
     for name, known, does in ((source_format, FORMATS, "read"), (target_format, TARGETS, "written")):
         if name is not None and name not in known:
-            what = f"{name} is not {does}" if name in FORMATS + TARGETS else f"{name!r} is no format"
+            what = f"{name} is not {does}" if name in FORMATS + TARGETS else f"{name!r} is not a format"
             raise InputError(f"{what}; expected one of {', '.join(known)}")
     if max_size is not None and max_size < 8:
         raise InputError(f"expected a largest size of at least 8 pixels, got {max_size}")
@@ -210,7 +210,7 @@ def convert(
         if source_format == "objnerf" and max_size is None and world is None and not undistort:
             others = ", ".join(name for name in TARGETS if name != "objnerf")
             raise InputError(
-                f"{source} is in our own format already; say with --to which of {others} is wanted"
+                f"{source} is already in the objnerf format; choose the target with --to: {others}"
             )
         target_format = "objnerf"
     if destination.resolve() == source.resolve() or source.resolve() in destination.resolve().parents:

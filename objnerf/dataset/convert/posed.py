@@ -510,7 +510,8 @@ def rigid(pose: Float[np.ndarray, "4 4"], where: str, target: str) -> Float[np.n
         or np.abs(pose[3] - [0, 0, 0, 1]).max() > 1e-6
     ):
         raise InputError(
-            f"{where}: {target} holds rotations, and this pose is none (singular values "
+            f"{where}: {target} stores a rotation, and the 3×3 block of this pose is not one "
+            "(singular values "
             f"{', '.join(f'{value:.4g}' for value in scale)}, determinant "
             f"{np.linalg.det(pose[:3, :3]):.4g}); run `objnerf validate` on the source"
         )

@@ -270,6 +270,6 @@ def test_mirrored_poses_cannot_be_written(make_dataset, tmp_path: Path) -> None:
     rows = path.read_text().splitlines()
     rows[0] = " ".join(repr(-float(word)) for word in rows[0].split())
     path.write_text("\n".join(rows))
-    with pytest.raises(InputError, match="COLMAP holds rotations"):
+    with pytest.raises(InputError, match="COLMAP stores a rotation"):
         convert(source, tmp_path / "there", target_format="colmap")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["ours"]

@@ -60,11 +60,11 @@ def test_what_cannot_be_done_ends_with_status_2_and_leaves_nothing(data: Path, t
     before = sorted(path.name for path in tmp_path.iterdir())
     for arguments, said in (
         ([str(tmp_path / "missing"), out], "no such file or folder"),
-        ([str(tmp_path / "empty"), out], "found none of their signs"),
+        ([str(tmp_path / "empty"), out], "recognised none"),
         ([str(tmp_path / "full" / "file"), out], "expected a folder"),
-        ([blocks, out], "say with --to"),
-        ([blocks, out, "--to", "usd"], "'usd' is no format"),
-        ([blocks, out, "--from", "usd"], "'usd' is no format"),
+        ([blocks, out], "choose the target with --to"),
+        ([blocks, out, "--to", "usd"], "'usd' is not a format"),
+        ([blocks, out, "--from", "usd"], "'usd' is not a format"),
         ([blocks, str(tmp_path / "full"), "--to", "colmap"], "new or empty folder"),
         ([blocks, str(data / "blocks" / "inside"), "--to", "colmap"], "outside the source"),
         ([str(broken), out, "--to", "webdataset"], "00011_sc0002_img3_RT.txt"),
