@@ -4,7 +4,7 @@ A scene model has three methods: ``encode`` predicts a ``SceneCode`` from one po
 ``decode`` evaluates the slots' fields at points, ``render`` composites rays.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import torch
@@ -100,6 +100,16 @@ class NovelRays:
     """The ray's pixel in that view: (x, y), the image's outer edges at -1 and 1."""
 
 
+@dataclass(frozen=True)
+class AuxiliaryLosses:
+    """What a model is trained by beside the colour error, in one step."""
+
+    weighted: dict[str, Tensor] = field(default_factory=dict)
+    """Scalars by name, with a gradient; their sum is added to the loss."""
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+    """Scalars for the log, detached: ``slots/explained_opacity`` is watched by the collapse monitor."""
+
+
 class SceneModel(nn.Module):
     """The interface of a model to training and evaluation.
 
@@ -183,8 +193,8 @@ class SceneModel(nn.Module):
 
     def auxiliary_losses(
         self, code: SceneCode, rendering: Rendering, novel: NovelRays, step: int | Tensor
-    ) -> dict[str, Tensor]:
-        """Weighted losses by name beside the colour error, where every view of a scene is an input.
+    ) -> AuxiliaryLosses:
+        """Losses beside the colour error, where every view of a scene is an input.
 
         Args:
             code: of all inputs.
@@ -192,4 +202,4 @@ class SceneModel(nn.Module):
             novel: which view each ray belongs to.
             step: training steps done.
         """
-        return {}
+        return AuxiliaryLosses()

@@ -6,7 +6,8 @@ takes the metrics of step after step and names the collapse that it recognises:
 - *dead foreground*: the foreground has no density, and no gradient reaches its field. It will not come back.
 - *few-rank slots*: the foreground slots show the same thing in the same place.
 - *background eats objects*: the foreground's field learns, but shows next to nothing.
-- *foreground eats background*: the background is hidden behind the foreground nearly everywhere.
+- *foreground eats background*: the background is hidden behind the foreground nearly everywhere, or the
+  foreground shows where other views explain the pixels by the background.
 
 The first two are the collapses that the format's documentation describes; the others are swaps of roles.
 A finding is made when a metric's mean over a window of steps is out of bounds, not before a grace period: in
@@ -163,7 +164,8 @@ class CollapseMonitor:
 
         Args:
             step: steps done.
-            metrics: of ``measure``, and ``gradient/foreground_share``; others are ignored.
+            metrics: of ``measure``, ``gradient/foreground_share`` and, where the model measures it,
+                ``slots/explained_opacity``; others are ignored.
         """
         self._seen.append((step, metrics))
         begin = step - self.settings.window
@@ -193,6 +195,13 @@ class CollapseMonitor:
             return Finding(Collapse.BACKGROUND_EATS_OBJECTS, step, seen + ", though its field still learns")
         if share > settings.most_foreground:
             seen = f"the foreground makes up {share:.1%} of what the rays see"
+            return Finding(Collapse.FOREGROUND_EATS_BACKGROUND, step, seen)
+        fog = self._mean("slots/explained_opacity")
+        if fog > settings.most_explained:
+            seen = (
+                f"the foreground's mean opacity is {fog:.2f} at pixels where the other views show that the "
+                "background explains them"
+            )
             return Finding(Collapse.FOREGROUND_EATS_BACKGROUND, step, seen)
         used, similarity = self._mean("slots/used"), self._mean("slots/similarity")
         if self.slots > 2 and used >= 2 and similarity > settings.most_similar:

@@ -235,6 +235,13 @@ class Monitor(Section):
     most_foreground: float = Field(
         0.95, ge=0, le=1, description="the foreground's part in what rays see, above which it is everything"
     )
+    most_explained: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="mean opacity of the foreground where other views explain a pixel by the background, "
+        "above which it is a fog over everything; measured by object volumes only",
+    )
     most_similar: float = Field(
         0.9, ge=0, le=1, description="mean cosine between what two slots show, above which they are one"
     )

@@ -130,10 +130,10 @@ def part_of_step(
     """
     code, rendering = context.forward(batch, scheduled.locality, noise, step)
     error = (rendering.rgb - batch.colours).square().mean()
-    losses = losses_of_step(context, scheduled, batch, code, rendering, error, noise, step)
+    losses, watched = losses_of_step(context, scheduled, batch, code, rendering, error, noise, step)
     total = torch.stack(list(losses.values())).sum() + context.processes.nothing_of(context.model)
     (total / context.recipe.batch.accumulate).backward()
-    metrics = {f"loss/{name}": value.detach() for name, value in losses.items()}
+    metrics = {f"loss/{name}": value.detach() for name, value in losses.items()} | watched
     # Detached, so that the graph of the backward pass can be freed.
     return StepOutcome({**metrics, "error/colour": error.detach()}, detached(code), detached(rendering))
 
@@ -147,20 +147,26 @@ def losses_of_step(
     error: Float[Tensor, ""],
     noise: torch.Generator | None,
     step: int | Tensor,
-) -> dict[str, Tensor]:
-    """Weighted terms of the scene model's loss, by name; ``error`` is the squared colour error."""
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Weighted terms of the scene model's loss, by name, and metrics that were computed on the way.
+
+    ``error`` is the squared colour error.
+    """
     recipe = context.recipe
     # uORF compares images in [-1, 1], whose squared differences are four times as large.
     losses = {"colour": 4 * recipe.losses.colour * error}
+    metrics: dict[str, Tensor] = {}
     if batch.surfaces is not None:
         assert noise is not None
         density = densities_along(context.model, batch, code, scheduled.locality, noise)
         likely = depth_loss(density, batch.surfaces, recipe.scale.near, recipe.scale.far)
         losses["depth"] = recipe.losses.depth * likely
     if batch.novel is not None:
-        losses |= context.model.auxiliary_losses(code, rendering, batch.novel, step)
+        auxiliary = context.model.auxiliary_losses(code, rendering, batch.novel, step)
+        losses |= auxiliary.weighted
+        metrics = auxiliary.metrics
     if batch.grid is None:
-        return losses
+        return losses, metrics
     _, height, width = batch.grid
     if scheduled.perceptual and recipe.perceptual is not None and context.perceptual is not None:
         rendered = as_images(rendering.rgb, height, width)
@@ -170,7 +176,7 @@ def losses_of_step(
         network = context.networks["discriminator"].network.requires_grad_(False)
         scores = network(as_images(rendering.rgb, height, width) * 2 - 1)
         losses["adversarial"] = recipe.adversarial.weight * generator_loss(scores)
-    return losses
+    return losses, metrics
 
 
 def discriminator_step(context: TrainContext, scheduled: ScheduleState, state: RunState) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from torch import nn
 
 from objnerf.dataset.card import SceneScale
 from objnerf.models import UORF, ModelConfig, SceneCode, SceneModel, build_model
+from objnerf.models.volumes.model import ObjectVolumes
 from objnerf.rendering.volume import Rendering
 from objnerf.training import context, loop
 from objnerf.training.collapse import (
@@ -115,6 +116,8 @@ def test_foreground_gradient_share():
             Collapse.BACKGROUND_EATS_OBJECTS,
         ),
         ({"slots/foreground_share": 0.99}, Collapse.FOREGROUND_EATS_BACKGROUND),
+        ({"slots/explained_opacity": 0.8}, Collapse.FOREGROUND_EATS_BACKGROUND),
+        ({"slots/explained_opacity": 0.2}, None),
         ({"slots/similarity": 0.97, "slots/rank": 1.1}, Collapse.FEW_RANK),
         ({"slots/similarity": 0.97, "slots/used": 1.0}, None),
     ],
@@ -225,6 +228,62 @@ def test_collapse_on_purpose_is_recognised(
     assert f": {kind}: " in warnings[0]
 
 
+def small_volumes(seed: int, steps: int) -> dict[str, Any]:
+    """The recipe tiny with a smaller model and smaller images."""
+    return {
+        "name": "small",
+        "model": {
+            "kind": "volumes",
+            "num_slots": 6,
+            "width": 32,
+            "outline_width": 16,
+            "cells": 24,
+            "layers": 10,
+        },
+        "input_size": [32, 24],
+        "clock": "step",
+        "stages": [{"name": "only", "until": steps, "size": [32, 24], "supervision": "novel", "rays": 128}],
+        "batch": {"mirror": True, "permute_colours": True},
+        "sampling": {"samples": 16, "jitter": True},
+        "optimiser": {"kind": "muon", "lr": 2e-3, "betas": [0.9, 0.99], "clip": 1.0},
+        "schedule": {"warmup_steps": 100, "cool_to": 0.02},
+        "losses": {"colour": 2.5},
+        "held_out": {"share": 0},
+        "evaluation": {"every": 0, "scenes": 1, "size": [16, 12], "samples": 6},
+        "saving": {"log_every": 20, "checkpoint_every": 1000, "tensorboard": False},
+        "seed": seed,
+    }
+
+
+def fill_grid(model: ObjectVolumes) -> None:
+    """Every voxel is opaque, whatever the image shows."""
+    with torch.no_grad():
+        model.lifting.out.bias[0] = 20.0
+
+
+def test_a_foreground_that_is_a_fog_over_the_floor_is_recognised(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """Cameras see floor beyond the grid, so that the foreground does not cover everything."""
+
+    def build(config: ModelConfig, geometry: SceneScale) -> SceneModel:
+        model = build_model(config, geometry)
+        assert isinstance(model, ObjectVolumes)
+        fill_grid(model)
+        return model
+
+    monkeypatch.setattr(context, "build_model", build)
+    content = small_volumes(seed=0, steps=60)
+    content["optimiser"]["lr"] = 1e-6
+    content["monitor"] = {"grace": 20, "window": 20, "most_foreground": 1.0}
+    with caplog.at_level(logging.WARNING, logger="objnerf"):
+        loop.train(data / "blocks", tmp_path / "run", parse_recipe(content, where="x"))
+    warnings = [record.getMessage() for record in caplog.records if "Advice" in record.getMessage()]
+    assert len(warnings) == 1
+    assert "foreground eats background" in warnings[0]
+    assert "the background explains them" in warnings[0]
+
+
 def test_restarts_from_another_seed(
     data: Path,
     small: dict[str, Any],
@@ -250,29 +309,7 @@ def test_restarts_from_another_seed(
 @pytest.mark.parametrize("seed", range(20))
 def test_healthy_runs_raise_no_alarm(seed: int, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     """The recipe tiny, smaller, beyond the grace period and a window."""
-    content = {
-        "name": "healthy",
-        "model": {
-            "kind": "volumes",
-            "num_slots": 6,
-            "width": 32,
-            "outline_width": 16,
-            "cells": 24,
-            "layers": 10,
-        },
-        "input_size": [32, 24],
-        "clock": "step",
-        "stages": [{"name": "only", "until": 500, "size": [32, 24], "supervision": "novel", "rays": 128}],
-        "batch": {"mirror": True, "permute_colours": True},
-        "sampling": {"samples": 16, "jitter": True},
-        "optimiser": {"lr": 2e-3, "betas": [0.9, 0.99], "clip": 1.0},
-        "schedule": {"warmup_steps": 100, "cool_to": 0.02},
-        "losses": {"colour": 2.5},
-        "held_out": {"share": 0},
-        "evaluation": {"every": 0, "scenes": 1, "size": [16, 12], "samples": 6},
-        "saving": {"log_every": 20, "checkpoint_every": 1000, "tensorboard": False},
-        "seed": seed,
-    }
+    recipe = parse_recipe(small_volumes(seed, steps=500), where="x")
     with caplog.at_level(logging.WARNING, logger="objnerf"):
-        loop.train(data / "blocks", tmp_path / "run", parse_recipe(content, where="x"))
+        loop.train(data / "blocks", tmp_path / "run", recipe)
     assert not [record for record in caplog.records if "Advice" in record.getMessage()]

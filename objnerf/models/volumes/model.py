@@ -26,7 +26,7 @@ from torch.utils.checkpoint import checkpoint
 from objnerf.dataset.card import SceneScale
 from objnerf.errors import InputError
 from objnerf.models.config import VolumesConfig
-from objnerf.models.scene import NovelRays, SceneCode, SceneModel
+from objnerf.models.scene import AuxiliaryLosses, NovelRays, SceneCode, SceneModel
 from objnerf.models.volumes.background import Background, growing_mask, log_shade, source_image
 from objnerf.models.volumes.code import VolumesCode, VolumesRendering
 from objnerf.models.volumes.foreground import sample_foreground, slot_latents
@@ -252,8 +252,8 @@ class ObjectVolumes(SceneModel):
         rendering: Rendering,
         novel: NovelRays,
         step: int | Tensor,
-    ) -> dict[str, Tensor]:
-        """Weighted losses by name, beside the colour error.
+    ) -> AuxiliaryLosses:
+        """See ``SceneModel.auxiliary_losses``.
 
         Args:
             code: of all views of some scenes: ``views`` entries after each other for each.
@@ -263,6 +263,6 @@ class ObjectVolumes(SceneModel):
         """
         assert isinstance(code, VolumesCode)
         assert isinstance(rendering, VolumesRendering)
-        return Objectives(self.config, self.renderer, self.columns).weighted_losses(
+        return Objectives(self.config, self.renderer, self.columns).auxiliary_losses(
             code, rendering, novel, step
         )

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from objnerf.models.config import VolumesConfig
-from objnerf.models.scene import NovelRays
+from objnerf.models.scene import AuxiliaryLosses, NovelRays
 from objnerf.models.volumes import losses
 from objnerf.models.volumes.code import VolumesCode, VolumesRendering
 from objnerf.models.volumes.consistency import photo_consistency
@@ -37,10 +37,10 @@ class Objectives:
     columns: Float[Tensor, "rows columns 2"]
     """Centres of the cells seen from above, field frame, world units."""
 
-    def weighted_losses(
+    def auxiliary_losses(
         self, code: VolumesCode, rendering: VolumesRendering, novel: NovelRays, step: int | Tensor
-    ) -> dict[str, Tensor]:
-        """Weighted losses by name; see ``SceneModel.auxiliary_losses``."""
+    ) -> AuxiliaryLosses:
+        """See ``SceneModel.auxiliary_losses``."""
         config, views = self.config, novel.views
         share = losses.ramp(step, 0, config.ramp_steps)
         shown = rendering.slot_opacity[..., 1:].sum(-1)
@@ -62,7 +62,9 @@ class Objectives:
         if config.instance_weight > 0 and (isinstance(step, Tensor) or step >= config.instance_from):
             found = self.instances(code, opacity, views)
             result |= {name: value * (step >= config.instance_from) for name, value in found.items()}
-        return result
+        # Opacity where the background explains the pixel: near 1 when the foreground has become a fog.
+        fog = (explained * shown.detach()).sum() / explained.sum().clamp(min=1e-6)
+        return AuxiliaryLosses(result, {"slots/explained_opacity": fog})
 
     def explained(
         self,

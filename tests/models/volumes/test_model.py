@@ -188,7 +188,9 @@ def _step(model: ObjectVolumes, views: int = 3) -> tuple[VolumesCode, torch.Tens
     origins = poses[view][..., :3, 3]
     depths = torch.linspace(6, 20, 12).expand(views, 10, -1)
     rendering = model.render(code, origins, directions, depths, locality=True, pixel=0.03)
-    return code, rendering.rgb, model.auxiliary_losses(code, rendering, NovelRays(views, view, where), 1000)
+    auxiliary = model.auxiliary_losses(code, rendering, NovelRays(views, view, where), 1000)
+    assert 0 <= auxiliary.metrics["slots/explained_opacity"] <= 1
+    return code, rendering.rgb, auxiliary.weighted
 
 
 def test_a_step_reaches_every_parameter(model: ObjectVolumes):
