@@ -71,7 +71,7 @@ class VolumesConfig(BaseModel):
     own_view_weight: float = Field(
         4.0, ge=0, description="weight of the input view's own colours, before another view's background"
     )
-    own_view_rays: PositiveInt = Field(128, description="rays of each input view that this is asked of")
+    own_view_rays: PositiveInt = Field(128, description="rays of each input view in that loss")
     instance_weight: float = Field(0.1, ge=0, description="weight of the cross-entropy of centres")
     instance_from: int = Field(300, ge=0, description="step from which centres and votes are learned")
     vote_weight: float = Field(0.5, ge=0, description="weight of the votes, beside the centres'")

@@ -77,7 +77,7 @@ class GradientPyramid(nn.Module):
     """Edges at several scales: horizontal and vertical differences and the Laplacian, without any weights.
 
     A stand-in where VGG16's weights are missing: like them it ignores constant shifts of colour and compares
-    structure, coarse and fine; unlike them it knows nothing of objects.
+    structure, coarse and fine; unlike them it has no notion of objects.
 
     Args:
         levels: scales, each half as large as the one before.

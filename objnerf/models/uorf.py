@@ -134,7 +134,7 @@ class UORF(SceneModel):
         locality: bool,
         where: Where | None,
     ) -> SlotSamples:
-        """``decode``, or its answer for a caller who knows that there is density only ``where``."""
+        """``decode``, restricted to ``where``, for a caller who knows that there is no density elsewhere."""
         scenes, count, _ = points.shape
         slots = code.slots.shape[1]
         scale = self.geometry.nss_scale

@@ -1,4 +1,4 @@
-"""Drawing what a step looks at: scenes, their input views, and rays with the colours that belong to them.
+"""Drawing what a step uses: scenes, their input views, and rays with the colours that belong to them.
 
 It depends on nothing but the seed, the step and the scene's position in the batch; see ``seeds``.
 """

@@ -50,7 +50,7 @@ class RunState:
 
 @dataclass(frozen=True)
 class OptimisedNetwork:
-    """A network and the optimiser that moves it."""
+    """A network and its optimiser."""
 
     network: nn.Module
     optimiser: torch.optim.Optimizer
@@ -62,7 +62,7 @@ def save_checkpoint(path: Path, state: RunState, networks: Mapping[str, Optimise
     Args:
         path: ends in ``.safetensors``.
         state: the run's numbers.
-        networks: what learns, by name; evaluation looks for ``model``.
+        networks: by name, each with its optimiser; evaluation looks for ``model``.
     Raises:
         WorkError: it cannot be written; the checkpoint before is still there.
     """
@@ -80,7 +80,7 @@ def save_checkpoint(path: Path, state: RunState, networks: Mapping[str, Optimise
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata={"objnerf": json.dumps(numbers)})
         write_text(path.with_suffix(".json"), json.dumps(numbers, indent=2) + "\n")
-    except (OSError, SafetensorError) as error:  # safetensors says in its own words that a disk is full
+    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
         raise WorkError(
             f"{path}: the checkpoint of step {state.step} cannot be written ({error}). Make room, then go on "
             "with --resume"
@@ -144,7 +144,7 @@ def checkpoint_path(run: Path, which: Which) -> Path:
 
 
 def scene_geometry(recipe: Recipe) -> SceneScale:
-    """What a model needs to know of the space that it works in."""
+    """Near, far, scales and lens of a recipe, which a model needs."""
     return SceneScale(**recipe.scale.model_dump(include=set(SceneScale.model_fields)))
 
 

@@ -162,7 +162,7 @@ def can_record(recipe: Recipe, model: SceneModel, processes: Processes) -> bool:
         and recipe.batch.accumulate == 1
         and recipe.precision != "bf16"  # autocast's copies of weights don't outlive a step
         and recipe.sampling.training_chunk is None
-        and recipe.losses.depth == 0  # draws its points anew each time
+        and recipe.losses.depth == 0  # draws other points each time
         and not recipe.compile
     )
 

@@ -46,7 +46,7 @@ def split_dataset(dataset: Dataset, held_out: HeldOut, needed_views: int) -> Spl
     Args:
         dataset: to be trained on.
         held_out: the recipe's section.
-        needed_views: views of each scene that a step looks at; so many are never held out.
+        needed_views: views of each scene that a step uses; so many are never held out.
     Raises:
         InputError: nothing would be left to train on.
     """
@@ -62,7 +62,7 @@ def views_to_hold_out(dataset: Dataset, held_out: HeldOut, needed: int) -> int:
     Args:
         dataset: to be trained on.
         held_out: the recipe's; where it states a number of scenes, no views are held out.
-        needed: views of each scene that a step looks at; so many are never held out.
+        needed: views of each scene that a step uses; so many are never held out.
     """
     if len(dataset.scenes) > 1 or held_out.scenes is not None or held_out.share == 0:
         return 0

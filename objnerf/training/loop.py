@@ -136,7 +136,7 @@ def _why_nothing_is_held_out(dataset: Dataset, recipe: Recipe) -> str:
     if recipe.held_out.scenes is not None or recipe.held_out.share == 0:
         return "the recipe says so (held_out)"
     return (
-        f"the only scene has {dataset.n_views} views, and a step looks at {recipe.batch.views} of them "
+        f"the only scene has {dataset.n_views} views, and a step uses {recipe.batch.views} of them "
         "(batch.views)"
     )
 
@@ -380,6 +380,6 @@ def check_finite(metrics: Mapping[str, float], state: RunState, run: Path) -> No
 
 
 def run_progress(step: int, end: int, seconds: float, max_minutes: float | None) -> float:
-    """Share of a run that lies behind, in steps or in the minutes that it may take, whichever is more."""
+    """Share of a run that is done, in steps or in the minutes that it may take, whichever is more."""
     timed = seconds / (60 * max_minutes) if max_minutes else 0.0
     return min(1.0, max(step / end, timed))

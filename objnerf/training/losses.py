@@ -84,7 +84,7 @@ class PerceptualDistance(nn.Module):
     """Mean squared difference of features, summed over the levels of the stack.
 
     Args:
-        name: which stack; part of what a run must say about itself, since the numbers differ.
+        name: which stack; recorded in the run's configuration, since the numbers differ.
         features: the stack.
     """
 

@@ -31,7 +31,7 @@ def repeatable(device: torch.device) -> Iterator[None]:
 
 
 def set_precision(recipe: Recipe) -> None:
-    """Let matrix products of float32 run in TF32 where the recipe says so (a setting of torch itself)."""
+    """Let matrix products of float32 run in TF32 if the recipe asks for it (a global setting of torch)."""
     torch.set_float32_matmul_precision("high" if recipe.precision == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = recipe.precision == "tf32"
 

@@ -162,7 +162,7 @@ def _reserved(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _fingerprint(dataset: Dataset, views: Sequence[View]) -> str:
-    """Changes when an image or pose in use is added, removed or written anew."""
+    """Changes when an image or pose in use is added, removed or overwritten."""
     with os.scandir(dataset.root) as entries:
         states = {entry.name: entry.stat() for entry in entries if entry.name.endswith((".png", "_RT.txt"))}
     digest = hashlib.sha256()

@@ -132,7 +132,7 @@ def choose_device(name: str) -> torch.device:
     """The device that a user named.
 
     Raises:
-        InputError: the name says nothing, or there is no such device here.
+        InputError: no name of a device, or there is no such device here.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"

@@ -26,7 +26,7 @@ Size = tuple[PositiveInt, PositiveInt]
 
 
 class Section(BaseModel):
-    """A part of a recipe: cannot be changed, and refuses keys that it does not know."""
+    """A part of a recipe: frozen, and refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -67,7 +67,7 @@ class Stage(Section):
 
 
 class Batch(Section):
-    """What one step looks at."""
+    """What one step uses."""
 
     scenes: PositiveInt = Field(1, description="scenes a step, on each process")
     views: PositiveInt = Field(4, description="views of each scene; the first one drawn is the input view")
@@ -97,7 +97,7 @@ class Sampling(Section):
 
 
 class Optimiser(Section):
-    """How gradients move the weights."""
+    """The optimiser of the scene model."""
 
     kind: Literal["adam", "muon"] = Field(
         "adam", description="muon: weight matrices by their orthogonalised momentum, the rest by Adam"
@@ -199,9 +199,7 @@ class Evaluation(Section):
     every: NonNegativeInt = Field(
         1000, description="steps between two evaluations; 0 for none before the end"
     )
-    scenes: PositiveInt = Field(
-        4, description="held-out scenes that are looked at (fewer if there are fewer)"
-    )
+    scenes: PositiveInt = Field(4, description="held-out scenes that are evaluated, at most")
     size: Size = Field((64, 64), description="(width, height) of the rendered views, pixels")
     samples: int = Field(64, ge=2, description="samples a ray, while training")
 

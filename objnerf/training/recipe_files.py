@@ -44,11 +44,11 @@ def load_recipe(
     dataset_scale: Mapping[str, Any] | None = None,
     overrides: Sequence[tuple[str, Any]] = (),
 ) -> Recipe:
-    """Read a recipe and lay what the dataset and the user say around it.
+    """Read a recipe and combine it with the dataset's scale and the user's settings.
 
     Args:
         source: name of a recipe that ships with the package, or path of a YAML file.
-        dataset_scale: what ``dataset.yaml`` says about ``scale`` (keys of ``Scale``); None is passed over.
+        dataset_scale: what ``dataset.yaml`` states about ``scale`` (keys of ``Scale``); None is ignored.
         overrides: (dotted key, value) pairs, the later the stronger; ``stages.0.rays`` reaches into a list.
     Raises:
         InputError: no such recipe, not YAML, or a key or value that a recipe cannot have.
@@ -102,7 +102,7 @@ def resolve_recipe(
     """The recipe of a training run, and its folder.
 
     Args:
-        dataset_root: its ``dataset.yaml`` says what the scale is by default.
+        dataset_root: its ``dataset.yaml`` has the default scale.
         source: a recipe's name or file; None for ``tiny``, or with ``resume`` for the run's own.
         out: the run folder; None for ``runs/DATASET-RECIPE``.
         overrides: (dotted key, value) pairs, the later the stronger.
@@ -122,7 +122,7 @@ def resolve_recipe(
 
 
 def _says_focal_ratio(source: str, overrides: Sequence[tuple[str, Any]]) -> bool:
-    """Whether a recipe, or what is laid on it, gives the lens and not whether views may have their own."""
+    """Whether a recipe, or what overrides it, states the lens but not whether views may have their own."""
     scale = _read(source)[0].get("scale")
     keys = {f"scale.{key}" for key in scale} if isinstance(scale, dict) else set()
     keys |= {key for key, _ in overrides}
@@ -156,7 +156,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 
 def dump_yaml(model: BaseModel) -> str:
-    """A recipe or run config as YAML text; what it says can be read back unchanged."""
+    """A recipe or run config as YAML text, which reads back as the same."""
     return yaml.safe_dump(model.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=100)
 
 
@@ -235,7 +235,7 @@ def _without_retired(content: Any, where: str) -> Any:
 
 
 def _merge(under: Any, over: Any) -> Any:
-    """``over`` laid on ``under``: mappings are merged key by key, everything else is replaced."""
+    """``under`` overridden by ``over``: mappings are merged key by key, everything else is replaced."""
     if not isinstance(under, dict) or not isinstance(over, dict):
         return over
     return {
@@ -255,7 +255,7 @@ def _set(content: Any, key: str, value: Any) -> Any:
         return items
     base = dict(content) if isinstance(content, dict) else {}
     if head == "model" and rest == "kind" and base.get("model", {}).get("kind", "uorf") != value:
-        # The other kind has other keys: only those that both know are kept.
+        # The other kind has other keys: only those that both have are kept.
         kept = {
             name: item
             for name, item in base.get("model", {}).items()

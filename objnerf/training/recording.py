@@ -37,7 +37,7 @@ Compute = Callable[[ScheduleState, Batch, Tensor], StepOutcome]
 
 
 class StepRecorder:
-    """Computes steps on a GPU by replaying a recording, which is made anew when the batch's shape changes.
+    """Computes steps on a GPU by replaying a recording, which is made again when the batch's shape changes.
 
     Every replay *overwrites* the gradients; nothing may set them to None in between.
 

@@ -44,7 +44,7 @@ _log = logging.getLogger(__name__)
 #: Packages whose versions decide what a run computes.
 _PACKAGES = ("objnerf", "torch", "numpy", "pillow", "safetensors", "pydantic")
 
-#: Parts of a recipe that a resumed run may have changed: they say what is watched, not what is learned.
+#: Parts of a recipe that a resumed run may have changed: they change what is reported, not what is learned.
 _MAY_CHANGE = ("name", "summary", "saving", "evaluation", "monitor")
 
 
@@ -315,7 +315,7 @@ def _write_environment(path: Path, command: Sequence[str], processes: Processes)
         try:
             sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"]
         except (ValueError, KeyError, TypeError):
-            _log.warning("%s could not be read and is written anew", path)
+            _log.warning("%s could not be read and is replaced", path)
     sessions.append(
         {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -357,7 +357,7 @@ def _code_state() -> dict[str, Any] | None:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    # An installed copy may lie inside somebody else's checkout, whose commit says nothing about it.
+    # An installed copy may lie inside somebody else's checkout, whose commit has nothing to do with it.
     if git("ls-files", "--error-unmatch", "__init__.py") is None:
         return None
     changed = git("status", "--porcelain") or ""

@@ -43,7 +43,7 @@ class Scenes:
     pixels: dict[tuple[int, int], UInt8[Tensor, "views pixels 3"]]
     """Row-major pixels by (width, height)."""
     depths: dict[tuple[int, int], Float32[Tensor, "views _pixels"]] = field(default_factory=dict)
-    """Planar depths, world units, by (width, height), where they were asked for."""
+    """Planar depths, world units, by (width, height); empty if not loaded."""
     pinholes: Float[Tensor, "views 4"] | None = None
     """Each view's lens (``rays.pinhole_tensor``), where cameras differ; None where one lens serves all."""
 
@@ -70,7 +70,7 @@ class Scenes:
 
 
 def require_views(dataset: Dataset, ids: Sequence[int], count: int) -> None:
-    """See that each scene has the views that a step looks at.
+    """Check that each scene has the views that a step uses.
 
     Raises:
         InputError: names the first scene that has fewer.
@@ -80,7 +80,7 @@ def require_views(dataset: Dataset, ids: Sequence[int], count: int) -> None:
         if found < count:
             raise InputError(
                 f"scene {scene} of {dataset.root} has {found} view{'s' if found != 1 else ''}, but "
-                f"the recipe looks at {count} views of each scene; add views, remove the scene, or train "
+                f"the recipe uses {count} views of each scene; add views, remove the scene, or train "
                 f"with --set batch.views={found}"
             )
 
@@ -101,15 +101,15 @@ def load_scenes(
     Args:
         dataset: an opened dataset.
         ids: scenes to read.
-        sizes: (width, height) of every size that will be asked for, pixels.
+        sizes: (width, height) of every size that will be used, pixels.
         device: where to train.
-        depth_sizes: sizes at which depth will be asked for.
+        depth_sizes: sizes at which depth will be used.
         focal_ratio: (fx / width, fy / height) of views without intrinsics of their own; None uses the
             dataset's for all views.
         cache: folder for decoded images of datasets with many views; None for the user's cache folder.
         progress: called after each image that is decoded.
     Raises:
-        InputError: a view without pose or a depth that is asked for, a file that cannot be read.
+        InputError: a view without pose or needed depth, a file that cannot be read.
         WorkError: the cache folder cannot be written to.
     """
     by_scene = [dataset.scenes[scene].views for scene in ids]

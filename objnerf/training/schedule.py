@@ -76,7 +76,7 @@ def learning_rate_factor(schedule: Schedule, ticks: int) -> float:
 
 
 def cooling_factor(schedule: Schedule, done: float) -> float:
-    """Share of the learning rate that is left when ``done``, from 0 to 1, of the run lies behind.
+    """Share of the learning rate that is left when a share ``done`` of the run, from 0 to 1, is done.
 
     Half a cosine, from 1 to ``schedule.cool_to``.
     """

@@ -17,7 +17,7 @@ def derive_seed(seed: int, attempt: int, stream: int, *more: int) -> int:
         seed: of the recipe.
         attempt: restarts after a collapse, from 0.
         stream: ``ORDER``, ``RAYS``, ``NOISE`` or ``INIT``.
-        more: what else tells two draws apart, such as the step.
+        more: what else distinguishes two draws, such as the step.
     """
     words = np.random.SeedSequence([seed, attempt, stream, *more]).generate_state(2, np.uint32)
     return (int(words[0]) << 31) ^ int(words[1])

@@ -1,13 +1,13 @@
-"""What lies behind the objects: the ground, looked up in the input view by homography.
+"""The background: the ground plane, looked up in the input view by homography.
 
-A ray that no object stops meets the ground plane in a point; the input view has seen that point, unless an
-object hid it or it lies outside the image. So the background's colour is looked up there, with the objects'
-pixels left out and filled in from around them, and a small network decides what to trust and corrects it.
-While training, the view that is looked up is never the one that is explained: so the background cannot paint
+A ray that no object stops meets the ground plane in a point, and the input view shows that point unless an
+object occludes it or it lies outside the image. So the background's colour is looked up there, with the
+objects' pixels left out and filled in from around them, and a small network weighs and corrects it. In
+training, the view that is looked up is never the one that is rendered, so the background cannot paint
 objects, which do not lie in the plane.
 
-Walls are vertical surfaces around the scene (``layout``) that are looked up in the same way. So what it
-assumes is a ground z = 0 and, where there are walls, a room that holds all cameras.
+Walls are vertical surfaces around the scene (``layout``) that are looked up in the same way. The assumptions
+are a ground at z = 0 and, where there are walls, a room that holds all cameras.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What object volumes know of scenes, and what their rays see."""
+"""Codes and renderings of object volumes, as data."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ Code = TypeVar("Code", bound="VolumesCode")
 
 @dataclass(frozen=True, kw_only=True)
 class VolumesCode(SceneCode):
-    """What the model knows of some scenes."""
+    """What object volumes predict for some scenes."""
 
     volume: Float[Tensor, "scenes 5 layers rows columns"]
     """Raw density, raw colour and raw share of the looked-up colour; field frame."""
@@ -81,7 +81,7 @@ class VolumesCode(SceneCode):
 
 @dataclass(frozen=True, kw_only=True)
 class VolumesRendering(Rendering):
-    """What rays see, and how far the foreground is spread along them."""
+    """What rays see, the spread of the foreground along them, and where they meet the background."""
 
     spread: Float[Tensor, "scenes rays"]
     """Distortion of the foreground's weights; see ``rendering.distortion``."""

@@ -1,4 +1,4 @@
-"""Photo-consistency: which pixels the ground or a wall explains, as the other views of a scene tell.
+"""Photo-consistency: which pixels show the ground or a wall, judged from the other views of a scene.
 
 A pixel that shows the background shows a point that other views see as well, each unless something hides it
 there. So where one other view shows the point in the pixel's colour, the pixel hardly shows an object.

@@ -1,12 +1,13 @@
 """Which object a part of the volume belongs to: centres and votes, seen from above.
 
-Every cell of the map seen from above says how likely an object's centre lies in it, and where the centre of
-the object above it is (the centre heatmap and offsets of panoptic segmentation). Peaks of the heatmap are the
-objects; a cell belongs to the peak that its vote comes nearest to, and all voxels above it do too.
+Every cell of the map seen from above has the probability that an object's centre lies in it, and an offset to
+the centre of the object above it (the centre heatmap and offsets of Panoptic-DeepLab, Cheng et al. 2020).
+Peaks of the heatmap are the objects; a cell belongs to the peak that its vote comes nearest to, and all voxels
+above it do too.
 
-The teacher needs no labels. Of the volumes that all training views of a scene give, each knows what it sees;
-fused in the world's frame they show every object whole. Seen from above, the fused volume is split where its
-opacity has valleys.
+The pseudo-labels that both are trained on need no annotation. The volume of each training view of a scene has
+only what that view sees; fused in the world's frame they show every object whole. Seen from above, the fused
+volume is split where its opacity has valleys.
 """
 
 import torch

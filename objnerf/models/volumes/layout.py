@@ -2,8 +2,8 @@
 
 A room that holds all cameras is star-shaped around the scene's middle, so one distance for each direction
 describes its walls. It is predicted from the input view: for points of the ground in many directions and
-distances, what the view shows there says how likely a wall begins. Where the view does not reach, what is
-usual counts. A last distance means that there is no wall.
+distances, the features of the view there give the probability that a wall begins. Outside of the view the
+learned prior counts. A last distance means that there is no wall.
 """
 
 import math

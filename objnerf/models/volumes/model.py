@@ -2,7 +2,7 @@
 
 1. ``lifting`` takes features of the input view's pixels into voxels, mixes them by convolutions seen from
    above, and predicts raw density and colour. Rays look the raw values up and activate them after
-   interpolation, so that surfaces are sharper than voxels. No network is asked for a sample.
+   interpolation, so that surfaces are sharper than voxels. No network is evaluated for a sample.
 2. ``background`` looks the ground up in the input view by homography, objects left out. In training that view
    is never the one that is rendered, so the background cannot paint what does not lie in the ground's plane.
 3. ``instances`` gives every cell seen from above to one object. All slots share one volume, and each owns its
@@ -207,7 +207,7 @@ class ObjectVolumes(SceneModel):
         # The surface itself is ground, to within rounding and what a depth map's pixels leave open.
         below = (points[..., 2] <= GROUND_BAND * self.grid.cell) & code.active[:, :1]
         density[:, 0] = below * (unit * GROUND_DENSITY / self.grid.cell)
-        # A point is its own ground; no wall is asked for, since there is no ray.
+        # A point is its own ground; without a ray there is no wall.
         at_points = Surfaces(points[:, :, None], points[:, :, None], torch.zeros_like(points[..., 0]))
         colour[:, 0] = self.renderer.background_colour(code, at_points)
         return SlotSamples(density, colour)
@@ -228,8 +228,8 @@ class ObjectVolumes(SceneModel):
     ) -> VolumesRendering:
         """See ``SceneModel.render``.
 
-        ``depths`` say how samples are spread between near and far; they are moved to where the ray is in the
-        grid and above the ground.
+        The samples keep the spacing that ``depths`` have between near and far, but are placed where the ray
+        is in the grid and above the ground.
         """
         assert isinstance(code, VolumesCode)
         rays = origins.shape[1]

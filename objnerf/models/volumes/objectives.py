@@ -96,7 +96,7 @@ class Objectives:
         geometry = self.renderer.geometry
         entries = len(code.slots)
         height, width = code.pixels.shape[-2:]
-        # A sparse raster of pixels that moves from step to step; another of the other views each time.
+        # A sparse raster of pixels that shifts from step to step, and another of the other views each time.
         count, total = self.config.own_view_rays, height * width
         index = (torch.arange(count, device=code.pixels.device) * (total // count) + step * 7919) % total
         entry = torch.arange(entries, device=code.pixels.device)
