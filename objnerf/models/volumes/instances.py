@@ -2,8 +2,8 @@
 
 Every cell of the map seen from above has the probability that an object's centre lies in it, and an offset to
 the centre of the object above it (the centre heatmap and offsets of Panoptic-DeepLab, Cheng et al. 2020).
-Peaks of the heatmap are the objects; a cell belongs to the peak that its vote comes nearest to, and all voxels
-above it do too.
+Peaks of the heatmap are the objects; a cell belongs to the peak that its vote comes nearest to, and so do all
+voxels above it.
 
 The pseudo-labels that both are trained on need no annotation. The volume of each training view of a scene has
 only what that view sees; fused in the world's frame they show every object whole. Seen from above, the fused
