@@ -2,10 +2,13 @@
 
     python benchmarks/discovery.py DATASET                            # tiny and uorf, 15 minutes, seeds 0 1 2
     python benchmarks/discovery.py DATASET --contenders tiny --seeds 0 --minutes 6
+    python benchmarks/discovery.py DATASET --contenders tiny --steps 1200 --set optimiser.kind=adam
 
 Every run is what ``objnerf train DATASET --recipe … --max-minutes …`` does, scored like ``objnerf evaluate``
 on the scenes that were held out. ``uorf`` is the faithful recipe with tiny's number of slots and at tiny's
 size of pictures, whole images, without the perceptual loss, which it would not reach in that time.
+``--steps`` trains for so many steps instead of minutes, the learning rate cooling down to the last of them,
+so that the metrics do not depend on the machine's speed.
 
 Prints a Markdown table, one line a run and one for the means, and what happens in scenes that are harder:
 more objects than most, objects that touch in the picture, slots left over. Leave the machine alone meanwhile.
@@ -30,7 +33,7 @@ from objnerf.dataset.index import Dataset, Scene, open_dataset
 from objnerf.evaluation.evaluate import Evaluation, evaluate_run, open_run
 from objnerf.training.loop import RunOptions, train
 from objnerf.training.recipe import Recipe
-from objnerf.training.recipe_files import load_recipe
+from objnerf.training.recipe_files import load_recipe, parse_assignment
 
 FIGURES = ("fg_ari", "nv_ari", "nv_fg_ari", "ari", "psnr", "ref_ari", "ref_fg_ari", "ref_nv_ari")
 """With occlusion; then as uORF counts, each slot rendered alone."""
@@ -76,9 +79,9 @@ def contender_recipe(name: str, dataset: Dataset, assignments: Sequence[tuple[st
 
 
 def train_and_score(
-    contender: str, recipe: Recipe, dataset: Dataset, out: Path, *, minutes: float, device: str
+    contender: str, recipe: Recipe, dataset: Dataset, out: Path, *, minutes: float | None, device: str
 ) -> tuple[Run, Evaluation]:
-    """Train for some minutes, then score the held-out scenes."""
+    """Train for some minutes, or all of the recipe's steps, then score the held-out scenes."""
     outcome = train(
         dataset.root, out, recipe, RunOptions(device=device, max_minutes=minutes, bar=progress_bar)
     )
@@ -86,7 +89,7 @@ def train_and_score(
     run = Run(
         contender=contender,
         seed=recipe.seed,
-        minutes=minutes,
+        minutes=round(outcome.seconds / 60, 1) if minutes is None else minutes,
         steps=outcome.step,
         seconds=round(outcome.seconds, 1),
         mean={figure: result.mean[figure] for figure in FIGURES},
@@ -154,10 +157,19 @@ def main() -> None:
     )
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--contenders", nargs="+", default=["tiny", "uorf"], help="recipes, or uorf")
-    parser.add_argument("--minutes", type=float, default=15.0)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, default=15.0)
+    length.add_argument("--steps", type=int, help="train for so many steps instead")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument(
         "--held-out", type=int, help="number of scenes to hold out; the recipe's share if not given"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a value of the recipe; repeatable",
     )
     parser.add_argument("--out", type=Path, default=Path("runs/discovery"), help="folder for the runs")
     args = parser.parse_args()
@@ -169,13 +181,16 @@ def main() -> None:
             chosen: list[tuple[str, Any]] = [("seed", seed)]
             if args.held_out is not None:
                 chosen.append(("held_out.scenes", args.held_out))
+            if args.steps is not None:
+                chosen.append(("stages.0.until", args.steps))
+            chosen += [parse_assignment(text) for text in args.set]
             recipe = contender_recipe(contender, dataset, chosen)
             run, _ = train_and_score(
                 contender,
                 recipe,
                 dataset,
                 args.out / f"{contender}-{seed}",
-                minutes=args.minutes,
+                minutes=None if args.steps is not None else args.minutes,
                 device="cpu",
             )
             runs.append(run)

@@ -51,10 +51,12 @@ def test_cpu_benchmark(data: Path, tmp_path: Path) -> None:
     """One short run of tiny: a line of JSON, a table, and the file with both."""
     printed = start(
         "discovery.py",
-        *(data / "blocks", "--contenders", "tiny", "--seeds", "3", "--minutes", "0.05", "--out", tmp_path),
+        *(data / "blocks", "--contenders", "tiny", "--seeds", "3", "--steps", "3"),
+        *("--set", "optimiser.kind=adam", "--out", tmp_path),
     )
     (run,) = json.loads((tmp_path / "discovery.json").read_text())["runs"]
     assert (run["contender"], run["seed"]) == ("tiny", 3)
-    assert run["steps"] >= 1
+    assert run["steps"] == 3
+    assert "kind: adam" in (tmp_path / "tiny-3" / "config.yaml").read_text()
     assert sum(kind["scenes"] for name, kind in run["by_kind"].items() if "objects" in name) == 1
-    assert "| tiny | 3 | 0.05 |" in printed
+    assert f"| tiny | 3 | {run['minutes']:g} | 3 |" in printed

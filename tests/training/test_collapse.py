@@ -245,7 +245,7 @@ def small_volumes(seed: int, steps: int) -> dict[str, Any]:
         "stages": [{"name": "only", "until": steps, "size": [32, 24], "supervision": "novel", "rays": 128}],
         "batch": {"mirror": True, "permute_colours": True},
         "sampling": {"samples": 16, "jitter": True},
-        "optimiser": {"kind": "muon", "lr": 2e-3, "betas": [0.9, 0.99], "clip": 1.0},
+        "optimiser": {"kind": "muon", "lr": 4e-3, "betas": [0.9, 0.99], "clip": 1.0},
         "schedule": {"warmup_steps": 100, "cool_to": 0.02},
         "losses": {"colour": 2.5},
         "held_out": {"share": 0},
