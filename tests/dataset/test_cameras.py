@@ -16,7 +16,7 @@ EXAMPLE = np.array(
 
 
 @st.composite
-def rigs(draw):
+def camera_poses(draw):
     """A camera on a shell that looks near the origin."""
     azimuth = draw(st.floats(0, 2 * np.pi))
     elevation = np.radians(draw(st.floats(5, 80)))
@@ -37,7 +37,7 @@ def test_the_documented_example_is_camera_to_world_in_opencv_axes():
     assert EXAMPLE[2, 1] < 0
 
 
-@given(rigs())
+@given(camera_poses())
 def test_look_at_is_a_rotation_that_is_upright(world_from_camera):
     rotation = world_from_camera[:3, :3]
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
@@ -46,7 +46,7 @@ def test_look_at_is_a_rotation_that_is_upright(world_from_camera):
     assert rotation[2, 1] < 0  # y points down
 
 
-@given(rigs())
+@given(camera_poses())
 def test_inverse_and_axis_flip_are_their_own_inverses(world_from_camera):
     np.testing.assert_allclose(cameras.invert(world_from_camera) @ world_from_camera, np.eye(4), atol=1e-10)
     twice = cameras.opencv_from_blender(cameras.opencv_from_blender(world_from_camera))
@@ -62,7 +62,7 @@ def test_blenders_default_camera_looks_down():
     np.testing.assert_array_equal(pose[:3, 0], [1, 0, 0])
 
 
-@given(rigs(), st.integers(0, 2**32 - 1))
+@given(camera_poses(), st.integers(0, 2**32 - 1))
 def test_unproject_then_project_gives_the_pixels_back(world_from_camera, seed):
     intrinsics = cameras.Intrinsics.from_focal_ratio(cameras.REFERENCE_FOCAL_RATIO, 8, 6)
     depth = np.random.default_rng(seed).uniform(1, 20, (6, 8))
@@ -96,7 +96,7 @@ def test_the_azimuth_frame_turns_with_the_camera():
         cameras.world_from_azimuth(cameras.opencv_from_blender(np.eye(4)))
 
 
-@given(st.lists(rigs(), min_size=2, max_size=6), st.tuples(*[st.floats(-5, 5)] * 3))
+@given(st.lists(camera_poses(), min_size=2, max_size=6), st.tuples(*[st.floats(-5, 5)] * 3))
 def test_the_focus_moves_with_the_world(poses, shift):
     poses = np.stack(poses)
     moved = poses.copy()

@@ -1,4 +1,4 @@
-"""Up, focus and similarity of a rig move with its world, and nothing else does."""
+"""Up, focus and similarity of camera poses move with their world, and nothing else does."""
 
 import numpy as np
 import pytest
@@ -131,7 +131,7 @@ def test_a_similarity_is_found_again(views: int) -> None:
             assert fit.similarity.scale == pytest.approx(world.scale)
 
 
-def test_a_rig_and_its_mirror_image_are_not_one() -> None:
+def test_poses_and_their_mirror_image_are_not_one() -> None:
     poses = orbit(9)
     poses[4, :3, 3] *= 1.2
     mirror = np.diag([1.0, -1.0, 1.0])

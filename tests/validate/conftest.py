@@ -1,4 +1,4 @@
-"""Sound datasets for the validator's tests, and a synthetic one of any rig."""
+"""Sound datasets for the validator's tests, and a synthetic one of any poses."""
 
 import shutil
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def copy_of(data: Path, tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def write_rig() -> Callable[..., Path]:
+def write_poses() -> Callable[..., Path]:
     """Write a dataset from poses alone: pictures of noise, no masks, no depth."""
 
     def write(root: Path, poses: np.ndarray, size: tuple[int, int] = (16, 12), seed: int = 0) -> Path:

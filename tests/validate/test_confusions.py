@@ -1,4 +1,4 @@
-"""Each fault by its own name on every rig: what is called by another is a fault of the validator."""
+"""Each fault by its own name on every layout: what is called by another is a fault of the validator."""
 
 import importlib.util
 import shutil
@@ -28,20 +28,26 @@ def _beside(name: str) -> ModuleType:
     return module
 
 
-_rigs, _mutations = _beside("rigs"), _beside("test_mutations")
+_layouts, _mutations = _beside("layouts"), _beside("test_mutations")
 
 HIGH = (44.0, 52.0)
 
 #: Rigs, and their own near and far where the reference's do not fit.
-RIGS = {
-    "usual": (_rigs.Rig(elevation=HIGH), None),
-    "wide lens": (_rigs.Rig(focal_ratio=(0.75, 1.0), distance=11.0, elevation=(55.0, 65.0)), 30.0),
-    "narrow arc": (_rigs.Rig(arc=120.0, elevation=HIGH), None),
-    "square": (_rigs.Rig(size=(128, 128), focal_ratio=(350 / 320,) * 2, elevation=(55.0, 65.0)), 20.0),
-    "many views": (_rigs.Rig(scenes=3, views=6, size=(96, 72), elevation=HIGH), None),
+LAYOUTS = {
+    "usual": (_layouts.CameraLayout(elevation=HIGH), None),
+    "wide lens": (
+        _layouts.CameraLayout(focal_ratio=(0.75, 1.0), distance=11.0, elevation=(55.0, 65.0)),
+        30.0,
+    ),
+    "narrow arc": (_layouts.CameraLayout(arc=120.0, elevation=HIGH), None),
+    "square": (
+        _layouts.CameraLayout(size=(128, 128), focal_ratio=(350 / 320,) * 2, elevation=(55.0, 65.0)),
+        20.0,
+    ),
+    "many views": (_layouts.CameraLayout(scenes=3, views=6, size=(96, 72), elevation=HIGH), None),
 }
 
-#: Mutations that are made for the rig of `blocks_depth`: its names, its lens, its number of pixels.
+#: Mutations that are made for the layout of `blocks_depth`: its names, its lens, its number of pixels.
 ONLY_THERE = {
     *("ids-from-one", "id-in-prefix", "card-promises-more-views", "ray-length", "anti-aliased-masks"),
     "rendered-square-with-depth",
@@ -85,12 +91,12 @@ def opaque(folder: Path) -> None:
         image.convert("RGBA").save(path)
 
 
-@pytest.fixture(scope="module", params=RIGS)
-def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    made, far = RIGS[request.param]
-    root = _rigs.write(made, tmp_path_factory.mktemp("rig") / "sound")
+@pytest.fixture(scope="module", params=LAYOUTS)
+def layout(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    made, far = LAYOUTS[request.param]
+    root = _layouts.write(made, tmp_path_factory.mktemp("layout") / "sound")
     if far is not None:
-        _rigs.write_settings(made, root, far)
+        _layouts.write_settings(made, root, far)
     return request.param, root
 
 
@@ -99,8 +105,10 @@ def found(folder: Path) -> set[str]:
 
 
 @pytest.mark.slow
-def test_the_table_of_confusions_has_nothing_off_its_diagonal(rig: tuple[str, Path], tmp_path: Path) -> None:
-    name, sound = rig
+def test_the_table_of_confusions_has_nothing_off_its_diagonal(
+    layout: tuple[str, Path], tmp_path: Path
+) -> None:
+    name, sound = layout
     assert found(sound) == set()
     cases = {
         mutation.name: (mutation.mutate, mutation.ids)
@@ -114,7 +122,7 @@ def test_the_table_of_confusions_has_nothing_off_its_diagonal(rig: tuple[str, Pa
     cases["opaque-alpha"] = opaque, {"IMAGE-MODE"}
     if name not in ("wide lens", "square"):
         # There rays differ too little from depth in what is compared.
-        cases["ray-length"] = stretched(RIGS[name][0].focal_ratio), {"DEPTH-KIND"}
+        cases["ray-length"] = stretched(LAYOUTS[name][0].focal_ratio), {"DEPTH-KIND"}
     confusions = {}
     for case, (mutate, wanted) in cases.items():
         folder = tmp_path / case
@@ -130,11 +138,11 @@ def test_the_table_of_confusions_has_nothing_off_its_diagonal(rig: tuple[str, Pa
 
 @pytest.mark.parametrize("factor", [1.05, 1.1, 1.25])
 def test_cameras_too_far_away_are_not_called_ray_lengths(
-    factor: float, rig: tuple[str, Path], tmp_path: Path
+    factor: float, layout: tuple[str, Path], tmp_path: Path
 ) -> None:
     """Depth is planar: it and the positions are not in one unit, and nothing tells which of them is off."""
     folder = tmp_path / "dataset"
-    shutil.copytree(rig[1], folder)
+    shutil.copytree(layout[1], folder)
     farther(factor)(folder)
     report = validate.run(folder)
     (finding,) = [f for f in report.findings if f.id.startswith("DEPTH")]

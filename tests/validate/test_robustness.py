@@ -1,4 +1,4 @@
-"""Random sound rigs give no alarm, random corruption gives no traceback."""
+"""Random sound layouts give no alarm, random corruption gives no traceback."""
 
 import os
 import shutil
@@ -46,7 +46,7 @@ def analysis_of_poses(poses: np.ndarray, options: dict[str, float]) -> Analysis:
     return analyse_poses(scan, resolve_settings(None, validate.Options(**options)), Limits())
 
 
-rigs = st.fixed_dictionaries(
+layouts = st.fixed_dictionaries(
     {
         "distance": st.floats(8.0, 16.0),
         "spread": st.floats(0.0, 1.5),
@@ -59,35 +59,38 @@ rigs = st.fixed_dictionaries(
 )
 
 
-def draw_rig(rig: dict) -> tuple[np.ndarray, dict[str, object]]:
+def draw_poses(layout: dict) -> tuple[np.ndarray, dict[str, object]]:
     """Poses of cameras on a shell that look about the centre, and the settings that go with them."""
-    rng = np.random.default_rng(rig["seed"])
+    rng = np.random.default_rng(layout["seed"])
     poses = np.zeros((N_SCENES, N_VIEWS, 4, 4))
     for scene in range(N_SCENES):
         start = rng.uniform(0, 2 * np.pi)
         for view in range(N_VIEWS):
             # Evenly on the arc, so that views of narrow arcs differ as well.
-            azimuth = start + np.radians(rig["arc"]) * (view + rng.uniform(0, 0.3)) / N_VIEWS
-            height = np.radians(rig["elevation"] + rng.uniform(-2, 2))
-            radius = rig["distance"] + rng.uniform(-rig["spread"], rig["spread"])
+            azimuth = start + np.radians(layout["arc"]) * (view + rng.uniform(0, 0.3)) / N_VIEWS
+            height = np.radians(layout["elevation"] + rng.uniform(-2, 2))
+            radius = layout["distance"] + rng.uniform(-layout["spread"], layout["spread"])
             eye = radius * np.array(
                 [np.cos(height) * np.cos(azimuth), np.cos(height) * np.sin(azimuth), np.sin(height)]
             )
-            poses[scene, view] = look_at(eye, rng.normal(0, rig["jitter"], 3))
-    nearest = rig["distance"] - rig["spread"]
-    options: dict[str, float] = {"near": nearest - 4.5 * 1.2, "far": rig["distance"] + rig["spread"] + 8.0}
+            poses[scene, view] = look_at(eye, rng.normal(0, layout["jitter"], 3))
+    nearest = layout["distance"] - layout["spread"]
+    options: dict[str, float] = {
+        "near": nearest - 4.5 * 1.2,
+        "far": layout["distance"] + layout["spread"] + 8.0,
+    }
     options["near"] = max(0.5, float(options["near"]))  # type: ignore[arg-type]
-    if rig["handed_in"]:
+    if layout["handed_in"]:
         # A longer lens sees less beside the box; pixels stay square at 4:3.
         longer = rng.uniform(1.0, 1.6)
         options["focal_ratio"] = (350 / 320 * longer, 350 / 240 * longer)
     # A box as large in the picture as the reference's.
-    options["obj_scale"] = 4.5 * max(1.0, (rig["distance"] + rig["spread"]) / 12.4)
+    options["obj_scale"] = 4.5 * max(1.0, (layout["distance"] + layout["spread"]) / 12.4)
     return poses, options
 
 
 @settings(max_examples=500, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(rigs)
+@given(layouts)
 @example(
     # The scenes' foci, seen along a narrow arc, lie half way to the cameras.
     {
@@ -95,21 +98,23 @@ def draw_rig(rig: dict) -> tuple[np.ndarray, dict[str, object]]:
         "handed_in": False,
     }
 )
-def test_sound_rigs_give_no_alarm(rig: dict) -> None:
+def test_sound_layouts_give_no_alarm(layout: dict) -> None:
     # Views that span less than 4° as seen from the centre are rightly warned of (VIEWS-SPREAD).
-    assume(0.75 * rig["arc"] * np.cos(np.radians(rig["elevation"])) > 4.0)
-    poses, options = draw_rig(rig)
+    assume(0.75 * layout["arc"] * np.cos(np.radians(layout["elevation"])) > 4.0)
+    poses, options = draw_poses(layout)
     analysis = analysis_of_poses(poses, options)
     checks = choose_checks(validate.Options(skip=("FILE",), quick=True))
-    report = judge(analysis, checks, "rig")
-    assert report.findings == (), f"{rig}\n{validate.render_text(report)}"
+    report = judge(analysis, checks, "layout")
+    assert report.findings == (), f"{layout}\n{validate.render_text(report)}"
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(rigs, st.sampled_from(["opengl", "inverted", "transposed", "shifted"]))
-def test_broken_rigs_are_named(rig: dict, mistake: str) -> None:
-    """The same rigs, wide enough to tell, with the mistakes of the format's table."""
-    poses, options = draw_rig({**rig, "arc": 360.0, "elevation": min(max(rig["elevation"], 20.0), 65.0)})
+@given(layouts, st.sampled_from(["opengl", "inverted", "transposed", "shifted"]))
+def test_broken_layouts_are_named(layout: dict, mistake: str) -> None:
+    """The same layouts, wide enough to tell, with the mistakes of the format's table."""
+    poses, options = draw_poses(
+        {**layout, "arc": 360.0, "elevation": min(max(layout["elevation"], 20.0), 65.0)}
+    )
     if mistake == "opengl":
         poses = poses @ np.diag([1.0, -1, -1, 1])
     elif mistake == "inverted":
@@ -119,7 +124,7 @@ def test_broken_rigs_are_named(rig: dict, mistake: str) -> None:
     else:
         poses[..., :3, 3] += [3.0, 2.0, 0.0]
     analysis = analysis_of_poses(poses, options)
-    report = judge(analysis, choose_checks(validate.Options(skip=("FILE",), quick=True)), "rig")
+    report = judge(analysis, choose_checks(validate.Options(skip=("FILE",), quick=True)), "layout")
     wanted = {
         "opengl": "POSE-AXES",
         "inverted": "POSE-INVERTED",
@@ -127,7 +132,7 @@ def test_broken_rigs_are_named(rig: dict, mistake: str) -> None:
         "shifted": "WORLD-CENTRE",
     }
     assert {finding.id for finding in report.findings} == {wanted[mistake]}, (
-        f"{rig}\n{validate.render_text(report)}"
+        f"{layout}\n{validate.render_text(report)}"
     )
 
 

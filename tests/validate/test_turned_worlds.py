@@ -1,4 +1,4 @@
-"""Which kind of rig, whichever way its world is turned; copies that are proven before they are written."""
+"""Pose conventions in worlds that are turned; copies that are proven before they are written."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +43,7 @@ def ids(report: Report, severity: str | None = None) -> set[str]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_sound_rig_in_any_world_is_levelled_and_centred_and_not_broken(
+def test_sound_poses_in_any_world_is_levelled_and_centred_and_not_broken(
     seed: int, copy_of: CopyOf, tmp_path: Path, data: Path
 ) -> None:
     folder = copy_of("blocks")
@@ -54,8 +54,8 @@ def test_a_sound_rig_in_any_world_is_levelled_and_centred_and_not_broken(
     assert all(finding.count == finding.total for finding in report.errors if finding.unit == "views")
     fixed = poses_of(tmp_path / "fixed")
     # One similarity away from what was given, and from the original.
-    for rig in (poses_of(folder), poses_of(data / "blocks")):
-        fit = fit_similarity(rig, fixed)
+    for original in (poses_of(folder), poses_of(data / "blocks")):
+        fit = fit_similarity(original, fixed)
         assert fit.is_exact(0.1, 2e-3)
         assert fit.similarity.scale == pytest.approx(1.0, abs=1e-3)
     tilt = np.degrees(np.arccos(np.clip(estimate_up(fixed).direction[2], -1, 1)))
@@ -122,7 +122,7 @@ def test_rolled_cameras_are_a_warning_alone(copy_of: CopyOf) -> None:
 
 
 def test_no_sentence_contradicts_itself(copy_of: CopyOf) -> None:
-    """A sound rig in a tilted world looks at a common point, and raises no finding that it does not."""
+    """A sound capture in a tilted world looks at a common point, and raises no finding that it does not."""
     folder = copy_of("blocks")
     world = np.eye(4)
     world[:3, :3] = Rotation.from_euler("xy", [15, 12], degrees=True).as_matrix()
@@ -133,7 +133,7 @@ def test_no_sentence_contradicts_itself(copy_of: CopyOf) -> None:
 
 
 def test_cameras_that_look_out_of_a_room_are_not_taken_for_opengl_s(
-    write_rig: Callable[..., Path], tmp_path: Path
+    write_poses: Callable[..., Path], tmp_path: Path
 ) -> None:
     """Their axes cross behind them, as those of OpenGL's cameras around an object do; depth says which.
 
@@ -144,7 +144,7 @@ def test_cameras_that_look_out_of_a_room_are_not_taken_for_opengl_s(
     angles = 2 * np.pi * np.arange(12) / 12
     outwards = np.stack([np.cos(angles), np.sin(angles), np.full(12, -0.25)], axis=1)
     poses = np.stack([look_at(0.7 * out * [1, 1, 0], out * 3) for out in outwards])
-    root = write_rig(tmp_path / "room", poses[None], size)
+    root = write_poses(tmp_path / "room", poses[None], size)
     camera = Intrinsics.from_focal_ratio((70 / 80, 70 / 60), *size)
     write_card(root, DatasetCard(focal_ratio=camera.focal_ratio, near=1.0, far=6.0))
     alone = ids(validate.run(root))

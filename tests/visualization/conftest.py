@@ -1,4 +1,4 @@
-"""Small rigs for the tests of pictures."""
+"""Small sets of cameras for the tests of pictures."""
 
 from collections.abc import Callable
 from pathlib import Path

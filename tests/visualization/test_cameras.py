@@ -31,7 +31,7 @@ def plot(data: Path) -> CameraPlot:
     return read_camera_plot(open_dataset(data / "blocks"), thumbnails=12)
 
 
-def test_a_rig_has_every_view_with_its_pose(data: Path, plot: CameraPlot) -> None:
+def test_a_plot_has_every_view_with_its_pose(data: Path, plot: CameraPlot) -> None:
     views = list(open_dataset(data / "blocks").views())
     assert [camera.stem for camera in plot.cameras] == [view.stem for view in views]
     for camera, view in zip(plot.cameras, views, strict=True):

@@ -63,7 +63,7 @@ def documented(tmp_path: Path) -> Path:
     return root
 
 
-class Rig:
+class Capture:
     """Six cameras around a ball on a plane, in a world that is turned, small and off its origin.
 
     Everything here follows from the geometry alone: poses are camera-to-world with OpenCV's axes, pixel
@@ -86,7 +86,7 @@ class Rig:
             ]
         )
         turn = np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]])
-        #: From the world that is level, in which the cameras stand 10 units away, to the rig's.
+        #: From the world that is level, in which the cameras stand 10 units away, to the capture's.
         self.world = np.eye(4)
         self.world[:3, :3], self.world[:3, 3] = 0.3 * turn, (0.5, -0.8, 1.1)
         angles = 2 * np.pi * (np.arange(views) + 0.3) / views
@@ -97,7 +97,7 @@ class Rig:
         self.poses = np.stack([self.world @ pose for pose in self._level])
         self.poses[:, :3, :3] /= 0.3
         level = np.random.default_rng(5).uniform([-2, -2, 0], [2, 2, 2], (30, 3))
-        #: Points in the rig's world.
+        #: Points in the capture's world.
         self.points = level @ self.world[:3, :3].T + self.world[:3, 3]
 
     def pixels(self, view: int) -> np.ndarray:
@@ -129,9 +129,9 @@ class Rig:
 
 
 @pytest.fixture
-def make_rig() -> Callable[..., Rig]:
-    """A function that makes a rig: size and focal length in pixels, how far the lens is off centre."""
-    return Rig
+def make_capture() -> Callable[..., Capture]:
+    """A function that makes a capture: size and focal length in pixels, how far the lens is off centre."""
+    return Capture
 
 
 def _flip(path: Path, rng: random.Random) -> None:

@@ -21,7 +21,9 @@ from objnerf.dataset.files import write_depth, write_image
 from objnerf.dataset.rigid import Similarity, fit_similarity
 
 
-def _rig(count: int, rng: np.random.Generator, roll: float = 3.0, distance: float = 12.39) -> np.ndarray:
+def _poses_around(
+    count: int, rng: np.random.Generator, roll: float = 3.0, distance: float = 12.39
+) -> np.ndarray:
     """Poses around the origin, as a hand would hold them: level to within ``roll`` degrees."""
     poses = []
     for turn in 2 * np.pi * np.arange(count) / count:
@@ -53,10 +55,10 @@ def _random_similarity(rng: np.random.Generator) -> Similarity:
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 2**32 - 1))
 def test_any_world_is_brought_back(seed: int) -> None:
-    """A rig in any similar world comes back level to a few degrees, centred and at its distance; and what was
-    done is one similarity."""
+    """A capture in any similar world comes back level to a few degrees, centred and at its distance; and what
+    was done is one similarity."""
     rng = np.random.default_rng(seed)
-    poses = _rig(20, rng)
+    poses = _poses_around(20, rng)
     turned = _random_similarity(rng).apply(poses)
     found = _poses(fitted(_scenes(turned), WorldSteps(True, True, True)))
     fit = fit_similarity(turned, found)
@@ -68,14 +70,14 @@ def test_any_world_is_brought_back(seed: int) -> None:
 
 
 def test_a_sound_world_stays_to_the_last_digit() -> None:
-    poses = _rig(12, np.random.default_rng(0), roll=0.0)
+    poses = _poses_around(12, np.random.default_rng(0), roll=0.0)
     done = fitted(_scenes(poses), WorldSteps())
     np.testing.assert_array_equal(_poses(done), poses)
     assert done.notes == ()
 
 
 def test_a_world_that_means_something_changes_only_when_asked() -> None:
-    poses = _random_similarity(np.random.default_rng(1)).apply(_rig(12, np.random.default_rng(0)))
+    poses = _random_similarity(np.random.default_rng(1)).apply(_poses_around(12, np.random.default_rng(0)))
     stated = _scenes(poses, world="stated")
     assert fitted(stated, WorldSteps()) is stated
     assert with_settings(stated) is stated
@@ -95,21 +97,21 @@ def test_a_world_that_means_something_changes_only_when_asked() -> None:
 )
 def test_every_step_can_be_left_out(steps: WorldSteps, missing: str) -> None:
     similarity = Similarity(0.1, np.diag([1.0, -1.0, -1.0]), np.array([3.0, 0.0, 1.0]))
-    poses = similarity.apply(_rig(12, np.random.default_rng(0)))
+    poses = similarity.apply(_poses_around(12, np.random.default_rng(0)))
     done = fitted(_scenes(poses), steps)
     said = {note.split(":")[0].split(" ")[0] for note in done.notes}
     assert said == {"levelled", "centred", "scaled"} - {missing}
 
 
 def _two(first: Similarity, second: Similarity) -> PosedScenes:
-    rigs = [similarity.apply(_rig(9, np.random.default_rng(2))) for similarity in (first, second)]
-    scenes = tuple(_scenes(rig).scenes[0] for rig in rigs)
+    stacks = [similarity.apply(_poses_around(9, np.random.default_rng(2))) for similarity in (first, second)]
+    scenes = tuple(_scenes(poses).scenes[0] for poses in stacks)
     return PosedScenes(scenes, Intrinsics(64, 48, 70.0, 70.0), world="free")
 
 
 def _distances(scenes: PosedScenes) -> list[float]:
-    rigs = [np.stack([view.world_from_camera for view in scene.views]) for scene in scenes.scenes]
-    return [float(np.median(np.linalg.norm(rig[:, :3, 3], axis=1))) for rig in rigs]
+    stacks = [np.stack([view.world_from_camera for view in scene.views]) for scene in scenes.scenes]
+    return [float(np.median(np.linalg.norm(poses[:, :3, 3], axis=1))) for poses in stacks]
 
 
 def test_every_scene_has_a_world_of_its_own() -> None:
@@ -129,7 +131,7 @@ def test_scenes_that_seem_to_have_one_unit_keep_one() -> None:
 
 
 def test_the_card_says_what_is_known_of_the_world() -> None:
-    poses = _rig(12, np.random.default_rng(0))
+    poses = _poses_around(12, np.random.default_rng(0))
     assert "z up" in (fitted(_scenes(poses), WorldSteps()).world_words or "")
     lying = Similarity(1.0, np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]), np.zeros(3)).apply(poses)
     left = fitted(_scenes(lying), WorldSteps(level=False))
@@ -145,7 +147,9 @@ def test_cameras_that_look_everywhere_are_not_centred() -> None:
 
 def test_settings_fit_the_cameras() -> None:
     """They follow the distance of the cameras, and the box lies between near and far."""
-    done = with_settings(fitted(_scenes(0.01 * _rig(12, np.random.default_rng(0))), WorldSteps(scale=False)))
+    done = with_settings(
+        fitted(_scenes(0.01 * _poses_around(12, np.random.default_rng(0))), WorldSteps(scale=False))
+    )
     card = done.card
     assert card is not None
     distance = float(np.median(np.linalg.norm(_poses(done)[:, :3, 3], axis=1)))
@@ -179,7 +183,7 @@ def test_no_ground_in_no_points_or_in_a_cloud(points: np.ndarray) -> None:
 def test_ground_that_was_found_becomes_zero() -> None:
     rng = np.random.default_rng(0)
     points = _ground_points(rng)
-    done = fitted(_scenes(_rig(16, rng, roll=1.0), points=lambda: points), WorldSteps())
+    done = fitted(_scenes(_poses_around(16, rng, roll=1.0), points=lambda: points), WorldSteps())
     (note,) = (note for note in done.notes if note.startswith("centred"))
     assert "the ground was tilted by" in note
     moved = done.scenes[0].points
@@ -188,7 +192,7 @@ def test_ground_that_was_found_becomes_zero() -> None:
 
 
 def _capture(root: Path, similarity: Similarity) -> Path:
-    poses = similarity.apply(_rig(9, np.random.default_rng(4)))
+    poses = similarity.apply(_poses_around(9, np.random.default_rng(4)))
     frames = []
     for number, pose in enumerate(poses):
         write_image(root / f"{number}.png", np.full((48, 64, 3), 20 * number, np.uint8))

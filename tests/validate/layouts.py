@@ -1,4 +1,4 @@
-"""Sound datasets of other rigs: balls on a floor, with pictures, masks and depth as geometry has them."""
+"""Sound datasets of other camera layouts: balls on a floor, with images, masks and exact depth."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from objnerf.dataset.card import DatasetCard, write_card
 
 
 @dataclass(frozen=True)
-class Rig:
+class CameraLayout:
     """Cameras on a shell about the scenes' centre.
 
     Attributes:
@@ -36,24 +36,24 @@ class Rig:
 _REACH = 3.0
 
 
-def write(rig: Rig, root: Path, seed: int = 0) -> Path:
-    """Write a sound dataset of a rig."""
+def write(layout: CameraLayout, root: Path, seed: int = 0) -> Path:
+    """Write a sound dataset of a layout."""
     root.mkdir(parents=True)
     rng = np.random.default_rng(seed)
-    width, height = rig.size
-    camera = Intrinsics.from_focal_ratio(rig.focal_ratio, width, height)
-    for scene in range(rig.scenes):
+    width, height = layout.size
+    camera = Intrinsics.from_focal_ratio(layout.focal_ratio, width, height)
+    for scene in range(layout.scenes):
         angles = 2 * np.pi * (np.arange(4) + rng.uniform(0.1, 0.4, 4)) / 4
         radii = rng.uniform(0.7, 1.1, 4)
         centres = np.stack([_REACH * np.cos(angles), _REACH * np.sin(angles), radii], axis=-1)
         centres[0, :2] *= 0.2
         start = rng.uniform(0, 360)
-        for view in range(rig.views):
-            azimuth = np.radians(start + rig.arc * view / rig.views)
-            up = np.radians(rng.uniform(*rig.elevation))
+        for view in range(layout.views):
+            azimuth = np.radians(start + layout.arc * view / layout.views)
+            up = np.radians(rng.uniform(*layout.elevation))
             eye = np.array([np.cos(up) * np.cos(azimuth), np.cos(up) * np.sin(azimuth), np.sin(up)])
-            pose = look_at(rig.distance * eye, rng.normal(0, 0.1, 3) * [1, 1, 0])
-            stem = names.make_view_stem(scene * rig.views + view, scene, view, rig.scenes)
+            pose = look_at(layout.distance * eye, rng.normal(0, 0.1, 3) * [1, 1, 0])
+            stem = names.make_view_stem(scene * layout.views + view, scene, view, layout.scenes)
             _write_view(root / stem, pose, camera, centres, radii, rng)
     return root
 
@@ -92,6 +92,6 @@ def _write_view(
     files.write_matrix(f"{stem}_azi_rot.txt", world_from_azimuth(pose))
 
 
-def write_settings(rig: Rig, root: Path, far: float) -> None:
+def write_settings(layout: CameraLayout, root: Path, far: float) -> None:
     """``dataset.yaml`` with what is not the reference's."""
-    write_card(root, DatasetCard(focal_ratio=rig.focal_ratio, near=5.0, far=far))
+    write_card(root, DatasetCard(focal_ratio=layout.focal_ratio, near=5.0, far=far))
