@@ -117,15 +117,15 @@ def family_of(path: Path) -> str:
     return next((name for name in names if name and name.lower() not in _BARE_FOLDERS), "mesh")
 
 
-def up_of(path: Path, wish: Literal["auto", "y", "z"]) -> Up:
+def up_of(path: Path, requested: Literal["auto", "y", "z"]) -> Up:
     """The axis that points up: y of glTF and mostly of OBJ, z of scans and of CAD (PLY, STL, OFF).
 
     Formats that Blender imports say it themselves, and come to be y-up.
     """
     if path.suffix.lower() in blender.SUFFIXES:
         return "y"
-    if wish != "auto":
-        return wish
+    if requested != "auto":
+        return requested
     return "z" if path.suffix.lower() in (".ply", ".stl", ".off") else "y"
 
 

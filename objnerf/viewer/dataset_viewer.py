@@ -92,7 +92,7 @@ class DatasetViewer:
         self.dataset = dataset
         self.scene = scene
         self._lock = threading.Lock()
-        self._doors = ViewpointSwitcher()
+        self._viewpoints = ViewpointSwitcher()
         self._of_scene: list[Any] = []
         self._point_handles: dict[int, Any] = {}
         self._points: ScenePoints | None = None
@@ -119,7 +119,7 @@ class DatasetViewer:
 
         @self._show_cameras.on_update
         def _(_: Any) -> None:
-            self._doors.leave()
+            self._viewpoints.leave()
             for handle in self._of_scene:
                 handle.visible = self._show_cameras.value
 
@@ -176,7 +176,7 @@ class DatasetViewer:
         for handle in [*self._of_scene, *self._point_handles.values(), *self._object_switches.values()]:
             handle.remove()
         self._of_scene, self._point_handles, self._object_switches = [], {}, {}
-        self._doors.leave(gone=True)
+        self._viewpoints.leave(gone=True)
 
     def _add_cameras(self, plot: CameraPlot) -> None:
         for camera in plot.cameras:
@@ -191,7 +191,7 @@ class DatasetViewer:
                 camera.thumbnail,
             )
             handle.visible = self._show_cameras.value
-            self._doors.add(handle, camera.world_from_camera)
+            self._viewpoints.add(handle, camera.world_from_camera)
             self._of_scene.append(handle)
 
     def _add_objects(self) -> None:

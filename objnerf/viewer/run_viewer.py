@@ -167,35 +167,35 @@ def draw(
     return to_uint8(rendering.rgb[0].clamp(0, 1).unflatten(0, (height, width)).cpu().numpy())
 
 
-class Painter:
-    """Draws in a thread of its own, always the newest wish: those that it can't keep up with are dropped.
+class BackgroundRenderer:
+    """Renders in a thread of its own, the latest request only: the next replaces one that has not begun.
 
     Args:
-        paint: what is done with a wish.
+        render: what is done with a request.
     """
 
-    def __init__(self, paint: Callable[[Any], None]) -> None:
-        self._paint = paint
-        self._wish: Any = None
+    def __init__(self, render: Callable[[Any], None]) -> None:
+        self._render = render
+        self._request: Any = None
         self._changed = threading.Condition()
         self._ended = False
         self._busy = False
-        self._thread = threading.Thread(target=self._work, daemon=True, name="painter")
+        self._thread = threading.Thread(target=self._work, daemon=True, name="renderer")
         self._thread.start()
 
-    def ask(self, wish: Any) -> None:
-        """Draw this next, in place of what was asked for before and not begun."""
+    def submit(self, request: Any) -> None:
+        """Render this next, in place of what was submitted before and has not begun."""
         with self._changed:
-            self._wish = wish
+            self._request = request
             self._changed.notify_all()
 
-    def finish(self, timeout: int | float = 60) -> bool:
-        """Wait until nothing is left to draw; False if that took longer than ``timeout`` seconds."""
+    def wait(self, timeout: int | float = 60) -> bool:
+        """Wait until nothing is left to render; False if that took longer than ``timeout`` seconds."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._wish is None and not self._busy, timeout)
+            return self._changed.wait_for(lambda: self._request is None and not self._busy, timeout)
 
     def stop(self) -> None:
-        """End the thread after what it is drawing."""
+        """End the thread after what it is rendering."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -204,19 +204,31 @@ class Painter:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._wish is not None or self._ended)
+                self._changed.wait_for(lambda: self._request is not None or self._ended)
                 if self._ended:
                     return
-                wish, self._wish, self._busy = self._wish, None, True
+                request, self._request, self._busy = self._request, None, True
             try:
-                self._paint(wish)
+                self._render(request)
             except Exception:
-                # One drawing that fails must not end all later ones.
+                # One view that fails must not end all later ones.
                 _log.exception("a view could not be drawn")
             finally:
                 with self._changed:
                     self._busy = False
                     self._changed.notify_all()
+
+
+@dataclass(frozen=True)
+class _RenderRequest:
+    """A view of a scene to be rendered: an edited code from where the user is; see `draw`."""
+
+    code: SceneCode
+    world_from_camera: Float[np.ndarray, "4 4"]
+    width: int
+    """Of the image, pixels."""
+    usual_distance: float
+    pinhole: Pinhole | None
 
 
 @dataclass(frozen=True)
@@ -266,7 +278,7 @@ class RunViewer:
         )
         self._code: SceneCode | None = None
         self._lock = threading.RLock()
-        self._doors = ViewpointSwitcher()
+        self._viewpoints = ViewpointSwitcher()
         self._cameras: list[Any] = []
         self._handles: list[Any] = []
         self._controls: dict[int, Any] = {}
@@ -276,7 +288,7 @@ class RunViewer:
         self._usual_distance = 1.0
         self._pinhole: Pinhole | None = None
         self._panel = self._add_panel()
-        self._painter = Painter(self._paint)
+        self._renderer = BackgroundRenderer(self._render)
         self._connect_panel()
         server.on_client_connect(self._greet)
         self.show(scene)
@@ -313,7 +325,7 @@ class RunViewer:
 
         @panel.cameras.on_update
         def _(_: Any) -> None:
-            self._doors.leave()
+            self._viewpoints.leave()
             for handle in self._cameras:
                 handle.visible = panel.cameras.value
 
@@ -323,19 +335,19 @@ class RunViewer:
 
         @panel.width.on_update
         def _(_: Any) -> None:
-            self._ask()
+            self._submit()
 
     def _greet(self, client: Any) -> None:
         """Place a new user in the input view, where a model draws best, and follow where they go."""
         if self._cameras:
             first = finite_pose(self.dataset.scenes[self.scene].views[0])
-            self._doors.enter(client.camera, self._cameras[0], first)
+            self._viewpoints.enter(client.camera, self._cameras[0], first)
 
         @client.camera.on_update
         def _(camera: Any) -> None:
             self._viewpoint = pose_of(camera)
             if self._panel.follow.value:
-                self._ask()
+                self._submit()
 
     @property
     def url(self) -> str:
@@ -344,7 +356,7 @@ class RunViewer:
 
     def stop(self) -> None:
         """End the server and the drawing."""
-        self._painter.stop()
+        self._renderer.stop()
         self.server.stop()
 
     def show(self, scene: int) -> None:
@@ -357,7 +369,7 @@ class RunViewer:
                 for handle in handles:
                     handle.remove()
             self._handles, self._cameras, self._controls, self._switches = [], [], {}, {}
-            self._doors.leave(gone=True)
+            self._viewpoints.leave(gone=True)
             self.clouds, self._code = {}, None
             try:
                 self._look(self.dataset.scenes[scene])
@@ -371,7 +383,7 @@ class RunViewer:
             self._panel.caption.content = (
                 f"scene {scene}: {found} objects found. Click a camera to look through it."
             )
-        self._ask()
+        self._submit()
 
     def move(self, slot: int, offset: tuple[float, float, float]) -> None:
         """Move an object from where it was found.
@@ -383,7 +395,7 @@ class RunViewer:
         with self._lock:
             self.edits = replace(self.edits, offsets=self.edits.offsets | {slot: offset})
             self._controls[slot].position = self.clouds[slot].centre + np.array(offset)
-        self._ask()
+        self._submit()
 
     def hide(self, slot: int, hidden: bool = True) -> None:
         """Take an object (or the background, 0) out of the scene, or put it back."""
@@ -393,7 +405,7 @@ class RunViewer:
             self._controls[slot].visible = not hidden
             if self._switches[slot].value == hidden:
                 self._switches[slot].value = not hidden
-        self._ask()
+        self._submit()
 
     def reset(self) -> None:
         """Undo all edits."""
@@ -403,11 +415,11 @@ class RunViewer:
                 control.position = self.clouds[slot].centre
                 control.visible = True
                 self._switches[slot].value = True
-        self._ask()
+        self._submit()
 
     def drawing(self, timeout: int | float = 60) -> UInt8[np.ndarray, "height width 3"]:
         """The model's drawing in the panel, once it is up to date."""
-        self._painter.finish(timeout)
+        self._renderer.wait(timeout)
         return self._drawing
 
     def _look(self, scene: Scene) -> None:
@@ -472,7 +484,7 @@ class RunViewer:
             )
 
             handle.visible = self._panel.cameras.value
-            self._doors.add(handle, camera.world_from_camera)
+            self._viewpoints.add(handle, camera.world_from_camera)
             self._cameras.append(handle)
 
     def _dragged(self, slot: int, event: Any) -> None:
@@ -480,33 +492,37 @@ class RunViewer:
         x, y, z = (np.asarray(self._controls[slot].position) - self.clouds[slot].centre).tolist()
         with self._lock:
             self.edits = replace(self.edits, offsets=self.edits.offsets | {slot: (x, y, z)})
-        self._ask()
+        self._submit()
 
     def _switched(self, slot: int, event: Any) -> None:
         hidden = not self._switches[slot].value
         if hidden != (slot in self.edits.hidden):
             self.hide(slot, hidden)
 
-    def _ask(self) -> None:
+    def _submit(self) -> None:
         """Have the scene drawn as it is now, from where the user is."""
         with self._lock:
             if self._code is None or self._viewpoint is None:
                 return
-            wish = (
-                self._code,
-                self.edits,
-                self._viewpoint,
-                int(self._panel.width.value),
-                self._usual_distance,
+            request = _RenderRequest(
+                code=self.edits.applied_to(self._code),
+                world_from_camera=self._viewpoint,
+                width=int(self._panel.width.value),
+                usual_distance=self._usual_distance,
+                pinhole=self._pinhole,
             )
-        self._painter.ask(wish)
+        self._renderer.submit(request)
 
-    def _paint(self, wish: tuple[SceneCode, Edits, np.ndarray, int, float]) -> None:
-        code, edits, pose, width, usual_distance = wish
+    def _render(self, request: _RenderRequest) -> None:
+        width = request.width
         size = (width, max(1, round(width * self._settings.size[1] / self._settings.size[0])))
-        settings = replace(self._settings, size=size)
         self._drawing = draw(
-            self.run.model, edits.applied_to(code), pose, settings, usual_distance, self._pinhole
+            self.run.model,
+            request.code,
+            request.world_from_camera,
+            replace(self._settings, size=size),
+            request.usual_distance,
+            request.pinhole,
         )
         # Enlarged by whole pixels: what is small is what the model was asked for, and looks it.
         factor = max(1, _PANEL_WIDTH // width)

@@ -13,7 +13,7 @@ from objnerf.dataset.cameras import Intrinsics, project
 from objnerf.errors import InputError
 from objnerf.evaluation.scenes import encode_scene
 from objnerf.viewer import open_viewer
-from objnerf.viewer.run_viewer import Edits, Painter, RunViewer, draw, slot_clouds
+from objnerf.viewer.run_viewer import BackgroundRenderer, Edits, RunViewer, draw, slot_clouds
 from objnerf.viewer.viser_scene import start_server
 
 CENTRES = {1: (-2.0, 0.0, 1.0), 2: (2.0, 1.0, 1.0)}
@@ -130,29 +130,31 @@ def test_a_scene_that_cannot_be_read_is_named_in_the_panel(run, make_ring, serve
     assert "2 objects found" in viewer._panel.caption.content
 
 
-def test_the_painter_draws_the_newest_wish_and_survives_failures(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_renderer_takes_the_latest_request_and_survives_failures(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     begun, go = threading.Event(), threading.Event()
     drawn = []
 
-    def paint(wish: str) -> None:
+    def render(request: str) -> None:
         begun.set()
         go.wait(10)
-        if wish == "bad":
+        if request == "bad":
             raise ValueError("no")
-        drawn.append(wish)
+        drawn.append(request)
 
-    painter = Painter(paint)
-    painter.ask("first")
+    renderer = BackgroundRenderer(render)
+    renderer.submit("first")
     assert begun.wait(10)
-    for wish in ("second", "third", "bad"):
-        painter.ask(wish)
+    for request in ("second", "third", "bad"):
+        renderer.submit(request)
     go.set()
-    assert painter.finish(10)
+    assert renderer.wait(10)
     assert drawn == ["first"]  # second and third were overtaken by the last, which failed
     assert "could not be drawn" in caplog.text
-    painter.ask("fourth")
-    assert painter.finish(10)
-    painter.stop()
+    renderer.submit("fourth")
+    assert renderer.wait(10)
+    renderer.stop()
     assert drawn == ["first", "fourth"]
 
 
