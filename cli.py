@@ -94,6 +94,11 @@ def _or_default(ctx: click.Context, parameter: click.Parameter, value: Path | No
     return DEFAULT_DATASET
 
 
+_UP = click.option(
+    "--up",
+    type=click.Choice(["auto", "y", "z"]),
+    help="Up axis of mesh files; default: the manifest's. auto: z for PLY, STL and OFF, y for other formats.",
+)
 _DATASET_OR_DEFAULT = click.argument(
     "dataset", type=click.Path(path_type=Path), required=False, callback=_or_default
 )
@@ -327,11 +332,7 @@ def evaluate(
 @click.option("--shapenet-root", type=click.Path(path_type=Path), help="Folder of ShapeNetCore v1 or v2.")
 @click.option("--meshes", type=click.Path(path_type=Path), help="Folder of mesh files: GLB, OBJ, FBX, ….")
 @click.option("--textures", type=click.Path(path_type=Path), help="Folder of floor textures.")
-@click.option(
-    "--up",
-    type=click.Choice(["auto", "y", "z"]),
-    help="Up axis of mesh files; default: the manifest's. auto: z for PLY, y for other formats.",
-)
+@_UP
 @click.option("--mix", is_flag=True, help="Use procedural shapes too, as many as from files.")
 @click.option(
     "--recolour/--no-recolour",
@@ -575,15 +576,20 @@ def assets_list(
 
 @assets_group.command("check", short_help="Load every asset; report those that cannot be used.")
 @_asset_sources
+@_UP
 def assets_check(
-    assets: Path | None, shapenet_root: Path | None, meshes: Path | None, textures: Path | None
+    assets: Path | None,
+    shapenet_root: Path | None,
+    meshes: Path | None,
+    textures: Path | None,
+    up: Literal["auto", "y", "z"] | None,
 ) -> None:
     """Load every asset; report those that cannot be used, and properties that are not rendered."""
     from generation.assets.catalogue import Catalogue
     from objnerf.console import progress_bar
     from objnerf.errors import WorkError
 
-    catalogue = Catalogue.load(assets, shapenet_root, meshes, textures)
+    catalogue = Catalogue.load(assets, shapenet_root, meshes, textures, up=up)
     with progress_bar("checking", "assets") as progress:
         results = catalogue.check(progress)
     bad = [result for result in results if result.reason is not None]
@@ -602,6 +608,7 @@ def assets_check(
 
 @assets_group.command("sheet")
 @_asset_sources
+@_UP
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -620,6 +627,7 @@ def assets_sheet(
     shapenet_root: Path | None,
     meshes: Path | None,
     textures: Path | None,
+    up: Literal["auto", "y", "z"] | None,
     out: Path,
     source: str,
     shapes: int,
@@ -635,7 +643,7 @@ def assets_sheet(
 
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise InputError(f"--out {out}: expected a name that ends in .png or .jpg")
-    catalogue = Catalogue.load(assets, shapenet_root, meshes, textures)
+    catalogue = Catalogue.load(assets, shapenet_root, meshes, textures, up=up)
     with progress_bar("drawing", "images") as progress:
         sheet = draw_sheet(catalogue, source, shapes, bgs, seed, progress=lambda d, n: progress(d, n, ""))
     with atomic_path(out) as path:

@@ -21,6 +21,7 @@ from generation.plan.request import DatasetOptions, SceneOptions, build_request
 from generation.plan.room import RoomPlan
 from objnerf.console import Progress, no_progress
 from objnerf.dataset.index import Dataset, Scene, open_dataset
+from objnerf.errors import InputError
 
 __all__ = [
     "AssetFolders",
@@ -123,24 +124,42 @@ def place_object(
             units.
         diagonal: of the bounding box, world units; a cube's side is diagonal / √3.
         yaw: about world z, radians.
-        colour: sRGB in [0, 1] of all parts; None to draw the colours of furniture by ``seed``. The materials
-            of mesh files stay their own.
-        roughness: of the surface, in [0, 1], where a colour is given.
-        metallic: 0 for plastics and wood, 1 for metal, where a colour is given.
+        colour: sRGB in [0, 1] of all parts. A mesh file becomes shades of this colour: its mean over the
+            surface is ``colour``, dark parts stay dark and textures visible. None: a mesh file keeps its
+            colours, and those of other shapes are drawn by ``seed``.
+        roughness: of the surface, in [0, 1], where a colour is given. Materials of a mesh file keep theirs.
+        metallic: 0 for plastics and wood, 1 for metal; as ``roughness``.
         seed: chooses among the shapes of the family, and draws colours.
     Raises:
-        InputError: no such shape, or numbers that are not finite.
+        InputError: no such shape, numbers that are not finite, or a colour, roughness or metallic that is not
+            in [0, 1].
 
     >>> cube = place_object("cube", (1, 0), diagonal=2 * 3**0.5, colour=(0.8, 0.1, 0.1))
     >>> cube.position, round(float(cube.world_from_object()[0, 0]), 3)
     ((1.0, 0.0, 0.0), 3.464)
     """
     asset = shapes(shape, seed=seed)[0] if isinstance(shape, str) else shape
-    material = None if colour is None else Material(colour=colour, roughness=roughness, metallic=metallic)
+    material = None if colour is None else _plain_material(colour, roughness, metallic)
     place = [float(value) for value in position]
     return compose.place_object(
         asset, place, diagonal=float(diagonal), yaw=float(yaw), material=material, seed=seed
     )
+
+
+def _plain_material(colour: Sequence[float], roughness: float, metallic: float) -> Material:
+    """A surface of one colour.
+
+    Raises:
+        InputError: the colour is not three numbers in [0, 1], or one of the others is outside of it.
+    """
+    values = [float(value) for value in (*colour, roughness, metallic)]
+    if len(values) != 5 or not all(0 <= value <= 1 for value in values):
+        raise InputError(
+            "expected a colour of three sRGB numbers, a roughness and a metallic, each in [0, 1]; got "
+            f"{tuple(colour)}, {roughness} and {metallic}"
+        )
+    red, green, blue = values[:3]
+    return Material(colour=(red, green, blue), roughness=values[3], metallic=values[4])
 
 
 def compose_scene(

@@ -25,10 +25,12 @@ SHORTER = {
 
 def test_the_page_on_python_runs(data, tmp_path, monkeypatch):
     shutil.copytree(data / "blocks_depth", tmp_path / "dataset")
+    for case in ("gltf_metal", "ply_vertex_colours"):
+        shutil.copytree(data / "meshes" / case, tmp_path / "chairs" / case)
     monkeypatch.chdir(tmp_path)
     text = (DOCS / "python.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     code = "\n".join(blocks)
     for long, short in SHORTER.items():
         assert code.count(long) == 1
@@ -45,6 +47,8 @@ def test_the_page_on_python_runs(data, tmp_path, monkeypatch):
     assert len(names["scene"].views) == 2
     edited = objnerf.open_dataset("edited").scenes[0].views
     assert len(edited) == 1
+    recoloured = [item.tint for item in names["chairs"].objects]
+    assert recoloured == [None, (0.8, 0.2, 0.2)]
     # The chair is gone, and the cube keeps its label.
     assert set(edited[0].labels().ravel()) == {0, 2}
 

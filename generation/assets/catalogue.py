@@ -37,6 +37,7 @@ from generation.assets.mesh import Extent, ShapeMesh
 from generation.assets.meshes import (
     READER_VERSION,
     SUFFIXES,
+    Fit,
     Front,
     Limits,
     Up,
@@ -47,6 +48,7 @@ from generation.assets.meshes import (
 )
 from generation.assets.procedural import FAMILIES, MEASURED_FAMILIES, build_family
 from generation.assets.shapenet import choose_synsets, find_models, find_release
+from generation.assets.sweethome import LibraryModel, read_libraries
 from generation.assets.textures import find_maps, find_textures, load_texture
 from generation.assets.walls import WALL_FAMILIES, paint_wall
 from generation.srgb import linear_from_srgb
@@ -243,7 +245,8 @@ def build_mesh(asset: ShapeAsset, roots: Roots | None = None) -> ShapeMesh:
             )
     up: Up = "z" if asset.params.get("up") == "z" else "y"
     front: Front = "-z" if asset.kind == "shapenet" else "+z"
-    return load_checked(path, asset.id, asset.sha256, up, front, roots.limits, root)
+    fit = Fit.of_params(asset.params)
+    return load_checked(path, asset.id, asset.sha256, up, front, roots.limits, root, fit)
 
 
 def _read_by(path: Path) -> Parameters:
@@ -620,6 +623,11 @@ class Catalogue:
                 found += [
                     _left_out(entry, path, f"the shape of {other.name}") for path, other in content.doubles
                 ]
+                found += [
+                    _left_out(entry, Path(candidate.file), reason)
+                    for candidate in _of_folder(entry, self._folder(entry), content.meshes)
+                    if (reason := candidate.why_left_out()) is not None
+                ]
         for surface in self.manifest.floors:
             if isinstance(surface, ImageSurfaces) and self._is_given(surface):
                 maps = find_maps(self._folder(surface))
@@ -767,10 +775,17 @@ class Catalogue:
                 for model in find_models(folder, synset)
             ]
         else:
+            meshes = scan_folder(folder).meshes
             found = [
-                _Candidate(entry, family_of(path), f"{entry.name}/{path.as_posix()}", path.as_posix())
-                for path in scan_folder(folder).meshes
+                candidate
+                for candidate in _of_folder(entry, folder, meshes)
+                if candidate.why_left_out() is None
             ]
+            if meshes and not found:
+                raise InputError(
+                    f"{folder}: none of its {len(meshes)} models is used; `objnerf assets check` says why. "
+                    "Those of the manifest's library_families are."
+                )
             if not found:
                 raise InputError(
                     f"{folder}: expected mesh files here or in its folders ({', '.join(SUFFIXES)}); found "
@@ -782,7 +797,8 @@ class Catalogue:
 
     def _inspect(self, candidate: "_Candidate") -> Verdict:
         path = self._folder(candidate.entry) / candidate.file
-        return self._inspector.shape(path, candidate.up, candidate.front, self._folder(candidate.entry))
+        root, fit = self._folder(candidate.entry), candidate.fit
+        return self._inspector.shape(path, candidate.up, candidate.front, root, fit)
 
     def _checked_shape(self, candidate: "_Candidate") -> ShapeAsset | None:
         verdict = self._inspect(candidate)
@@ -790,17 +806,18 @@ class Catalogue:
             self._drop(candidate.id, verdict.reason)
             return None
         self._extents[candidate.id] = verdict.extent
-        entry = candidate.entry
+        entry, model = candidate.entry, candidate.model
         note = read_licences((self._folder(entry) / candidate.file).parent).get(Path(candidate.file).name, {})
         return ShapeAsset(
             id=candidate.id,
             kind=entry.kind,
             family=candidate.family,
-            licence=note.get("licence", entry.licence),
+            licence=note.get("licence", entry.licence if model is None else model.licence),
             source=entry.name,
             sha256=verdict.sha256,
             params={"up": candidate.up, **_read_by(Path(candidate.file))}
-            | ({"unit": entry.unit} if isinstance(entry, FolderShapes) else {}),
+            | ({"unit": entry.unit} if isinstance(entry, FolderShapes) else {})
+            | ({} if model is None else {**model.fit.params(), "unit": "cm", "creator": model.creator}),
             file=candidate.file,
         )
 
@@ -877,14 +894,47 @@ class _Candidate:
     family: str
     id: str
     file: str
+    model: LibraryModel | None = None
 
     @property
     def up(self) -> Up:
-        return "y" if isinstance(self.entry, ShapeNetShapes) else up_of(Path(self.file), self.entry.up)
+        if isinstance(self.entry, ShapeNetShapes) or self.model is not None:
+            return "y"
+        return up_of(Path(self.file), self.entry.up)
+
+    @property
+    def fit(self) -> Fit | None:
+        return None if self.model is None else self.model.fit
+
+    def why_left_out(self) -> str | None:
+        """Why a model of a library is not used although its file may be sound; None where it is."""
+        if self.model is None or not isinstance(self.entry, FolderShapes):
+            return None
+        families = self.entry.library_families
+        if families is not None and self.family not in families:
+            return f"{self.model.name!r} ({self.family}) is none of the manifest's library_families"
+        if self.model.elevation_cm > 0:
+            return f"{self.model.name!r} hangs {self.model.elevation_cm:g} cm above the floor"
+        return None
 
     @property
     def front(self) -> Front:
         return "-z" if isinstance(self.entry, ShapeNetShapes) else "+z"
+
+
+def _of_folder(entry: FolderShapes, folder: Path, meshes: list[Path]) -> list[_Candidate]:
+    """All mesh files of a folder, with what libraries of Sweet Home 3D in it state about them."""
+    models = read_libraries(folder, meshes)
+    return [
+        _Candidate(
+            entry,
+            models[path].family if path in models else family_of(path),
+            f"{entry.name}/{path.as_posix()}",
+            path.as_posix(),
+            models.get(path),
+        )
+        for path in meshes
+    ]
 
 
 def _digest(name: str, params: Parameters) -> str:

@@ -13,7 +13,16 @@ import numpy as np
 
 from generation.assets import meshes, textures
 from generation.assets.mesh import Extent, ShapeMesh
-from generation.assets.meshes import READER_VERSION, Front, Limits, Up, content_sha256, importer_of, load_mesh
+from generation.assets.meshes import (
+    READER_VERSION,
+    Fit,
+    Front,
+    Limits,
+    Up,
+    content_sha256,
+    importer_of,
+    load_mesh,
+)
 from generation.assets.reading.blender import cache_dir as default_cache_dir
 from generation.assets.reading.pieces import UnusableMesh
 from generation.assets.textures import UnusableTexture, is_seamless, read_texture, square_copies
@@ -72,7 +81,9 @@ class Inspector:
         self._folder = (cache_dir or default_cache_dir()) / "assets"
         self._limits = limits or Limits()
 
-    def shape(self, path: Path, up: Up, front: Front = "+z", root: Path | None = None) -> Verdict:
+    def shape(
+        self, path: Path, up: Up, front: Front = "+z", root: Path | None = None, fit: Fit | None = None
+    ) -> Verdict:
         """Verdict about a mesh file; nothing outside of `root` is read."""
         if not path.is_file():
             return Verdict("", "the file is not there")
@@ -88,12 +99,15 @@ class Inspector:
             return Verdict("", str(error))
         except OSError as error:
             return Verdict("", f"can't be read ({error})")
-        key = _key("shape", sha256, up, front, asdict(self._limits), READER_VERSION, importer_of(path))
+        fitted = () if fit is None else (asdict(fit),)
+        key = _key(
+            "shape", sha256, up, front, asdict(self._limits), READER_VERSION, importer_of(path), *fitted
+        )
         known = self._recall(key)
         if known is not None:
             return known
         try:
-            mesh = load_mesh(path, up, front, self._limits, root)
+            mesh = load_mesh(path, up, front, self._limits, root, fit)
             footprint = mesh.footprint()
         except (UnusableMesh, ValueError) as error:
             verdict = Verdict(sha256, str(error))
@@ -193,7 +207,14 @@ class Inspector:
 
 
 def load_checked(
-    path: Path, asset_id: str, sha256: str, up: Up, front: Front, limits: Limits, root: Path
+    path: Path,
+    asset_id: str,
+    sha256: str,
+    up: Up,
+    front: Front,
+    limits: Limits,
+    root: Path,
+    fit: Fit | None = None,
 ) -> ShapeMesh:
     """The mesh of an asset, if its files are still those it was planned with.
 
@@ -206,7 +227,7 @@ def load_checked(
                 f"asset {asset_id}: {path} is not the file that the scene was planned with "
                 "(checksums differ)."
             )
-        return load_mesh(path, up, front, limits, root)
+        return load_mesh(path, up, front, limits, root, fit)
     except (OSError, UnusableMesh) as error:
         raise WorkError(f"asset {asset_id}: {path}: {error}") from error
 

@@ -64,13 +64,15 @@ class ShapeNetShapes(_Entry):
 class FolderShapes(_Entry):
     """A folder of mesh files. Without `path` it is the one given by `--meshes`.
 
-    `unit` is that of the files' coordinates, for `--real-scale`.
+    `unit` is that of the files' coordinates, for `--real-scale`. Of furniture libraries of Sweet Home 3D in
+    the folder, only models of `library_families` are used; None: all.
     """
 
     kind: Literal["folder"]
     path: Path | None = None
     up: Literal["auto", "y", "z"] = "auto"
     unit: Unit = "m"
+    library_families: list[str] | None = None
     stands_for: Name = "furniture"
 
 

@@ -5,7 +5,8 @@ and a `ShapeMesh` can't hold is in the mesh's notes.
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -14,12 +15,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 from generation.assets.mesh import ShapeMesh, bounding_diagonal, normalised
 from generation.assets.reading import blender, gltf, obj, partnet, plain
 from generation.assets.reading.pieces import Piece, Reading, UnusableMesh, face_normals
 
-READER_VERSION = 2
+READER_VERSION = 3
 """Raised whenever a file comes to be read into another mesh or another look."""
 
 _READ_HERE = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
@@ -28,9 +30,9 @@ SUFFIXES = (*_READ_HERE, *blender.SUFFIXES)
 #: Files of shapes that nothing here reads; they are named, so that nobody looks for them in vain.
 _NOT_READ = (
     *(".3ds", ".3mf", ".abc", ".c4d", ".iges", ".igs", ".lwo", ".ma", ".max", ".mb", ".skp", ".step", ".stp"),
-    *(".vrml", ".wrl", ".x3d", ".xyz", ".pcd", ".sh3f"),
+    *(".vrml", ".wrl", ".x3d", ".xyz", ".pcd"),
 )
-_ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz")
+_ARCHIVES = (".zip", ".sh3f", ".rar", ".7z", ".tar", ".gz", ".tgz")
 
 #: Names of folders that say nothing of what lies in them.
 _BARE_FOLDERS = {"mesh", "meshes", "model", "models", "obj", "objs", "gltf", "glb", "fbx", "source", "usd"}
@@ -52,6 +54,57 @@ class Limits:
 
     max_file_mb: float = 100.0
     max_faces: int = 500_000
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Size and orientation that the catalogue of a library gives a mesh file, in the file's axes.
+
+    Attributes:
+        size: of the bounding box along x, y and z, after the rotation; the mesh is stretched to it.
+        rotation: of the file's vectors, row by row; None: as they are.
+    """
+
+    size: tuple[float, float, float]
+    rotation: tuple[float, ...] | None = None
+
+    @classmethod
+    def of_params(cls, params: Mapping[str, bool | int | float | str]) -> "Fit | None":
+        """Inverse of `params`; None where there are none."""
+        if "size" not in params:
+            return None
+        width, height, depth = (float(word) for word in str(params["size"]).split())
+        rotation = tuple(float(word) for word in str(params.get("rotation", "")).split())
+        return cls((width, height, depth), rotation or None)
+
+    def params(self) -> dict[str, str]:
+        """As parameters of an asset."""
+        words = {"size": self.size, "rotation": self.rotation}
+        return {name: " ".join(map(repr, values)) for name, values in words.items() if values is not None}
+
+    def applied(self, pieces: list[Piece]) -> list[Piece]:
+        """The pieces, rotated and stretched together; a side of no extent stays as it is."""
+        rotation = np.eye(3) if self.rotation is None else np.reshape(self.rotation, (3, 3))
+        used = [piece.vertices[np.unique(piece.faces)] for piece in pieces if len(piece.faces)]
+        if not used:
+            return pieces
+        extent = np.ptp(np.concatenate(used) @ rotation.T, axis=0)
+        stretch = np.where(extent > 0, self.size / np.where(extent > 0, extent, 1.0), 1.0)
+        return [
+            replace(
+                piece,
+                vertices=piece.vertices @ rotation.T * stretch,
+                normals=None if piece.normals is None else _unit(piece.normals @ rotation.T / stretch),
+            )
+            for piece in pieces
+        ]
+
+
+def _unit(vectors: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
+    """Vectors of length 1; zero stays zero."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    unit: np.ndarray = vectors / np.where(length > 0, length, 1.0)
+    return unit
 
 
 @dataclass(frozen=True)
@@ -156,7 +209,12 @@ def content_sha256(path: Path, root: Path | None = None) -> str:
 
 
 def load_mesh(
-    path: Path, up: Up, front: Front = "+z", limits: Limits | None = None, root: Path | None = None
+    path: Path,
+    up: Up,
+    front: Front = "+z",
+    limits: Limits | None = None,
+    root: Path | None = None,
+    fit: Fit | None = None,
 ) -> ShapeMesh:
     """Read a mesh file into the frame of a shape.
 
@@ -166,6 +224,7 @@ def load_mesh(
         front: of y-up files, where the front looks: glTF's +z, ShapeNet's -z. It comes to look along -y.
         limits: what to refuse; None for the usual.
         root: as for `companions`.
+        fit: what the catalogue of a library states; None: size and orientation are the file's.
     Raises:
         UnusableMesh: it can't be read, is empty, too large, degenerate, not finite, or misses a texture.
     """
@@ -179,6 +238,8 @@ def load_mesh(
         # numbers that overflow are found, and named, once all are read
         with np.errstate(over="ignore", invalid="ignore"):
             reading = _read(path, root)
+            if fit is not None:
+                reading = Reading(fit.applied(reading.pieces), reading.notes)
     except UnusableMesh:
         raise
     except Exception as error:  # whatever a reader of foreign files may raise on a broken one
@@ -338,8 +399,7 @@ def sound_faces(
     middle = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
     outward = np.einsum("ij,ij->i", normals, corners.mean(axis=1) - middle) >= 0
     # the same place, whatever the vertices' numbers: files repeat vertices along seams
-    _, place = np.unique(np.round(vertices / max(extent, 1e-30), 7), axis=0, return_inverse=True)
-    triple = np.sort(place.reshape(-1)[faces], axis=1)
+    triple = np.sort(_places(vertices, 1e-6 * extent)[faces], axis=1)
     order = np.lexsort((~outward, ~solid, triple[:, 2], triple[:, 1], triple[:, 0]))
     first = np.ones(len(faces), dtype=bool)
     first[1:] = (np.diff(triple[order], axis=0) != 0).any(axis=1)
@@ -347,6 +407,18 @@ def sound_faces(
     chosen[order[first]] = True
     kept: np.ndarray = chosen & solid
     return kept
+
+
+def _places(vertices: Float[np.ndarray, "vertices 3"], reach: float) -> Int[np.ndarray, " vertices"]:
+    """A number for each vertex, the same for those within `reach` of one another.
+
+    Rounding would part neighbours wherever a boundary runs between them.
+    """
+    distinct, number = np.unique(vertices, axis=0, return_inverse=True)
+    pairs = cKDTree(distinct).query_pairs(reach, output_type="ndarray")
+    links = coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(len(distinct),) * 2)
+    place: np.ndarray = connected_components(links, directed=False)[1][number.reshape(-1)]
+    return place
 
 
 def _placed(

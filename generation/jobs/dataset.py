@@ -584,7 +584,14 @@ def _asset_uses(pool: AssetPool) -> Iterator[AssetUse]:
 
 
 def _asset_use(asset: ShapeAsset | SurfaceAsset) -> AssetUse:
-    return AssetUse(id=asset.id, licence=asset.licence, source=asset.source, sha256=asset.sha256)
+    creator = asset.params.get("creator")
+    return AssetUse(
+        id=asset.id,
+        licence=asset.licence,
+        source=asset.source,
+        creator=None if creator is None else str(creator),
+        sha256=asset.sha256,
+    )
 
 
 def pending_scenes(out: Path, request: GenerationRequest, scenes: Sequence[int]) -> list[int]:

@@ -37,8 +37,8 @@ def place_object(
             world units.
         diagonal: of the bounding box, world units; a cube's side is diagonal / √3.
         yaw: about world z, radians.
-        material: of all parts, its colour sRGB in [0, 1]; None to draw those of furniture by ``seed``. Mesh
-            files keep the materials of their own.
+        material: of all parts, its colour sRGB in [0, 1]; None to draw those of furniture by ``seed``. A mesh
+            file keeps its own materials, which take the colour as `recoloured` does.
         seed: draws the materials.
     Raises:
         InputError: a position of another length, or numbers that are not finite.
@@ -61,6 +61,7 @@ def place_object(
         yaw=yaw,
         scale=diagonal,
         materials=materials,
+        tint=material.colour if material is not None and shape.kind != "procedural" else None,
     )
 
 

@@ -51,6 +51,7 @@ class LicenceUse:
         ids: their ids in the manifest, sorted.
         count: how many there are; an id of procedural assets stands for a family of many.
         terms: what the licence asks for or forbids, as far as its words say, in sentences.
+        creators: authors that ``dataset.yaml`` names, sorted.
     """
 
     licence: str
@@ -58,6 +59,7 @@ class LicenceUse:
     ids: tuple[str, ...]
     count: int
     terms: tuple[str, ...]
+    creators: tuple[str, ...] = ()
 
 
 def licence_uses(assets: Iterable[AssetUse]) -> tuple[LicenceUse, ...]:
@@ -72,6 +74,7 @@ def licence_uses(assets: Iterable[AssetUse]) -> tuple[LicenceUse, ...]:
             tuple(sorted(asset.id for asset in members)),
             sum(int((asset.model_extra or {}).get("count", 1)) for asset in members),
             terms(licence),
+            tuple(sorted({asset.creator for asset in members if asset.creator is not None})),
         )
         for (licence, source), members in grouped.items()
     ]

@@ -87,6 +87,7 @@ class AssetUse(BaseModel):
     id: str = Field(description="the asset's id in the manifest")
     licence: str = Field(description="SPDX expression or the name of the terms")
     source: str | None = Field(default=None, description="where it comes from")
+    creator: str | None = Field(default=None, description="who is to be named as its author")
     sha256: str | None = Field(default=None, description="checksum of the file that was used")
 
 

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 import cli
-from generation.api import compose_scene, place_object, render_scene, shapes
+from generation.api import AssetFolders, compose_scene, place_object, render_scene, shapes
 from generation.plan.compose import read_poses, with_cameras
 from generation.plan.plan import ScenePlan
 from generation.plan.room import RoomPlan, Wall
@@ -142,6 +143,36 @@ def test_a_thing_may_stand_on_another():
     )
     assert [item.position[2] for item in plan.objects] == [0.0, 1.0]
     assert [item.label for item in plan.objects] == [1, 2]
+
+
+def test_a_colour_for_a_mesh_file_is_seen(data, tmp_path):
+    """A cube of one colour by itself and in another colour, on either side: each as it was asked for."""
+    folders = AssetFolders(meshes=data / "meshes" / "gltf_linear_factor")
+    (cube,) = shapes("furniture", 1, assets=folders)
+    own = place_object(cube, (1.8, 0.0), diagonal=3.5)
+    blue = place_object(cube, (-1.8, 0.0), diagonal=3.5, colour=(0.2, 0.3, 0.8))
+    plan = compose_scene([own, blue], CAMERAS[:1], size=(64, 48), samples=1, passes=("mask", "albedo"))
+    (view,) = render_scene(plan, tmp_path / "d", assets=folders).views
+    albedo = np.asarray(Image.open(tmp_path / "d" / "albedo" / f"{view.stem}.png"))
+    labels = view.labels()
+    # linear (.2, .05, .02) in sRGB, as test_own_looks has it
+    assert np.median(albedo[labels == 1], axis=0) == pytest.approx((124, 63, 39), abs=4)
+    assert np.median(albedo[labels == 2], axis=0) == pytest.approx((51, 76, 204), abs=4)
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        {"colour": (255, 0, 0)},
+        {"colour": (0.5, 0.5)},
+        {"colour": (0.5, 0.5, float("nan"))},
+        {"colour": (0.5, 0.5, 0.5), "roughness": 2.0},
+        {"colour": (0.5, 0.5, 0.5), "metallic": -0.1},
+    ],
+)
+def test_a_colour_that_cannot_be_is_refused(look):
+    with pytest.raises(InputError, match="expected a colour of three sRGB numbers"):
+        place_object("cube", (0, 0), **look)
 
 
 def test_the_same_call_gives_the_same_plan():

@@ -268,26 +268,44 @@ def triangulated(
 ) -> tuple[Int[np.ndarray, " triangles"], Int[np.ndarray, "triangles 3"]]:
     """Cut polygons with equally many corners into triangles; notches stay open.
 
+    Where corners are not in one plane the cuts decide about the surface: they are those of Blender, for
+    quadrilaterals and for polygons without a notch.
+
     Returns:
         For each triangle its polygon, and its corners' places in the polygon, in the polygon's sense.
     """
     count, corners = polygons.shape[:2]
-    fan = np.stack([np.zeros(corners - 2, int), np.arange(1, corners - 1), np.arange(2, corners)], axis=1)
-    cuts = np.broadcast_to(fan, (count, corners - 2, 3)).copy()
+    cuts = np.broadcast_to(_alternate_ears(corners), (count, corners - 2, 3)).copy()
     # Newell's normal: of any polygon, flat or not
     following = np.roll(polygons, -1, axis=1)
     normals = np.cross(polygons, following).sum(axis=1)
     turns = np.cross(polygons - np.roll(polygons, 1, axis=1), following - polygons)
     reflex = np.einsum("pci,pi->pc", turns, normals) < 0
     if corners == 4:
-        # one notch at most; the cut goes through it
-        cuts[reflex[:, 1] | reflex[:, 3]] = [[1, 2, 3], [1, 3, 0]]
+        # the first corner's diagonal, unless both others lie on one side of it
+        to_second, diagonal, to_last = (polygons[:, corner] - polygons[:, 0] for corner in (1, 2, 3))
+        sides = np.cross(to_second, diagonal), np.cross(to_last, diagonal)
+        cuts[:] = [[0, 1, 2], [0, 2, 3]]
+        cuts[np.einsum("pi,pi->p", *sides) > 0] = [[1, 2, 3], [1, 3, 0]]
     elif corners > 4:
         for index in np.flatnonzero(reflex.any(axis=1)):
             clipped = _ear_clipped(polygons[index], normals[index])
             if clipped is not None:
                 cuts[index] = clipped
     return np.repeat(np.arange(count), corners - 2), cuts.reshape(-1, 3)
+
+
+def _alternate_ears(corners: int) -> Int[np.ndarray, "triangles 3"]:
+    """Triangles of a polygon without a notch: every other corner is cut off, around and around."""
+    left = list(range(corners))
+    triangles = []
+    tip = 0
+    while len(left) > 3:
+        triangles.append((left[tip - 1], left[tip], left[(tip + 1) % len(left)]))
+        del left[tip]
+        # the corner at `tip` is now the neighbour of the one that is gone
+        tip = (tip + 1) % len(left)
+    return np.array([*triangles, tuple(left)])
 
 
 def _ear_clipped(

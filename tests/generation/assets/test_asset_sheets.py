@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trimesh
 from click.testing import CliRunner
 from PIL import Image
 
@@ -75,6 +76,31 @@ def test_verb_list_and_check(mesh_folder: Path, manifest: Path, tmp_path: Path) 
     assert "meshes/flat.ply: it is flat" in result.output
     assert "meshes: 4 of 8 assets are usable" in result.output
     assert "4 of " in result.output
+
+
+def test_up_turns_what_is_drawn(tmp_path: Path) -> None:
+    """A red stick along z stands in a PLY file as it is, and lies where y is said to be up."""
+    folder = tmp_path / "meshes"
+    folder.mkdir()
+    stick = trimesh.creation.box(extents=(0.2, 0.2, 2.0))
+    stick.visual.vertex_colors = np.tile([255, 0, 0, 255], (8, 1))
+    stick.export(folder / "stick.ply")
+    environment = {"OBJNERF_CACHE": str(tmp_path / "cache")}
+    stands = {}
+    for up in ("auto", "y", "z"):
+        options = ["--meshes", str(folder), "--up", up]
+        out = tmp_path / f"{up}.png"
+        words = ["assets", "sheet", *options, "--shapes", "1", "--bgs", "0", "--out", str(out)]
+        result = CliRunner().invoke(main, words, env=environment)
+        assert result.exit_code == 0, result.output
+        result = CliRunner().invoke(main, ["assets", "check", *options], env=environment)
+        assert result.exit_code == 0, result.output
+        assert "meshes: 1 of 1 assets are usable" in result.output
+        with Image.open(out) as picture:
+            red, green, _ = np.moveaxis(np.asarray(picture.convert("RGB")).astype(int), -1, 0)
+        rows, columns = np.nonzero((red > 100) & (green < 50))
+        stands[up] = np.ptp(rows) > 2 * np.ptp(columns)
+    assert stands == {"auto": True, "y": False, "z": True}
 
 
 @pytest.mark.parametrize("option", ["--assets", "--meshes", "--textures", "--shapenet-root"])

@@ -251,6 +251,17 @@ def test_twins_keep_the_face_that_looks_outward() -> None:
     assert not sound_faces(np.array(body.vertices), flat).any()
 
 
+def test_twins_are_found_wherever_the_last_digits_fall() -> None:
+    """The same box twice, 10⁻⁹ apart, on either side of boundaries of rounding."""
+    body = trimesh.creation.box()
+    near = np.array(body.vertices) + 0.5 * 10.0 ** -np.arange(4, 7)
+    vertices = np.concatenate([near - 5e-10, near + 5e-10])
+    faces = np.concatenate([body.faces, body.faces + len(near)])
+    assert sound_faces(vertices, faces).sum() == 12
+    # at a distance that can be seen they are two
+    assert sound_faces(vertices + np.repeat([[0.0], [1e-4]], len(near), axis=0), faces).sum() == 24
+
+
 def test_textures_of_the_users(manifest: Path, tmp_path: Path) -> None:
     folder = tmp_path / "textures"
     (folder / "wood").mkdir(parents=True)

@@ -55,6 +55,21 @@ def test_triangles_cover_their_polygon_once(corners: int, seed: int, turn: float
     assert along.sum() == pytest.approx(shoelace, rel=1e-9)
 
 
+def test_corners_out_of_plane_are_joined_as_in_blender() -> None:
+    """A bent pentagon loses its first corner, then its third; a quadrilateral is cut along one diagonal."""
+    pentagon = np.array([[0, 0, 0], [2, 0, 0], [3, 2, 0], [1, 3, 1], [-1, 2, 0]], dtype=float)
+    _, cuts = triangulated(pentagon[None])
+    assert {tuple(sorted(triangle)) for triangle in cuts.tolist()} == {(0, 1, 4), (1, 2, 3), (1, 3, 4)}
+    # The second and the last corner are folded to one side of the diagonal 0-2: (1, .1, 1) × (2, 0, 0) is
+    # (0, 2, -.2), (1, .2, .5) × (2, 0, 0) is (0, 1, -.4), and both look the same way. So it is the other one.
+    folded = np.array([[0, 0, 0], [1, 0.1, 1], [2, 0, 0], [1, 0.2, 0.5]])
+    _, cuts = triangulated(folded[None])
+    assert {tuple(sorted(triangle)) for triangle in cuts.tolist()} == {(1, 2, 3), (0, 1, 3)}
+    notched = np.array([[0, 0, 0], [1, 0.5, 0], [2, 0, 0], [1, 2, 0]], dtype=float)
+    _, cuts = triangulated(notched[None])
+    assert {tuple(sorted(triangle)) for triangle in cuts.tolist()} == {(1, 2, 3), (0, 1, 3)}
+
+
 def test_indices_below_zero_count_from_what_was_said_so_far(tmp_path: Path) -> None:
     """Two tetrahedra, each behind its own vertices, the second with other vertices behind it."""
     corners = "v {x} 0 0\nv {x} 0 1\nv {x} 1 0\nv {y} 0 0\n"
