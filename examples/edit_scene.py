@@ -1,8 +1,7 @@
 """# Edit a scene, and compare with the truth
 
-A model learns scenes without labels; then an object of a scene that it has not seen is moved and removed,
-and seen from another camera. Blender renders the same edits from the scene's plan, so that we know what
-should be seen.
+A model is trained without labels; then an object of a held-out scene is moved and removed, and the scene is
+rendered from another camera. Blender renders the same edits from the scene's plan, as ground truth.
 """
 
 # %%

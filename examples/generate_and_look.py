@@ -1,7 +1,7 @@
 """# Generate a dataset, check it, look at it
 
-Blender renders a few scenes, the validator checks them, and every pixel becomes a point in the world. About
-a minute on two cores; everything goes to `OUT`.
+Blender renders a few scenes, the validator checks them, and every pixel is unprojected to a point in the
+world. Everything is written to `OUT`.
 """
 
 # %%
@@ -39,7 +39,7 @@ assert report.ok
 
 # %% [markdown]
 # A view is an image, a pose (camera to world, OpenCV axes), instance labels and planar depth. With these,
-# every pixel is a point in the world, so the visible points of an object tell where it stands.
+# every pixel can be unprojected to a point in the world, and the points of an object show where it is.
 
 # %%
 scene = dataset.scenes[0]

@@ -1,8 +1,8 @@
 """# Train a model of your own
 
 `objnerf.SceneDataset` hands out scenes as tensors, so that any PyTorch training loop can use them. Here a
-small network learns to see depth and objects in a single image, and is scored on scenes that it has not
-seen. Two minutes on two cores.
+small network learns to predict depth and the mask of all objects from a single image, and is scored on
+held-out scenes.
 """
 
 # %%
@@ -39,7 +39,7 @@ for key, value in train_set[0].items():
 # %% [markdown]
 # ## Model
 # Two downsampling steps, two upsampling ones. The first output channel is the difference of the depth from
-# the mean over all training views, the second the logit of showing an object.
+# the mean over all training views, the second the logit of the foreground.
 
 
 # %%
