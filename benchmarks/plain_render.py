@@ -9,6 +9,7 @@ a generated dataset, so that both render the same views. ``--raw`` denoises noth
 
 import argparse
 import contextlib
+import math
 import os
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def main() -> None:
         scene = build_scene(plan, meshes, Roots())
         show(scene, "light")
         _set_blenders_defaults(scene, arguments.light_tree)
+        scene.view_settings.exposure = math.log2(plan.render.exposure)
         scene.cycles.samples = arguments.samples
         scene.cycles.use_denoising = not arguments.raw
         for number, view in enumerate(plan.views):
