@@ -35,6 +35,9 @@ from objnerf.dataset.cameras import Intrinsics, look_at, world_from_azimuth, wor
 
 _VIEWS_PER_SCENE = 4
 
+#: Scenes that differ; later ones have their cameras, masks and depth, as links, and images of their own.
+_DISTINCT_SCENES = 5000
+
 #: World positions and radii of the discs, in the order of the mask colours.
 _DISCS = ((2.0, 0.0, 1.2), (-1.5, 1.8, 1.0), (-0.5, -2.0, 1.1))
 
@@ -79,6 +82,25 @@ def write_scenes(root: Path, scenes: list[int], n_scenes: int, size: tuple[int, 
             np.save(base + names.DEPTH_SUFFIX, depth.astype(np.float32)[..., None])
             np.savetxt(base + names.POSE_SUFFIX, pose, fmt="%.8f")
             np.savetxt(base + names.AZIMUTH_SUFFIX, world_from_azimuth(pose), fmt="%.8f")
+
+
+def write_similar_scenes(root: Path, scenes: list[int], n_scenes: int) -> None:
+    """Write scenes that differ from earlier ones by the noise of their images alone."""
+    for scene in scenes:
+        rng = np.random.default_rng([8, scene])
+        twin = scene % _DISTINCT_SCENES
+        for view in range(_VIEWS_PER_SCENE):
+            base, source = (
+                str(root / names.make_view_stem(id_ * _VIEWS_PER_SCENE + view, id_, view, n_scenes))
+                for id_ in (scene, twin)
+            )
+            with Image.open(source + ".png") as image:
+                picture = np.asarray(image)
+            noise = rng.integers(-4, 5, picture.shape)
+            noisy = np.clip(picture + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(noisy).save(base + ".png", compress_level=6)
+            for suffix in (names.MASK_SUFFIX, names.DEPTH_SUFFIX, names.POSE_SUFFIX, names.AZIMUTH_SUFFIX):
+                os.link(source + suffix, base + suffix)
 
 
 def decode_views(root: Path, stems: list[str]) -> int:
@@ -146,12 +168,16 @@ def synthesise(root: Path, n_scenes: int, size: tuple[int, int], workers: int) -
     if root.is_dir() and sum(1 for _ in root.glob("*" + names.POSE_SUFFIX)) == n_scenes * _VIEWS_PER_SCENE:
         return
     root.mkdir(parents=True, exist_ok=True)
-    pieces = [list(range(start, min(start + 25, n_scenes))) for start in range(0, n_scenes, 25)]
+    distinct = min(n_scenes, _DISTINCT_SCENES)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for _ in pool.map(
-            write_scenes, [root] * len(pieces), pieces, [n_scenes] * len(pieces), [size] * len(pieces)
-        ):
-            pass
+        pieces = [list(range(start, min(start + 25, distinct))) for start in range(0, distinct, 25)]
+        tasks = [pool.submit(write_scenes, root, piece, n_scenes, size) for piece in pieces]
+        for task in tasks:
+            task.result()
+        pieces = [list(range(start, min(start + 25, n_scenes))) for start in range(distinct, n_scenes, 25)]
+        tasks = [pool.submit(write_similar_scenes, root, piece, n_scenes) for piece in pieces]
+        for task in tasks:
+            task.result()
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from objnerf.dataset.folders import TEMPORARY_PREFIX
 from objnerf.errors import InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class View:
     """One image of a scene and the files beside it.
 
@@ -262,8 +262,11 @@ def scan_dataset(root: str | os.PathLike[str]) -> Dataset:
             else:
                 movements[scene] = root / filename
     by_scene: dict[int, list[View]] = {}
+    # Most views have the same: hundreds of thousands of equal sets would be most of the index.
+    shared: dict[frozenset[str], frozenset[str]] = {}
     for stem in sorted(stems):
-        view = View(root, stems[stem], stem, frozenset(companions.pop(stem, ())))
+        suffixes = frozenset(companions.pop(stem, ()))
+        view = View(root, stems[stem], stem, shared.setdefault(suffixes, suffixes))
         by_scene.setdefault(view.scene, []).append(view)
     orphans = sorted(stem + suffix for stem, suffixes in companions.items() for suffix in suffixes)
     scene_cards: list[str] = []

@@ -43,7 +43,7 @@ _AMODAL = re.compile(r"(.+)_object(\d{1,6})\.png")
 _MOVEMENT = re.compile(r"(\d+)_movement\.txt")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ViewName:
     """A view's file name, taken apart at its scene id: ``{prefix}sc{scene}{suffix}.png``."""
 

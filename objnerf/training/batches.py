@@ -106,7 +106,7 @@ def draw_batch(
         grid=_grid(recipe, stage),
         novel=novel,
         pixel=1 / (recipe.scale.focal_ratio[0] * width),
-        surfaces=scenes.depths[stage.size][view, pixel] if recipe.losses.depth > 0 else None,
+        surfaces=scenes.surfaces(stage.size, view, pixel) if recipe.losses.depth > 0 else None,
     )
 
 

@@ -1,6 +1,8 @@
 """Views of a dataset's scenes in memory, at every size that a recipe uses."""
 
 import logging
+import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -17,11 +19,17 @@ from objnerf.dataset.cameras import Pinhole, common_pinhole
 from objnerf.dataset.index import Dataset, View
 from objnerf.errors import InputError
 from objnerf.rendering.rays import pinhole_tensor
-from objnerf.training.pixels import Stores, cache_folder, decode, decode_cached, decode_depths
+from objnerf.training.pixels import (
+    cache_folder,
+    decode,
+    decode_cached,
+    decode_depths,
+    decode_depths_cached,
+)
 
 _log = logging.getLogger(__name__)
 
-#: Share of the free memory that images may take before they stay on disk.
+#: Share of the training device's free memory that images may take before they stay on disk.
 MEMORY_SHARE = 0.4
 
 #: Datasets with at least this many views are decoded once and kept on disk at the sizes in use.
@@ -59,6 +67,13 @@ class Scenes:
         store = self.pixels[size]
         found = store[views.to(store.device), pixels.to(store.device)]
         return found.to(self.device).float() / 255
+
+    def surfaces(
+        self, size: tuple[int, int], views: Int[Tensor, "*rays"], pixels: Int[Tensor, "*rays"]
+    ) -> Float32[Tensor, "*rays"]:
+        """Planar depths of single pixels, world units, on the training device."""
+        store = self.depths[size]
+        return store[views.to(store.device), pixels.to(store.device)].to(self.device)
 
     def images(
         self, size: tuple[int, int], views: Int[Tensor, " batch"]
@@ -117,37 +132,55 @@ def load_scenes(
     views = [view for found in by_scene for view in found]
     wanted = list(dict.fromkeys(sizes))
     if len(views) >= CACHED_VIEWS:
-        poses, stores = decode_cached(dataset, views, wanted, cache or cache_folder(), progress)
+        folder = cache or cache_folder()
+        poses, stores = decode_cached(dataset, views, wanted, folder, progress)
+        depths = decode_depths_cached(dataset, views, depth_sizes, folder, progress)
     else:
         poses, stores = decode(views, wanted, progress)
-    depths = decode_depths(views, depth_sizes)
+        depths = decode_depths(views, depth_sizes, progress)
+    placed = _Placement(device)
     return Scenes(
         ids=tuple(ids),
         first=tuple(accumulate((0, *count)))[:-1],
         count=count,
         world_from_camera=torch.from_numpy(poses).to(device),
-        pixels=_placed(stores, device),
-        depths={size: torch.from_numpy(found).to(device) for size, found in depths.items()},
+        pixels={size: placed(store, "images of", size) for size, store in stores.items()},
+        depths={size: placed(store, "depth at", size) for size, store in depths.items()},
         pinholes=None if focal_ratio is None else _differing_pinholes(dataset, views, focal_ratio, device),
     )
 
 
-def _placed(stores: Stores, device: torch.device) -> dict[tuple[int, int], UInt8[Tensor, "views _pixels 3"]]:
-    """Pixels on the device as far as they fit; the rest stays where it is."""
-    pixels = {}
-    room = _free_memory(device) * MEMORY_SHARE
-    for size, store in stores.items():
-        pixels[size] = torch.from_numpy(store)
-        room -= store.nbytes
-        if room > 0:
-            # A clone of a mapped array is in memory; one already there is not copied twice.
-            mapped = isinstance(store, np.memmap)
-            pixels[size] = (
-                pixels[size].clone() if mapped and device.type == "cpu" else pixels[size].to(device)
-            )
-        else:
-            _log.info("images of %d×%d pixels stay on disk (%.1f GB)", *size, store.nbytes / 1e9)
-    return pixels
+class _Placement:
+    """Takes arrays to the training device, as long as ``MEMORY_SHARE`` of its free memory is enough."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._room = _free_memory(device) * MEMORY_SHARE
+
+    def __call__(self, store: np.ndarray, what: str, size: tuple[int, int]) -> Tensor:
+        """An array as a tensor: on the device where it fits, else where it is."""
+        self._room -= store.nbytes
+        with warnings.catch_warnings():
+            # A mapped file is read-only, and nobody writes to the tensor.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            tensor = torch.from_numpy(store)
+        mapped = isinstance(store, np.memmap)
+        if self._room <= 0:
+            where = "on disk" if mapped else "in the CPU's memory"
+            _log.info("%s %d×%d pixels stay %s (%.1f GB)", what, *size, where, store.nbytes / 1e9)
+            return tensor
+        if mapped and self._device.type == "cpu":
+            # The kernel's own copy serves all processes, and gives way where memory is short.
+            _read_ahead(Path(str(store.filename)))
+            return tensor
+        return tensor.to(self._device)
+
+
+def _read_ahead(path: Path) -> None:
+    """Have a file read into the page cache, in one go and in the background."""
+    if hasattr(os, "posix_fadvise"):
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
 
 def _differing_pinholes(

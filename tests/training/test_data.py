@@ -323,6 +323,50 @@ def test_many_views_are_decoded_once_and_mapped(
     assert len(list(cache.iterdir())) == 3  # two sizes and the poses
 
 
+def test_depth_of_many_views_is_kept_beside_their_images(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The same depths from memory and from the mapped file; a run without depth leaves the file alone."""
+    dataset, size, cache = open_dataset(data / "blocks_depth"), (32, 24), tmp_path / "cache"
+
+    def load(*, depth: bool = True) -> Scenes:
+        return load_scenes(dataset, [0], [size], CPU, depth_sizes=[size] if depth else [], cache=cache)
+
+    plain = load()
+    assert not cache.exists()
+    monkeypatch.setattr(scenes_module, "CACHED_VIEWS", 1)
+    load(depth=False)
+    assert len(list(cache.iterdir())) == 2  # images and poses
+    first = load()
+    monkeypatch.setattr(pixels, "decode_depths", None)  # decoding again would fail
+    load(depth=False)
+    mapped = load()
+    views, places = torch.tensor([0, 1, 1]), torch.tensor([5, 9, 700])
+    for found in (first, mapped):
+        assert torch.equal(found.depths[size], plain.depths[size])
+        assert torch.equal(found.surfaces(size, views, places), plain.surfaces(size, views, places))
+
+
+def test_the_images_of_many_views_do_not_take_memory(
+    coded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """They are pages of a file, which the kernel may drop; mapped for reading, they may exceed the memory."""
+    monkeypatch.setattr(scenes_module, "CACHED_VIEWS", 1)
+    read, mapped = pixels._KeptArrays.mapped, {}
+
+    def watched(*arguments: Any) -> dict[tuple[int, int], np.ndarray]:
+        mapped.update(read(*arguments))
+        return mapped
+
+    monkeypatch.setattr(pixels._KeptArrays, "mapped", watched)
+    loaded = load_scenes(open_dataset(coded), range(6), SIZES, CPU, cache=tmp_path / "cache")
+    assert set(mapped) == set(SIZES)
+    for size, store in mapped.items():
+        assert isinstance(store, np.memmap)
+        assert store.mode == "r"
+        assert loaded.pixels[size].data_ptr() == store.ctypes.data
+
+
 def test_seeds_differ_by_every_word():
     words = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 0, 0), (0, 0, 0, 1)]
     assert len({derive_seed(*word) for word in words[:4] + words[5:]}) == 5
