@@ -10,11 +10,13 @@ import json
 import os
 import stat
 import struct
+import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
+import numpy as np
 import yaml
 from PIL import Image
 
@@ -37,6 +39,13 @@ _MAX_YAML_VALUES = 500_000
 
 #: A description of a hundred thousand frames has a tenth of this.
 _MAX_JSON_BYTES = 1 << 29
+
+#: Files with the content of many: archives, tables, models of a whole capture. What is read of them at a time
+#: has a limit of its own.
+MAX_COLLECTION_BYTES = 1 << 44
+
+#: Arrays of a .npz, unpacked: the cameras of a million views take half of this.
+_MAX_NPZ_BYTES = MAX_BYTES
 
 
 class Unreadable(Exception):
@@ -78,8 +87,8 @@ def read_bytes(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> bytes:
     """
     with open_regular(path, limit) as file:
         try:
-            # Not beyond the limit either where the file grows meanwhile.
-            return file.read(limit)
+            # Not beyond what it has now, should it grow meanwhile.
+            return file.read(min(limit, os.fstat(file.fileno()).st_size))
         except OSError as error:
             raise Unreadable(f"it cannot be read ({error.strerror or error})") from error
 
@@ -160,6 +169,45 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         return json.loads(read_text(path, _MAX_JSON_BYTES))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected JSON, found something else ({error})") from error
+
+
+def read_npz(
+    path: str | os.PathLike[str], wanted: Callable[[str], bool], expected: str
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Some arrays of numbers of a file in NumPy's .npz format, and the names of all; nothing is unpickled.
+
+    Args:
+        path: the file.
+        wanted: whether an array of this name is to be read.
+        expected: what should be in it, for messages.
+    Raises:
+        InputError: it cannot be read, is damaged, holds other things than numbers, or unpacks to too much.
+    """
+    try:
+        with open_regular(path, MAX_COLLECTION_BYTES) as file, zipfile.ZipFile(file) as archive:
+            members = {
+                entry.filename.removesuffix(".npy"): entry
+                for entry in archive.infolist()
+                if entry.filename.endswith(".npy")
+            }
+            chosen = {name: entry for name, entry in members.items() if wanted(name)}
+            promised = sum(entry.file_size for entry in chosen.values())
+            if promised > _MAX_NPZ_BYTES:
+                raise Unreadable(f"arrays of {promised} bytes, more than the {_MAX_NPZ_BYTES} that are read")
+            found = {
+                name: np.lib.format.read_array(io.BytesIO(archive.read(entry)), allow_pickle=False)
+                for name, entry in chosen.items()
+            }
+    except Unreadable as problem:
+        raise InputError(f"{path}: expected {expected}, which cannot be read ({problem})") from problem
+    except Exception as error:
+        # zipfile and its decompressors raise kinds of their own, and the arrays' headers are evaluated as
+        # Python's literals, which fail in whatever way a damaged one can.
+        raise InputError(f"{path}: expected {expected}, {' '.join(str(error).split())}") from error
+    for name, array in found.items():
+        if array.dtype.kind not in "fiu":
+            raise InputError(f"{path}: expected numbers in the array {name}, found {array.dtype}")
+    return found, tuple(members)
 
 
 #: What Pillow's plug-ins raise where they stumble over damaged bytes.

@@ -42,6 +42,7 @@ from objnerf.dataset.convert.posed import (
 )
 from objnerf.dataset.convert.sidecars import left_out, read_sidecars, world_of, write_sidecars
 from objnerf.dataset.files import read_matrix, write_matrix
+from objnerf.dataset.untrusted import MAX_COLLECTION_BYTES, Unreadable, read_bytes, read_text
 from objnerf.errors import InputError
 
 #: COLMAP's camera models by their numbers (src/colmap/sensor/models.h).
@@ -550,10 +551,7 @@ def _read_binary_points(path: Path) -> Float[np.ndarray, "points 3"]:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text ({error})") from error
+    return read_text(path, MAX_COLLECTION_BYTES).splitlines()
 
 
 class _Reader:
@@ -562,9 +560,9 @@ class _Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._content = path.read_bytes()
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+            self._content = read_bytes(path, MAX_COLLECTION_BYTES)
+        except Unreadable as problem:
+            raise InputError(f"{path}: cannot be read ({problem})") from problem
         self._position = 0
 
     def take(self, layout: str) -> tuple:

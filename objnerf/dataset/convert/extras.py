@@ -29,7 +29,7 @@ from objnerf.dataset.convert.masks import (
 from objnerf.dataset.convert.posed import Blob, Companion, Computed, PosedView, image_size
 from objnerf.dataset.convert.transforms_lens import number
 from objnerf.dataset.files import BACKGROUND_COLOUR, OBJECT_COLOURS, grey_levels, read_depth, read_mask
-from objnerf.dataset.untrusted import opened_picture
+from objnerf.dataset.untrusted import Unreadable, open_regular, opened_picture
 from objnerf.errors import InputError
 
 #: nerfstudio's default: integers are millimetres (``depth_unit_scale_factor`` of its nerfstudio-data parser).
@@ -197,7 +197,12 @@ def _depth(path: Path, factor: float) -> _DepthFile:
 def _npy_header(path: Path) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and type of a .npy file, without reading its numbers."""
     try:
+        open_regular(path).close()
         array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Unreadable as problem:
+        raise InputError(
+            f"{path}: expected a depth map in NumPy's .npy format, which cannot be read ({problem})"
+        ) from problem
     except (OSError, ValueError, EOFError, SyntaxError, TokenError) as error:
         raise InputError(f"{path}: expected a depth map in NumPy's .npy format, {error}") from error
     if array.dtype.kind not in "fiu":

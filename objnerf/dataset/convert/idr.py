@@ -8,8 +8,6 @@ DATA_CONVENTION.md.)
 """
 
 import re
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ from jaxtyping import Float
 from objnerf.dataset.convert.captures import lens_from_matrix, pictures_in, read_captures
 from objnerf.dataset.convert.extras import Extras
 from objnerf.dataset.convert.posed import Blob, PosedScene, PosedScenes, PosedView, checked_pose, image_size
+from objnerf.dataset.untrusted import read_npz
 from objnerf.errors import InputError
 
 #: In this order they are looked for: those with a scale first. IDR's cameras_linear_init.npz are meant to be
@@ -102,16 +101,16 @@ def _read_scene(folder: Path, notes: list[str]) -> PosedScene:
 
 def _matrices(path: Path) -> dict[tuple[str, int], Float[np.ndarray, "4 4"]]:
     """``world_mat_i`` and ``scale_mat_i`` by kind and number; never unpickles, which could run code."""
+    arrays, _ = read_npz(
+        path, lambda name: _KEY.fullmatch(name) is not None, "NumPy's .npz with the arrays world_mat_0 …"
+    )
     matrices = {}
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            for key in archive.files:
-                if found := _KEY.fullmatch(key):
-                    matrices[found[1], int(found[2])] = archive[key]
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: expected NumPy's .npz with the arrays world_mat_0 …, {error}") from error
+    for name, array in arrays.items():
+        found = _KEY.fullmatch(name)
+        assert found is not None
+        matrices[found[1], int(found[2])] = array
     for (kind, number), matrix in matrices.items():
-        if matrix.shape not in ((4, 4), (3, 4)) or matrix.dtype.kind not in "fiu":
+        if matrix.shape not in ((4, 4), (3, 4)):
             raise InputError(
                 f"{path}: expected {kind}_mat_{number} to be 4x4 numbers, found {matrix.dtype} of shape "
                 f"{matrix.shape}"

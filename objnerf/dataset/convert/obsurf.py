@@ -35,7 +35,7 @@ from objnerf.dataset.convert.posed import (
 )
 from objnerf.dataset.convert.sidecars import left_out, read_sidecars, write_sidecars
 from objnerf.dataset.files import write_depth
-from objnerf.dataset.untrusted import opened_picture
+from objnerf.dataset.untrusted import opened_picture, read_npz
 from objnerf.errors import InputError
 
 #: Focal length over the sensor's width.
@@ -163,23 +163,13 @@ def warnings(posed: PosedScenes) -> tuple[str, ...]:
 
 def _metadata(path: Path) -> dict[str, np.ndarray]:
     """The arrays of ``metadata.npz``; never unpickles, so that foreign files run no code."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            if "camera_pos" not in archive.files:
-                raise InputError(f"{path}: expected the array camera_pos, found {', '.join(archive.files)}")
-            wanted = [name for name in ("camera_pos", _POSES_KEY) if name in archive.files]
-            found = {name: archive[name] for name in wanted}
-            if "shape_file" in archive.files:
-                found["shape_file"] = np.empty(0)
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise InputError(f"{path}: expected NumPy's .npz, found something else ({error})") from error
-    except Exception as error:
-        # zipfile and zlib raise kinds of their own for a damaged archive.
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: expected NumPy's .npz, found a damaged one ({error})") from error
+    found, present = read_npz(path, lambda name: name in ("camera_pos", _POSES_KEY), "NumPy's .npz")
+    if "camera_pos" not in present:
+        raise InputError(f"{path}: expected the array camera_pos, found {', '.join(present)}")
+    if "shape_file" in present:
+        found["shape_file"] = np.empty(0)
     positions = found["camera_pos"]
-    if positions.dtype.kind not in "fiu" or not np.isfinite(positions).all():
+    if not np.isfinite(positions).all():
         raise InputError(f"{path}: expected finite numbers in camera_pos")
     expected = (*positions.shape[:2], 4, 4)
     if _POSES_KEY in found and found[_POSES_KEY].shape != expected:

@@ -10,11 +10,13 @@ the extra publish.
 import json
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from objnerf.dataset import names
 from objnerf.dataset.convert.annotations import SceneAnnotations, scene_annotations
@@ -35,13 +37,20 @@ from objnerf.dataset.convert.posed import (
     stems_fit,
 )
 from objnerf.dataset.convert.sidecars import left_out, read_sidecars, write_sidecars
+from objnerf.dataset.untrusted import MAX_COLLECTION_BYTES, Unreadable, open_regular
 from objnerf.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow
+    import pyarrow.parquet
 
 #: A file is closed after the scene that takes it over this size.
 FILE_BYTES = 400 * 2**20
+
+#: Limits of a row group, which is a scene: values of one column (of depth, those of 128 images in full HD),
+#: and bytes unpacked.
+_MAX_VALUES = 1 << 28
+_MAX_GROUP_BYTES = 1 << 32
 
 _IMAGE = {"_type": "Image"}
 _NUMBER = {"dtype": "float64", "_type": "Value"}
@@ -210,10 +219,8 @@ def _written(write_file: Callable[[Path], None]) -> Blob:
 
 def _views(path: Path) -> Iterator[tuple[int, int, PosedView]]:
     """The views of one file with their scenes and numbers; images are fetched when they are asked for."""
-    import pyarrow.parquet as pq
-
-    try:
-        file = pq.ParquetFile(path)
+    read = object()
+    with _opened(path) as file:
         columns = set(file.schema_arrow.names)
         missing = [name for name in _NEEDED if name not in columns]
         if missing:
@@ -222,23 +229,54 @@ def _views(path: Path) -> Iterator[tuple[int, int, PosedView]]:
             )
         small = ["stem", "scene", "view", "world_from_camera", "intrinsics"]
         for group in range(file.num_row_groups):
+            _check_group(file, group)
             table = file.read_row_group(group, columns=small).to_pylist()
             present = file.read_row_group(group, columns=[c for c in ("mask", "depth") if c in columns])
             for number, row in enumerate(table):
-                yield row["scene"], row["view"], _view(path, group, number, row, present)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read as Parquet ({error})") from error
-    except ValueError as error:
-        # pyarrow's errors about damaged files are ValueErrors.
+                where = f"{path}, row group {group}, row {number}"
+                if not isinstance(row["stem"], str) or not row["stem"]:
+                    raise InputError(f"{where}: expected a name as stem, found {row['stem']!r}")
+                for column in ("scene", "view"):
+                    if not isinstance(row[column], int) or row[column] < 0:
+                        raise InputError(f"{where}: expected a number as {column}, found {row[column]!r}")
+                yield row["scene"], row["view"], _view(path, group, number, row, present, read)
+
+
+@contextmanager
+def _opened(path: Path) -> "Iterator[pyarrow.parquet.ParquetFile]":
+    """A Parquet file; every failure to read it names it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with open_regular(path, MAX_COLLECTION_BYTES) as stream, pq.ParquetFile(stream) as file:
+            yield file
+    except Unreadable as problem:
+        raise InputError(f"{path}: cannot be read as Parquet ({problem})") from problem
+    except (pa.ArrowException, OSError, ValueError, TypeError, LookupError, MemoryError) as error:
+        # pyarrow raises all of these for damaged files; the others come of values of another type than ours.
         raise InputError(
-            f"{path}: expected a Parquet file, found a damaged or another one ({error})"
+            f"{path}: expected a Parquet file like ours, found a damaged or another one "
+            f"({' '.join(str(error).split())})"
         ) from error
 
 
-def _view(path: Path, group: int, number: int, row: dict[str, Any], present: "pyarrow.Table") -> PosedView:
+def _check_group(file: "pyarrow.parquet.ParquetFile", group: int) -> None:
+    """Refuse a row group that unpacks to more than a scene can be: a few bytes can stand for gigabytes."""
+    described = file.metadata.row_group(group)
+    columns = [described.column(number) for number in range(described.num_columns)]
+    values = max((column.num_values for column in columns), default=0)
+    promised = sum(column.total_uncompressed_size for column in columns)
+    if max(described.num_rows, values) > _MAX_VALUES or promised > _MAX_GROUP_BYTES:
+        raise ValueError(f"row group {group} unpacks to {values} values in {promised} bytes")
+
+
+def _view(
+    path: Path, group: int, number: int, row: dict[str, Any], present: "pyarrow.Table", read: object
+) -> PosedView:
     where = f"{path}, row group {group}, row {number}"
-    cell = partial(_cell, path, group, number)
-    image = Blob(path, content=partial(_bytes, cell, "image"))
+    cell = partial(_cell, path, group, number, read)
+    image = Blob(path, content=partial(_bytes, cell, "image", where))
     matrix = np.array(row["intrinsics"], dtype=np.float64)
     if matrix.shape != (3, 3) or not (np.isfinite(matrix).all() and matrix[0, 0] > 0 and matrix[1, 1] > 0):
         raise InputError(
@@ -247,38 +285,57 @@ def _view(path: Path, group: int, number: int, row: dict[str, Any], present: "py
     lens = Lens("PINHOLE", *image_size(image), matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2], ())
     companions: dict[str, Companion] = {}
     if "mask" in present.column_names and present["mask"][number].as_py() is not None:
-        companions[names.MASK_SUFFIX] = Blob(path, content=partial(_bytes, cell, "mask"))
+        companions[names.MASK_SUFFIX] = Blob(path, content=partial(_bytes, cell, "mask", where))
     if "depth" in present.column_names and present["depth"][number].is_valid:
-        companions[names.DEPTH_SUFFIX] = Computed(path, lambda: np.array(cell()["depth"], dtype=np.float32))
-    amodal: dict[int, Companion] = {
-        item["label"]: Blob(path, content=partial(_amodal_bytes, cell, place))
-        for place, item in enumerate(cell().get("objects") or ())
-        if item["amodal"] is not None
-    }
+        companions[names.DEPTH_SUFFIX] = Computed(path, partial(_depth, cell, where))
+    amodal: dict[int, Companion] = {}
+    for place, item in enumerate(cell().get("objects") or ()):
+        if item["amodal"] is None:
+            continue
+        if not isinstance(item["label"], int) or item["label"] < 1:
+            raise InputError(f"{where}: expected labels of objects from 1 on, found {item['label']!r}")
+        amodal[item["label"]] = Blob(path, content=partial(_amodal_bytes, cell, place, where))
     pose = checked_pose(row["world_from_camera"], where)
     return PosedView(row["stem"], image, pose, companions, lens, where, amodal)
 
 
-def _bytes(cell: Callable[[], dict[str, Any]], column: str) -> bytes:
-    content: bytes = cell()[column]["bytes"]
+def _bytes(cell: Callable[[], dict[str, Any]], column: str, where: str) -> bytes:
+    return _checked_bytes(cell()[column], f"{where}, column {column}")
+
+
+def _amodal_bytes(cell: Callable[[], dict[str, Any]], place: int, where: str) -> bytes:
+    return _checked_bytes(cell()["objects"][place]["amodal"], f"{where}, object {place}")
+
+
+def _checked_bytes(picture: Any, where: str) -> bytes:
+    content = picture.get("bytes") if isinstance(picture, dict) else None
+    if not isinstance(content, bytes):
+        raise InputError(f"{where}: expected an image as bytes, found {type(content).__name__}")
     return content
 
 
-def _amodal_bytes(cell: Callable[[], dict[str, Any]], place: int) -> bytes:
-    content: bytes = cell()["objects"][place]["amodal"]["bytes"]
-    return content
+def _depth(cell: Callable[[], dict[str, Any]], where: str) -> Float32[np.ndarray, "height width"]:
+    try:
+        depth = np.array(cell()["depth"], dtype=np.float32)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{where}: expected depth as rows of numbers, {error}") from error
+    if depth.ndim != 2:
+        raise InputError(f"{where}: expected depth as rows of numbers, found the shape {depth.shape}")
+    return depth
 
 
-def _cell(path: Path, group: int, number: int) -> dict[str, Any]:
-    return _group(path, group)[number]
+def _cell(path: Path, group: int, number: int, read: object) -> dict[str, Any]:
+    return _group(path, group, read)[number]
 
 
 @lru_cache(maxsize=8)
-def _group(path: Path, group: int) -> list[dict[str, Any]]:
-    """The rows of a row group: a scene. A few are kept, since the views of a scene are asked for in a row."""
-    import pyarrow.parquet as pq
+def _group(path: Path, group: int, read: object) -> list[dict[str, Any]]:
+    """The rows of a row group: a scene. A few are kept, since the views of a scene are asked for in a row.
 
-    rows: list[dict[str, Any]] = pq.ParquetFile(path).read_row_group(group).to_pylist()
+    ``read`` stands for one reading of the file, which may be another one the next time.
+    """
+    with _opened(path) as file:
+        rows: list[dict[str, Any]] = file.read_row_group(group).to_pylist()
     return rows
 
 

@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -27,7 +27,13 @@ from objnerf.dataset.cameras import Intrinsics, common_pinhole, typical_pinhole
 from objnerf.dataset.card import DatasetCard
 from objnerf.dataset.convert.lenses import Lens
 from objnerf.dataset.files import read_depth, read_image, write_depth, write_image
-from objnerf.dataset.untrusted import opened_picture
+from objnerf.dataset.untrusted import (
+    MAX_BYTES,
+    MAX_COLLECTION_BYTES,
+    Unreadable,
+    open_regular,
+    opened_picture,
+)
 from objnerf.errors import InputError
 
 #: Called with how many views are done and how many there are.
@@ -45,6 +51,9 @@ FOCAL_TOLERANCE = 1e-4
 
 #: Threads that make files ready; each holds an image or two in memory.
 _MOST_WORKERS = 16
+
+#: Characters that part folders or end a path; no file's name holds one.
+_NO_NAME = frozenset("/\\\0")
 
 #: What images are called that sources have.
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
@@ -77,19 +86,33 @@ class Blob:
         if self.content is not None:
             return self.content() if callable(self.content) else self.content
         try:
-            with self.path.open("rb") as file:
+            with self._opened() as file:
                 file.seek(self.offset)
-                return file.read() if self.size is None else file.read(self.size)
+                return file.read(os.fstat(file.fileno()).st_size if self.size is None else self.size)
+        except Unreadable as problem:
+            raise InputError(f"{self.path}: cannot be read ({problem})") from problem
         except OSError as error:
             raise InputError(f"{self.path}: cannot be read ({error.strerror or error})") from error
+
+    def _opened(self) -> BinaryIO:
+        if self.size is None:
+            return open_regular(self.path)
+        if self.size > MAX_BYTES:
+            raise Unreadable(f"a member of {self.size} bytes, far more than such a file can have")
+        return open_regular(self.path, MAX_COLLECTION_BYTES)
 
     def copy_to(self, target: Path) -> None:
         """Write the same bytes to another file."""
         if self.size is None and self.content is None:
             try:
-                shutil.copyfile(self.path, target)
+                with self._opened() as file, target.open("wb") as copy:
+                    shutil.copyfileobj(file, copy)
+            except Unreadable as problem:
+                raise InputError(f"{self.path}: cannot be copied ({problem})") from problem
             except OSError as error:
-                raise InputError(f"{error.filename}: cannot be copied ({error.strerror})") from error
+                raise InputError(
+                    f"{error.filename or self.path}: cannot be copied ({error.strerror or error})"
+                ) from error
         else:
             target.write_bytes(self.read())
 
@@ -544,9 +567,12 @@ def grouped_by_name(views: Sequence[PosedView], name: str) -> tuple[tuple[PosedS
 
 
 def stems_fit(scenes: Sequence[PosedScene]) -> bool:
-    """Whether the views' stems are names of our format that give exactly these scenes."""
+    """Whether the views' stems are names of our format that give exactly these scenes.
+
+    Stems out of tables and archives are text, which may lead out of the folder; those never fit.
+    """
     stems = [view.stem for scene in scenes for view in scene.views]
-    if len(set(stems)) != len(stems):
+    if len(set(stems)) != len(stems) or any(not _NO_NAME.isdisjoint(stem) for stem in stems):
         return False
     digits = set()
     for id_, scene in enumerate(scenes):

@@ -46,6 +46,7 @@ from objnerf.dataset.convert.posed import (
     checked_pose,
     image_size,
 )
+from objnerf.dataset.untrusted import read_text
 from objnerf.errors import InputError
 
 _NOT_MEASURED = 65535
@@ -260,10 +261,7 @@ class _Info:
 
 def _read_info(path: Path) -> _Info:
     """Read a file of lines like ``m_colorWidth = 640`` (ScanNet/ScanNet, SensReader/c++)."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text ({error})") from error
+    lines = read_text(path).splitlines()
     said = {key.strip(): value for key, equals, value in (line.partition("=") for line in lines) if equals}
 
     def numbers(key: str, counts: tuple[int, ...]) -> Float[np.ndarray, "numbers"]:

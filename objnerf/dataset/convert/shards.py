@@ -34,6 +34,7 @@ from objnerf.dataset.convert.posed import (
 )
 from objnerf.dataset.convert.sidecars import read_sidecars, write_sidecars
 from objnerf.dataset.files import read_matrix, read_pinhole, write_matrix, write_pinhole
+from objnerf.dataset.untrusted import MAX_COLLECTION_BYTES, Unreadable, open_regular
 from objnerf.errors import InputError
 
 #: A shard is closed at the end of the scene that takes it over this size.
@@ -188,7 +189,10 @@ def _samples(shard: Path) -> dict[str, dict[str, Blob]]:
     """Samples of a shard: key to extension to bytes."""
     samples: dict[str, dict[str, Blob]] = {}
     try:
-        with tarfile.open(shard, "r:") as archive:
+        with (
+            open_regular(shard, MAX_COLLECTION_BYTES) as file,
+            tarfile.open(fileobj=file, mode="r:") as archive,
+        ):
             for member in archive:
                 # WebDataset itself passes over names in double underscores.
                 if not member.isfile() or re.match(r"__[^/]*__($|/)", member.name):
@@ -197,6 +201,8 @@ def _samples(shard: Path) -> dict[str, dict[str, Blob]]:
                 samples.setdefault(key, {})[extension.lower()] = Blob(shard, member.offset_data, member.size)
                 if member.offset_data + member.size > shard.stat().st_size:
                     raise tarfile.ReadError("unexpected end of data")
+    except Unreadable as problem:
+        raise InputError(f"{shard}: cannot be read ({problem})") from problem
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         raise InputError(
             f"{shard}: expected an uncompressed tar file, found something else or a damaged one ({error})"

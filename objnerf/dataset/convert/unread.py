@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from objnerf.dataset.convert.posed import is_picture
+from objnerf.dataset.untrusted import MAX_COLLECTION_BYTES, Unreadable, open_regular
 
 #: The plainest layout that is read, for poses that a few lines of code can rewrite.
 _NSVF = (
@@ -46,8 +47,11 @@ def _is_record3d(source: Path) -> bool:
     described = source / "metadata.json"
     if not (described.is_file() and (source / "rgb").is_dir()):
         return False
-    with described.open("rb") as file:
-        return b'"poses"' in file.read(1 << 20)
+    try:
+        with open_regular(described, MAX_COLLECTION_BYTES) as file:
+            return b'"poses"' in file.read(1 << 20)
+    except (Unreadable, OSError):
+        return False
 
 
 def _is_polycam(source: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +89,76 @@ def test_other_tables_and_damaged_ones_are_refused(described: Path, tmp_path: Pa
     with pytest.raises(InputError, match="row 1: expected finite numbers in the pose"):
         convert(tmp_path / "there", tmp_path / "back")
     assert not (tmp_path / "back").exists()
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "complaint"),
+    [
+        ("stem", None, "expected a name as stem, found None"),
+        ("stem", 7, "expected a name as stem, found 7"),
+        ("scene", None, "expected a number as scene, found None"),
+        ("scene", -1, "expected a number as scene, found -1"),
+        ("view", "first", "expected a number as view, found 'first'"),
+        ("image", {"bytes": None, "path": "x.png"}, "column image: expected an image as bytes"),
+        ("image", "x.png", "column image: expected an image as bytes"),
+        ("image", {"bytes": b"GIF", "path": None}, "expected an image"),
+        ("intrinsics", [[1.0]], "expected 3x3 intrinsics"),
+        ("intrinsics", [[1.0], [1.0, 2.0]], "inhomogeneous"),
+        ("intrinsics", None, "expected 3x3 intrinsics"),
+        ("world_from_camera", [[1.0, 0.0]], "pose"),
+        ("world_from_camera", "identity", "identity"),
+        ("mask", {"bytes": None, "path": None}, "column mask: expected an image as bytes"),
+        ("depth", [[1.0], [1.0, 2.0]], "expected depth as rows of numbers"),
+        ("depth", [["near"]], "expected depth as rows of numbers"),
+        ("objects", [{"label": None, "amodal": {"bytes": b"", "path": None}}], "expected labels of objects"),
+        ("objects", [{"label": 1, "amodal": {"bytes": None, "path": None}}], "object 0: expected an image"),
+        ("objects", [{"label": 1}], "a damaged or another one"),
+        ("objects", 5, "a damaged or another one"),
+    ],
+)
+def test_values_of_another_kind_are_refused(
+    column: str, value: object, complaint: str, tmp_path: Path, table: pa.Table
+) -> None:
+    """In a column of the table; every row has it, since a column has one type."""
+    path = tmp_path / "there" / "data" / "train-00000-of-00001.parquet"
+    columns = {name: table[name].to_pylist() for name in table.column_names}
+    columns[column] = [value] * len(table)
+    pq.write_table(pa.table(columns), path)
+    with pytest.raises(InputError, match=complaint) as raised:
+        convert(tmp_path / "there", tmp_path / "back", source_format="parquet")
+    assert str(path) in str(raised.value)
+    assert not (tmp_path / "back").exists()
+
+
+def test_a_table_that_unpacks_to_gigabytes_is_refused_unread(tmp_path: Path, table: pa.Table) -> None:
+    """A column of one value repeated, which takes a few bytes."""
+    path = tmp_path / "there" / "data" / "train-00000-of-00001.parquet"
+    row = table.slice(0, 1)
+    columns = {name: row[name] for name in row.column_names if name != "depth"}
+    numbers = pa.ListArray.from_arrays([0, 300_000_000], np.ones(300_000_000, np.float32))
+    columns["depth"] = pa.ListArray.from_arrays([0, 1], numbers)
+    pq.write_table(pa.table(columns), path, compression="zstd")
+    assert path.stat().st_size < 2e6
+    with pytest.raises(InputError, match="row group 0 unpacks to 300000000 values"):
+        convert(tmp_path / "there", tmp_path / "back")
+
+
+def test_a_pipe_in_the_place_of_a_table_hangs_nobody(tmp_path: Path, table: pa.Table) -> None:
+    path = tmp_path / "there" / "data" / "train-00000-of-00001.parquet"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="no regular file"):
+        convert(tmp_path / "there", tmp_path / "back", source_format="parquet")
+
+
+def test_a_name_that_leads_out_of_the_folder_is_not_taken(tmp_path: Path, table: pa.Table) -> None:
+    """Images of a table go where the user said, whatever the table calls them."""
+    path = tmp_path / "there" / "data" / "train-00000-of-00001.parquet"
+    rows = table.to_pylist()
+    for row in rows:
+        row["stem"] = f"../escaped_sc{row['scene']:04d}_img{row['view']}"
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
+    before = {entry.name for entry in tmp_path.iterdir()}
+    convert(tmp_path / "there", tmp_path / "back")
+    assert {entry.name for entry in tmp_path.iterdir()} == before | {"back"}
+    assert len(list((tmp_path / "back").glob("*_img?.png"))) == len(rows)

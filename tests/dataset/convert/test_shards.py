@@ -169,3 +169,15 @@ def test_a_scene_whose_files_and_names_disagree_is_refused(described: Path, tmp_
     shard.write_bytes(shard.read_bytes().replace(b"00001_sc0000_img1\n", b"                 \n"))
     with pytest.raises(InputError, match="files of its 1 views, found 001"):
         convert(tmp_path / "shards", tmp_path / "back")
+
+
+def test_a_name_in_a_shard_that_leads_out_of_the_folder_is_not_taken(described: Path, tmp_path: Path) -> None:
+    convert(described, tmp_path / "shards", target_format="webdataset-scenes")
+    shard = tmp_path / "shards" / "shard-000000.tar"
+    content = shard.read_bytes()
+    assert b"00001_sc0000_img1\n" in content
+    shard.write_bytes(content.replace(b"00001_sc0000_img1\n", b"../x1_sc0000_img1\n"))
+    before = {entry.name for entry in tmp_path.iterdir()}
+    convert(tmp_path / "shards", tmp_path / "back")
+    assert {entry.name for entry in tmp_path.iterdir()} == before | {"back"}
+    assert len(list((tmp_path / "back").glob("*_img?.png"))) == 4
