@@ -4,11 +4,11 @@ Nothing is ever copied out of that folder: a dataset holds ids and checksums. Me
 along -z; boxes are computed from the vertices, since those of v2 are not centred as their description says.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from objnerf.dataset.untrusted import read_json
 from objnerf.errors import InputError
 
 # The furniture synsets, for trees without taxonomy.json (v1's model-only downloads).
@@ -87,11 +87,11 @@ def read_taxonomy(release: Path) -> dict[str, Synset]:
     path = release / "taxonomy.json"
     if path.is_file():
         try:
-            for entry in json.loads(path.read_text(encoding="utf-8")):
+            for entry in read_json(path):
                 number = str(entry["synsetId"])
                 children = tuple(str(child) for child in entry.get("children", ()))
                 synsets[number] = Synset(number, _names(str(entry.get("name", number))), children)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path}: expected a list of entries with synsetId, name and children ({error!r}). "
                 "Restore the file from the download, or remove it to go by folder names."

@@ -45,6 +45,7 @@ from objnerf.dataset.names import (
     scene_digits,
     split_companion,
 )
+from objnerf.dataset.untrusted import Unreadable, read_bytes
 from objnerf.errors import InputError, WorkError
 
 logger = logging.getLogger(__name__)
@@ -248,9 +249,9 @@ def read_plan(path: Path) -> ScenePlan:
         InputError: the file cannot be read, or is no plan.
     """
     try:
-        return ScenePlan.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+        return ScenePlan.model_validate_json(read_bytes(path))
+    except Unreadable as problem:
+        raise InputError(f"{path}: cannot be read ({problem})") from problem
     except ValidationError as error:
         raise InputError(
             f"{path}: expected a scene's plan of version {GENERATOR_VERSION} of the generator or an earlier "

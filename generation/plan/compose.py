@@ -1,6 +1,5 @@
 """Scenes by hand: a plan from shapes, places and cameras of one's own, and a plan seen from other cameras."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from generation.plan.seeds import Stream, stream_rng
 from objnerf.dataset.convert.posed import checked_pose, rigid
 from objnerf.dataset.files import OBJECT_COLOURS
 from objnerf.dataset.names import make_view_stem, parse_view_name
+from objnerf.dataset.untrusted import read_json
 from objnerf.errors import InputError
 
 
@@ -150,12 +150,7 @@ def read_poses(path: Path) -> Float[np.ndarray, "views 4 4"]:
     Raises:
         InputError: the file cannot be read, or holds something else.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except ValueError as error:
-        raise InputError(f"{path}: expected JSON, {error}") from error
+    content = read_json(path)
     if not isinstance(content, list) or not content:
         raise InputError(f"{path}: expected a list of 4x4 camera-to-world matrices, OpenCV axes")
     return np.stack([_pose(matrix, f"{path}: pose {number}") for number, matrix in enumerate(content)])

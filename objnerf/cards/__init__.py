@@ -25,6 +25,7 @@ from objnerf.cards.statistics import Progress, Spread, Statistics, measure
 from objnerf.dataset.card import CONVENTIONS, DatasetCard
 from objnerf.dataset.files import atomic_path, read_image, write_text
 from objnerf.dataset.index import Dataset, open_dataset
+from objnerf.dataset.untrusted import MAX_COLLECTION_BYTES, Unreadable, open_regular
 from objnerf.errors import InputError
 from objnerf.version import __version__
 from objnerf.visualization import contact_sheet
@@ -159,9 +160,11 @@ def _files(root: Path) -> Iterator[str]:
 
 def _checksum(root: Path, path: str, progress: Progress, done: int, steps: int) -> tuple[str, int, str]:
     try:
-        with (root / path).open("rb") as file:
+        with open_regular(root / path, MAX_COLLECTION_BYTES) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.tell()
+    except Unreadable as problem:
+        raise InputError(f"{root / path}: cannot be read ({problem})") from problem
     except OSError as error:
         raise InputError(f"{root / path}: cannot be read ({error.strerror or error})") from error
     progress(done, steps)

@@ -16,7 +16,7 @@ from objnerf.dataset.cameras import Pinhole
 from objnerf.dataset.card import SceneScale
 from objnerf.dataset.convert import shards
 from objnerf.dataset.convert.posed import PosedView, depth_map, pixels
-from objnerf.dataset.files import labels_from_mask, read_image
+from objnerf.dataset.files import labels_from_mask, read_array, read_image
 from objnerf.dataset.index import View, open_dataset
 from objnerf.dataset.names import DEPTH_SUFFIX, MASK_SUFFIX
 from objnerf.dataset.objects import SceneObjects, read_objects
@@ -200,10 +200,7 @@ class _Reader:
     def __call__(self) -> Shaped[np.ndarray, "height width 3"]:
         if self.path.suffix == ".png":
             return read_image(self.path)
-        try:
-            return np.load(self.path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{self.path}: expected an array in NumPy's .npy format, {error}") from error
+        return read_array(self.path, "an array in NumPy's .npy format")
 
 
 def _from_shards(root: Path) -> tuple[dict[int, list[_ViewFiles]], SceneScale, Pinhole]:

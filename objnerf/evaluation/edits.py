@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Float32
 from objnerf.dataset.files import grey_levels, read_image
 from objnerf.dataset.index import Dataset, Scene, View
 from objnerf.dataset.resize import nearest_pixels, resize_by_area
+from objnerf.dataset.untrusted import read_text
 from objnerf.errors import InputError
 from objnerf.evaluation.metrics import MetricUnavailable
 from objnerf.evaluation.scenes import (
@@ -32,6 +33,9 @@ from objnerf.models.scene import SceneCode, SceneModel
 EDIT_FIGURES = tuple(
     f"{what}_{score}" for what in ("moved", "changed", "ref_moved") for score in ("psnr", "ssim", "lpips")
 )
+
+#: Two numbers take a hundredth of this.
+_MAX_MOVEMENT_BYTES = 1 << 12
 
 PictureScores = Mapping[str, Callable[[np.ndarray, np.ndarray], float]]
 
@@ -142,10 +146,7 @@ def read_movement(path: Path) -> Float[np.ndarray, "3"]:
         InputError: the file cannot be read or holds something else.
     """
     try:
-        words = path.read_text(encoding="utf-8").split()
-        dx, dy = (float(word) for word in words)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+        dx, dy = (float(word) for word in read_text(path, _MAX_MOVEMENT_BYTES).split())
     except ValueError as error:
         raise InputError(f"{path}: expected two numbers, dx and dy in world units ({error})") from error
     if not np.isfinite([dx, dy]).all():

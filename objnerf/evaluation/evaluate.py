@@ -21,6 +21,7 @@ from objnerf.console import Progress, no_progress
 from objnerf.dataset.cameras import Pinhole
 from objnerf.dataset.card import CARD_NAME, read_card
 from objnerf.dataset.index import Dataset, Scene
+from objnerf.dataset.untrusted import Unreadable, read_bytes
 from objnerf.errors import InputError
 from objnerf.evaluation import metrics
 from objnerf.evaluation.edits import EDIT_FIGURES, score_edits
@@ -571,9 +572,9 @@ def _scene_key(fixed: str, dataset: Dataset, scene: Scene, manipulations: bool) 
         paths.append(dataset.movements[scene.id])
     for path in paths:
         try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+            content = read_bytes(path)
+        except Unreadable as problem:
+            raise InputError(f"{path}: cannot be read ({problem})") from problem
         digest.update(f"{path.name} {len(content)} ".encode())
         digest.update(content)
     return digest.hexdigest()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from objnerf.dataset.card import SceneScale
 from objnerf.dataset.files import atomic_path, write_text
+from objnerf.dataset.untrusted import MAX_COLLECTION_BYTES, Unreadable, open_regular
 from objnerf.errors import InputError, WorkError
 from objnerf.models import SceneModel, build_model
 from objnerf.training.recipe import Recipe
@@ -148,12 +149,19 @@ def scene_geometry(recipe: Recipe) -> SceneScale:
     return SceneScale(**recipe.scale.model_dump(include=set(SceneScale.model_fields)))
 
 
+#: What reading a damaged checkpoint raises: the header may hold any JSON.
+_DAMAGED = (
+    *(SafetensorError, OSError, LookupError, TypeError, ValueError, AttributeError),
+    RecursionError,
+)
+
+
 def _read(path: Path, tensors: bool = True) -> tuple[RunState, dict[str, Tensor]]:
     try:
-        with path.open("rb") as file:
+        with open_regular(path, MAX_COLLECTION_BYTES) as file:
             head = file.read(9)
-    except OSError as error:
-        raise InputError(f"{path}: no checkpoint can be read there ({error.strerror or error})") from None
+    except (OSError, Unreadable) as error:
+        raise InputError(f"{path}: no checkpoint can be read there ({error})") from None
     # Safetensors begin with the length of their header, whose first bytes may be any, and then the header.
     if head[8:] != b"{" and (head[:2] == b"PK" or head[:1] == b"\x80"):
         raise InputError(
@@ -167,7 +175,7 @@ def _read(path: Path, tensors: bool = True) -> tuple[RunState, dict[str, Tensor]
         if numbers.pop("format_version") != FORMAT_VERSION:
             raise InputError(f"{path} was written by another version of objnerf than this one")
         return RunState(**numbers), found
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except _DAMAGED as error:
         raise InputError(f"{path} is damaged or no checkpoint of a run: {error}") from None
 
 

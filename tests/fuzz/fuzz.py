@@ -8,6 +8,7 @@ are damaged at random. What was found is written to ``fuzz-found/TARGET``. Exit 
 """
 
 import argparse
+import importlib
 import importlib.util
 import multiprocessing
 import random
@@ -17,6 +18,7 @@ import time
 import traceback
 import warnings
 from pathlib import Path
+from types import ModuleType
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[2])]
 
@@ -32,16 +34,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--found", type=Path, default=Path("fuzz-found"), help="folder for what was found")
     arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    module = _load_targets()
     with tempfile.TemporaryDirectory() as scratch:
-        from targets import targets
-
-        known = [target.name for target in targets(Path(scratch))]
+        known = [target.name for target in module.targets(Path(scratch))]
     chosen = [n for n in known if not arguments.names or any(part in n for part in arguments.names)]
     faults = 0
     for name in chosen:
-        # A process each: atheris ends the one that it runs in.
-        search = multiprocessing.get_context("spawn").Process(
-            target=_search, args=(name, arguments.seconds, arguments.seed, arguments.found)
+        # A process each: atheris ends the one that it runs in. Forked, since to instrument takes long.
+        search = multiprocessing.get_context("fork").Process(
+            target=_search, args=(module, name, arguments.seconds, arguments.seed, arguments.found)
         )
         search.start()
         search.join()
@@ -52,24 +54,26 @@ def main() -> int:
     return int(faults > 0)
 
 
-def _search(name: str, seconds: float, seed: int, found: Path) -> None:
+def _load_targets() -> ModuleType:
+    """The targets, with the code that they reach told of every step it takes where atheris is there."""
+    if not GUIDED:
+        return importlib.import_module("targets")
+    import atheris
+
+    with atheris.instrument_imports(include=["objnerf", "generation", "validate", "trimesh"]):
+        return importlib.import_module("targets")
+
+
+def _search(module: ModuleType, name: str, seconds: float, seed: int, found: Path) -> None:
     """Search in this process, and end it."""
-    warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        if GUIDED:
-            import atheris
-
-            with atheris.instrument_imports(include=["objnerf", "generation", "validate", "trimesh"]):
-                from targets import MESSAGES, targets
-        else:
-            from targets import MESSAGES, targets
-        target = next(target for target in targets(scratch) if target.name == name)
+        target = next(target for target in module.targets(scratch) if target.name == name)
 
         def one(content: bytes) -> None:
             try:
                 target.read(content)
-            except MESSAGES:
+            except module.MESSAGES:
                 pass
             except BaseException:
                 found.mkdir(parents=True, exist_ok=True)
@@ -80,6 +84,8 @@ def _search(name: str, seconds: float, seed: int, found: Path) -> None:
         for sound in target.seeds:
             target.read(sound)
         if GUIDED:
+            import atheris
+
             corpus = scratch / "corpus"
             corpus.mkdir()
             for number, sound in enumerate(target.seeds):

@@ -14,15 +14,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import trimesh
 from PIL import Image
 
 from generation.assets import manifest, meshes, shapenet, textures
+from generation.jobs import read_plan
+from generation.plan.compose import read_poses
 from generation.plan.plan import PlacementError
 from generation.plan.preset import load_preset
 from objnerf.dataset import card, files, names
+from objnerf.dataset.cameras import look_at
 from objnerf.dataset.convert import convert
 from objnerf.dataset.untrusted import Unreadable
 from objnerf.errors import ObjnerfError
+from objnerf.evaluation.edits import read_movement
 from objnerf.models.weights import read_weights
 from objnerf.training.checkpoints import read_state
 from objnerf.training.recipe import DatasetFacts, RunConfig
@@ -166,6 +171,17 @@ def _descriptions(scratch: Path) -> list[Target]:
             (json.dumps(taxonomy).encode(),),
             _file(scratch / "taxonomy.json", lambda path: shapenet.read_taxonomy(scratch)),
         ),
+        Target(
+            "plan",
+            ((DATA / "plans" / "room-diverse.json").read_bytes(),),
+            _file(scratch / "plan.json", read_plan),
+        ),
+        Target(
+            "poses-json",
+            (json.dumps([np.eye(4).tolist()]).encode(),),
+            _file(scratch / "poses.json", read_poses),
+        ),
+        Target("movement", (b"1.5\n-0.25\n",), _file(scratch / "movement.txt", read_movement)),
     ]
 
 
@@ -191,16 +207,61 @@ def _weights(scratch: Path) -> list[Target]:
 _FOREIGN = {
     "nerfstudio": ("sc0000/transforms.json",),
     "colmap": ("sc0000/sparse/0/cameras.txt", "sc0000/sparse/0/images.txt"),
-    "colmap-binary": ("sc0000/sparse/0/cameras.bin", "sc0000/sparse/0/images.bin"),
+    "colmap-binary": (
+        *("sc0000/sparse/0/cameras.bin", "sc0000/sparse/0/images.bin"),
+        "sc0000/sparse/0/points3D.bin",
+    ),
     "webdataset": ("shard-000000.tar",),
+    "webdataset-scenes": ("shard-000000.tar",),
+    "obsurf": ("metadata.npz",),
+    "parquet": ("data/train-00000-of-00001.parquet",),
 }
+
+
+def _tiny_dataset(root: Path) -> Path:
+    """A scene of two views of 16 × 12 pixels with masks and depth, so that reading it takes little time."""
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    for view, turn in enumerate((0.0, 1.0)):
+        base = root / names.make_view_stem(view, 0, view, 1)
+        files.write_image(base.with_suffix(".png"), rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+        labels = np.zeros((12, 16), np.int64)
+        labels[4:8, 5:9] = 1
+        files.write_image(base.with_name(base.name + names.MASK_SUFFIX), files.mask_from_labels(labels))
+        files.write_depth(
+            base.with_name(base.name + names.DEPTH_SUFFIX), np.full((12, 16), 9.0 + view, np.float32)
+        )
+        eye = np.array([9.0 * np.cos(turn), 9.0 * np.sin(turn), 8.0])
+        files.write_matrix(base.with_name(base.name + names.POSE_SUFFIX), look_at(eye, np.zeros(3)))
+    return root
+
+
+def _idr(root: Path) -> Path:
+    """A scene in the layout of IDR and NeuS, with a projection a view."""
+    (root / "image").mkdir(parents=True)
+    arrays = {}
+    for view, turn in enumerate((0.0, 1.0)):
+        Image.new("RGB", (16, 12), (view, 99, 0)).save(root / "image" / f"{view:03d}.png")
+        pose = look_at(np.array([3 * np.cos(turn), 3 * np.sin(turn), 2.0]), np.zeros(3))
+        lens = np.array([[17.5, 0, 8, 0], [0, 17.5, 6, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+        arrays[f"world_mat_{view}"], arrays[f"scale_mat_{view}"] = lens @ np.linalg.inv(pose), np.eye(4)
+    np.savez(root / "cameras_sphere.npz", **arrays)
+    return root
 
 
 def _conversions(scratch: Path) -> list[Target]:
     found = []
+    source = _tiny_dataset(scratch / "source")
+
+    def read_idr(folder: Path) -> None:
+        shutil.rmtree(scratch / "converted", ignore_errors=True)
+        convert(folder, scratch / "converted", source_format="idr", target_format="objnerf")
+
+    seeds, run = _in_folder(_idr(scratch / "idr"), scratch, "cameras_sphere.npz", read_idr)
+    found.append(Target("idr-cameras_sphere.npz", seeds, run))
     for name, members in _FOREIGN.items():
         sound = scratch / name
-        convert(DATA / "blocks_depth", sound, target_format=name)
+        convert(source, sound, target_format=name)
 
         def read(folder: Path, name: str = name) -> None:
             out = scratch / "converted"
@@ -230,6 +291,11 @@ def _meshes(scratch: Path) -> list[Target]:
                     sound, scratch, path.name, lambda folder, name=main.name: read(folder / name)
                 )
                 found.append(Target(f"mesh-{sound.name}-{path.name}", seeds, run))
+    box = trimesh.creation.box((1.0, 2.0, 3.0))
+    for kind in ("glb", "stl", "off", "ply"):
+        content = box.export(file_type=kind)
+        content = content.encode() if isinstance(content, str) else content
+        found.append(Target(f"mesh-box.{kind}", (content,), _file(scratch / f"box.{kind}", read)))
     return found
 
 

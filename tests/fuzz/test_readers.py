@@ -28,7 +28,7 @@ def _beside(name: str) -> ModuleType:
 _targets, _mutation = _beside("targets"), _beside("mutation")
 
 #: Those whose reading takes a tenth of a second: whole folders are converted.
-SLOW = ("nerfstudio", "colmap", "webdataset")
+SLOW = ("nerfstudio", "colmap", "webdataset", "obsurf", "parquet", "idr")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,9 @@ NAMES = [
     *("depth-validate", "dataset.yaml", "scene-json", "recipe", "run-config", "assignment", "preset"),
     *("manifest", "taxonomy", "uorf-weights", "checkpoint", "nerfstudio-transforms.json"),
     *("colmap-cameras.txt", "colmap-images.txt", "colmap-binary-cameras.bin", "colmap-binary-images.bin"),
-    *("webdataset-shard-000000.tar", "meshes", "name"),
+    *("colmap-binary-points3D.bin", "webdataset-shard-000000.tar", "webdataset-scenes-shard-000000.tar"),
+    *("obsurf-metadata.npz", "parquet-train-00000-of-00001.parquet", "idr-cameras_sphere.npz"),
+    *("plan", "poses-json", "movement", "meshes", "name"),
 ]
 
 

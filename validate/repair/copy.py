@@ -24,6 +24,7 @@ from objnerf.dataset.card import (
     write_card,
 )
 from objnerf.dataset.folders import atomic_folder
+from objnerf.dataset.untrusted import read_json
 from objnerf.errors import InputError, ObjnerfError, WorkError
 from validate.analysis.labels import relabelling
 from validate.analysis.model import Analysis
@@ -428,7 +429,7 @@ class _Job:
         for old, new in self.scene_ids.items():
             try:
                 path = self._scene_card_path(old)
-                content = json.loads(path.read_bytes())
+                content = read_json(path)
                 for view in content["views"]:
                     view["stem"] = new_stem.get(view["stem"], view["stem"])
                 content["scene"] = new
