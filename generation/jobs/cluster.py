@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from generation.jobs.local import LocalWorker, WorkerDied
+from generation.jobs.local import LocalWorker, NoPlace, WorkerDied
 from generation.jobs.tasks import Result, Task, WorkerSetup
 from objnerf.errors import InputError
 
@@ -26,7 +26,12 @@ class RayWorker:
     def __init__(self, setup: WorkerSetup) -> None:
         ray = _ray()
         self._actor = ray.remote(_Host).options(num_cpus=1, max_restarts=0).remote(setup.model_dump_json())
-        self._wait(self._actor.ready.remote(), START_TIMEOUT_S)
+        try:
+            self._wait(self._actor.ready.remote(), START_TIMEOUT_S)
+        except BaseException:
+            # One that still waits would take the next core that comes free, for nobody.
+            self.close()
+            raise
 
     def run(self, task: Task, limit_s: float) -> Result:
         """Send a task and wait for the result.
@@ -45,7 +50,7 @@ class RayWorker:
         try:
             return str(ray.get(reference, timeout=timeout))
         except ray.exceptions.GetTimeoutError as error:
-            raise InputError(
+            raise NoPlace(
                 f"the Ray cluster had no free core within {START_TIMEOUT_S:.0f} s; lower --workers, or "
                 "look at `ray status`"
             ) from error

@@ -2,10 +2,12 @@
 
 import os
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Protocol
@@ -38,11 +40,18 @@ _LIMIT_FACTOR = 30.0
 #: Seconds that a sample of one pixel may take at first: some 30 times those of benchmarks/README.md.
 _SLOW_SAMPLE_S = 2e-5
 
+#: Time for a worker that hangs to say where.
+_LAST_WORDS_S = 1.0
+
 _LOG_TAIL_BYTES = 4000
 
 
 class WorkerDied(Exception):
     """The worker ended in the middle of a task; the message says how, with its last output."""
+
+
+class NoPlace(Exception):
+    """There is no place for another worker now, as on a cluster whose cores are all taken."""
 
 
 class TimeLimit:
@@ -155,6 +164,10 @@ class LocalWorker:
 
         def kill() -> None:
             expired.set()
+            # It prints where it is, if it still can.
+            if hasattr(signal, "SIGUSR1"):
+                self._process.send_signal(signal.SIGUSR1)
+                time.sleep(_LAST_WORDS_S)
             self._process.kill()
 
         # The end of the process ends the read: a pipe has no time limit of its own on every system.
@@ -208,7 +221,8 @@ def run_tasks(
     Args:
         tasks: what to make.
         workers: how many work at a time.
-        start: makes one worker; raises `WorkerDied` when it does not come up, `InputError` when none can.
+        start: makes one worker; raises `WorkerDied` when it does not come up, `InputError` when none can,
+            `NoPlace` when there is none at the moment: as long as other workers live, that is no error.
         limit: how long a scene may take.
     """
     limit = limit or TimeLimit()
@@ -218,7 +232,8 @@ def run_tasks(
         waiting.put((task, 0))
         count += 1
     results: queue.SimpleQueue[Result | BaseException] = queue.SimpleQueue()
-    slots = [_WorkerSlot(waiting, results, start, limit) for _ in range(min(workers, count))]
+    alive = _Count()
+    slots = [_WorkerSlot(waiting, results, start, limit, alive) for _ in range(min(workers, count))]
     try:
         for slot in slots:
             slot.thread.start()
@@ -238,6 +253,23 @@ def run_tasks(
                 slot.thread.join()
 
 
+class _Count:
+    """A number that several threads change."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._lock = threading.Lock()
+
+    def add(self, number: int) -> None:
+        with self._lock:
+            self._number += number
+
+    @property
+    def number(self) -> int:
+        with self._lock:
+            return self._number
+
+
 class _WorkerSlot:
     """A thread that keeps one worker alive and busy until no task is left."""
 
@@ -247,8 +279,10 @@ class _WorkerSlot:
         results: "queue.SimpleQueue[Result | BaseException]",
         start: Callable[[], Worker],
         limit: TimeLimit,
+        alive: _Count,
     ) -> None:
         self._waiting, self._results, self._start, self._limit = waiting, results, start, limit
+        self._alive = alive
         self._worker: Worker | None = None
         self._stopped = threading.Event()
         self._lock = threading.Lock()
@@ -273,7 +307,14 @@ class _WorkerSlot:
                 if done_by_worker >= SCENES_PER_WORKER:
                     self._close_worker()
                     done_by_worker = 0
-                worker = self._ready_worker()
+                try:
+                    worker = self._ready_worker()
+                except NoPlace as full:
+                    if not self._alive.number:
+                        raise InputError(str(full)) from full
+                    # Somebody else may come to it; a place is looked for again, should it still be there.
+                    self._waiting.put((task, tries))
+                    continue
                 if worker is None:
                     break
                 try:
@@ -320,6 +361,7 @@ class _WorkerSlot:
                 continue
             with self._lock:
                 self._worker = worker
+                self._alive.add(1)
             if self._stopped.is_set():
                 self._close_worker()
                 return None
@@ -329,4 +371,5 @@ class _WorkerSlot:
         with self._lock:
             if self._worker is not None:
                 self._worker.close()
+                self._alive.add(-1)
             self._worker = None

@@ -6,6 +6,7 @@ does, so that no worker outlives its parent process.
 """
 
 import contextlib
+import faulthandler
 import json
 import os
 import signal
@@ -29,6 +30,9 @@ def main() -> int:
     # Ctrl-C reaches the whole process group; the parent process decides what becomes of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()
+    if hasattr(signal, "SIGUSR1"):
+        # The parent process asks so before it kills a worker that hangs.
+        faulthandler.register(signal.SIGUSR1, all_threads=True)
     setup = WorkerSetup.model_validate_json(sys.stdin.readline())
     with tempfile.TemporaryDirectory(prefix="objnerf-render-") as folder:
         try:

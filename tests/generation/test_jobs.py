@@ -17,8 +17,8 @@ import trimesh
 
 from generation.jobs import AssetFolders, Workers, generate_dataset, plan_dataset, read_plan, render_plan
 from generation.jobs.dataset import command_line, make_card, prepare_folder, remove_dataset
-from generation.jobs.local import LEAST_LIMIT_S, LocalWorker, TimeLimit, WorkerDied, run_tasks
-from generation.jobs.tasks import Result, Task
+from generation.jobs.local import LEAST_LIMIT_S, LocalWorker, NoPlace, TimeLimit, WorkerDied, run_tasks
+from generation.jobs.tasks import Result, Task, WorkerSetup
 from generation.plan.plan import AssetPool
 from generation.plan.request import build_request
 from objnerf.dataset.card import read_card, write_card
@@ -181,6 +181,20 @@ def test_a_worker_that_hangs_is_killed_and_its_scene_made_by_another(tmp_path, r
     assert not psutil.pid_exists(stopped[0])
     again, first = digests(tmp_path / "d"), digests(whole)
     assert all(again[name] == first[name] for name in again if name != "dataset.yaml")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this system has no such signal")
+def test_a_worker_that_hangs_says_where(tmp_path, request_):
+    """No scene is made in a hundredth of a second, so that this one counts as hanging in its middle."""
+    setup = WorkerSetup(request=request_, assets=AssetFolders(), out=tmp_path)
+    worker = LocalWorker(setup)
+    try:
+        with pytest.raises(WorkerDied, match="gave no result for 0 s and was killed") as raised:
+            worker.run(Task(scene=0), 0.01)
+    finally:
+        worker.close()
+    assert 'worker.py", line' in str(raised.value)
+    assert " in main" in str(raised.value)
 
 
 def test_a_scene_hangs_when_it_takes_a_multiple_of_the_slowest(request_):
@@ -354,8 +368,6 @@ def test_an_unknown_asset_folder_is_refused(tmp_path, request_):
 
 
 def test_a_worker_that_is_closed_is_gone(tmp_path, request_):
-    from generation.jobs.tasks import WorkerSetup
-
     worker = LocalWorker(WorkerSetup(request=request_, assets=AssetFolders(), out=tmp_path))
     assert worker.version.startswith("4.5")
     worker.close()
@@ -383,3 +395,53 @@ def test_a_dataset_with_the_keys_of_an_earlier_version_goes_on(tmp_path, request
     card.write_text(re.sub(r"stock: \w+", f"stock: {'0' * 64}", renamed))
     with pytest.raises(InputError, match="from other shapes or textures"):
         prepare_folder(out, request_, pool)
+
+
+@pytest.mark.slow
+# Ray leaves sockets and log files to the interpreter.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_machine_of_the_cluster_that_dies_costs_no_bytes(tmp_path, request_, whole):
+    """Two nodes with a core each; one is gone, with its worker, as soon as the first scene is made."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    small = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args=small)
+    try:
+        nodes = [cluster.add_node(**small)]
+        cluster.wait_for_nodes()
+
+        def kill_one(done: int, total: int, note: str) -> None:
+            if done and nodes:
+                cluster.remove_node(nodes.pop(), allow_graceful=False)
+
+        report = generate_dataset(
+            request_, tmp_path / "d", engine="ray", address=cluster.address, workers=2, progress=kill_one
+        )
+    finally:
+        cluster.shutdown()
+    assert not nodes
+    assert report.made == 3
+    assert report.deaths
+    assert digests(tmp_path / "d") == digests(whole)
+
+
+def test_no_place_for_a_second_worker_is_no_error_while_the_first_lives():
+    """A cluster that has lost a machine: whoever is left makes all scenes."""
+    places = threading.Semaphore(1)
+
+    class Guest(Mortal):
+        def close(self) -> None:
+            places.release()
+
+    def start() -> Guest:
+        if not places.acquire(timeout=0.02):
+            raise NoPlace("the cluster had no free core")
+        return Guest({})
+
+    results = list(run_tasks([Task(scene=scene) for scene in range(20)], 3, start))
+    assert sorted(result.scene for result in results) == list(range(20))
+    assert {result.kind for result in results} == {"done"}
+    places.acquire()
+    with pytest.raises(InputError, match="no free core"):
+        list(run_tasks([Task(scene=0)], 2, start))
