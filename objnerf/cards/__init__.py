@@ -25,7 +25,7 @@ from objnerf.cards.statistics import Progress, Spread, Statistics, measure
 from objnerf.dataset.card import CONVENTIONS, DatasetCard
 from objnerf.dataset.files import atomic_path, read_image, write_text
 from objnerf.dataset.index import Dataset, open_dataset
-from objnerf.dataset.untrusted import MAX_COLLECTION_BYTES, Unreadable, open_regular
+from objnerf.dataset.untrusted import MAX_COLLECTION_BYTES, Unreadable, open_regular, read_bytes
 from objnerf.errors import InputError
 from objnerf.version import __version__
 from objnerf.visualization import contact_sheet
@@ -130,7 +130,13 @@ def _refuse_strangers(out: Path) -> None:
     """
     for name, marker in ((README, _MARKER), (METADATA, json.dumps(_PUBLISHER))):
         path = out / name
-        if path.exists() and marker not in path.read_text(encoding="utf-8", errors="replace"):
+        if not path.exists():
+            continue
+        try:
+            content = read_bytes(path)
+        except Unreadable as problem:
+            raise InputError(f"{path}: cannot be read ({problem})") from problem
+        if marker.encode() not in content:
             raise InputError(
                 f"{path}: exists and was not written by `objnerf card`; move it away, write elsewhere with "
                 "--out, or replace it with --overwrite"
