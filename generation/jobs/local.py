@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Protocol
@@ -118,8 +117,7 @@ class LocalWorker:
             encoding="utf-8",
         )
         try:
-            self._send(setup.model_dump_json())
-            result = self._receive(START_LIMIT_S)
+            result = self._ask(setup.model_dump_json(), START_LIMIT_S)
             if result.kind == "refused":
                 raise InputError(result.error)
             self.version = result.version
@@ -137,8 +135,7 @@ class LocalWorker:
         Raises:
             WorkerDied: the process ended, or gave no result within `limit_s` seconds and was killed.
         """
-        self._send(task.model_dump_json())
-        return self._receive(limit_s)
+        return self._ask(task.model_dump_json(), limit_s)
 
     def close(self) -> None:
         self._process.kill()
@@ -155,34 +152,39 @@ class LocalWorker:
         try:
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
-        except (BrokenPipeError, ValueError) as error:
-            raise WorkerDied(self._exit_report()) from error
+        except ValueError as error:  # it is closed
+            raise BrokenPipeError from error
 
-    def _receive(self, limit_s: float) -> Result:
+    def _ask(self, line: str, limit_s: float) -> Result:
+        """Send a line and wait for the result; both end with the process, which is killed after `limit_s`."""
         assert self._process.stdout is not None
-        expired = threading.Event()
+        expired, answered = threading.Event(), threading.Event()
 
         def kill() -> None:
             expired.set()
             # It prints where it is, if it still can.
             if hasattr(signal, "SIGUSR1"):
                 self._process.send_signal(signal.SIGUSR1)
-                time.sleep(_LAST_WORDS_S)
+                if answered.wait(_LAST_WORDS_S):
+                    return
             self._process.kill()
 
-        # The end of the process ends the read: a pipe has no time limit of its own on every system.
+        # The end of the process ends the read, and a write that fills the pipe: pipes have no time limit of
+        # their own on every system.
         timer = threading.Timer(limit_s, kill)
         timer.daemon = True
         timer.start()
         try:
-            line = self._process.stdout.readline()
-        finally:
-            timer.cancel()
-        try:
-            return Result.model_validate_json(line)
-        except ValidationError as error:
+            self._send(line)
+            answer = self._process.stdout.readline()
+            result = Result.model_validate_json(answer)
+            answered.set()
+            return result
+        except (BrokenPipeError, ValidationError) as error:
             hung = f"the worker gave no result for {limit_s:.0f} s and was killed" if expired.is_set() else ""
             raise WorkerDied(self._exit_report(hung)) from error
+        finally:
+            timer.cancel()
 
     def _exit_report(self, hung: str = "") -> str:
         """How the process ended (`hung`, where that is why), with the end of what it printed."""

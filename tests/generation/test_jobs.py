@@ -197,6 +197,17 @@ def test_a_worker_that_hangs_says_where(tmp_path, request_):
     assert " in main" in str(raised.value)
 
 
+def test_a_worker_that_does_not_read_is_killed(tmp_path, request_):
+    """A message larger than a pipe blocks whoever sends it."""
+    worker = LocalWorker(WorkerSetup(request=request_, assets=AssetFolders(), out=tmp_path))
+    try:
+        os.kill(worker.pid, signal.SIGSTOP)
+        with pytest.raises(WorkerDied, match="gave no result for 0 s and was killed"):
+            worker._ask("x" * 2**20, 0.1)
+    finally:
+        worker.close()
+
+
 def test_a_scene_hangs_when_it_takes_a_multiple_of_the_slowest(request_):
     limit = TimeLimit(request_)
     # 32 × 24 pixels, 4 views, 1 sample of light and 6 of surfaces: 21504 samples of 2e-5 s
