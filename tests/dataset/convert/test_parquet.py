@@ -130,16 +130,18 @@ def test_values_of_another_kind_are_refused(
     assert not (tmp_path / "back").exists()
 
 
-def test_a_table_that_unpacks_to_gigabytes_is_refused_unread(tmp_path: Path, table: pa.Table) -> None:
-    """A column of one value repeated, which takes a few bytes."""
+@pytest.mark.parametrize(("limit", "least"), [("_MAX_VALUES", 1000), ("_MAX_GROUP_BYTES", 10_000)])
+def test_a_table_that_unpacks_to_more_than_a_scene_is_refused_unread(
+    limit: str, least: int, tmp_path: Path, table: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values that repeat take a few bytes each thousand; here the limits are low, and the table small."""
     path = tmp_path / "there" / "data" / "train-00000-of-00001.parquet"
-    row = table.slice(0, 1)
-    columns = {name: row[name] for name in row.column_names if name != "depth"}
-    numbers = pa.ListArray.from_arrays([0, 300_000_000], np.ones(300_000_000, np.float32))
-    columns["depth"] = pa.ListArray.from_arrays([0, 1], numbers)
+    columns = {name: table[name] for name in table.column_names if name != "depth"}
+    columns["depth"] = pa.array([[[1.0] * 100] * 100] * len(table), pa.list_(pa.list_(pa.float32())))
     pq.write_table(pa.table(columns), path, compression="zstd")
-    assert path.stat().st_size < 2e6
-    with pytest.raises(InputError, match="row group 0 unpacks to 300000000 values"):
+    monkeypatch.setattr(parquet, limit, least)
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", None)  # reading would fail
+    with pytest.raises(InputError, match="row group 0 unpacks to 40000 values in"):
         convert(tmp_path / "there", tmp_path / "back")
 
 
