@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import yaml
@@ -52,7 +52,7 @@ class Unreadable(Exception):
     """A file whose content cannot be had; the message says why, without the file's name."""
 
 
-def open_regular(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> io.BufferedReader:
     """Open a regular file for reading; without blocking, so that a pipe in a file's place hangs nobody.
 
     Raises:

@@ -164,12 +164,11 @@ class _Placement:
             # A mapped file is read-only, and nobody writes to the tensor.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             tensor = torch.from_numpy(store)
-        mapped = isinstance(store, np.memmap)
         if self._room <= 0:
-            where = "on disk" if mapped else "in the CPU's memory"
+            where = "on disk" if isinstance(store, np.memmap) else "in the CPU's memory"
             _log.info("%s %d×%d pixels stay %s (%.1f GB)", what, *size, where, store.nbytes / 1e9)
             return tensor
-        if mapped and self._device.type == "cpu":
+        if isinstance(store, np.memmap) and self._device.type == "cpu":
             # The kernel's own copy serves all processes, and gives way where memory is short.
             _read_ahead(Path(str(store.filename)))
             return tensor
