@@ -184,9 +184,12 @@ def test_a_worker_that_hangs_is_killed_and_its_scene_made_by_another(tmp_path, r
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this system has no such signal")
-def test_a_worker_that_hangs_says_where(tmp_path, request_):
-    """No scene is made in a hundredth of a second, so that this one counts as hanging in its middle."""
-    setup = WorkerSetup(request=request_, assets=AssetFolders(), out=tmp_path)
+def test_a_worker_that_hangs_says_where(tmp_path, request_, monkeypatch):
+    """A scene that takes minutes counts as hanging after a hundredth of a second here."""
+    # It does not really hang, and prints more after it has said where it is.
+    monkeypatch.setattr("generation.jobs.local._LOG_TAIL_BYTES", 1 << 20)
+    endless = request_.model_copy(update={"samples": 65_536})
+    setup = WorkerSetup(request=endless, assets=AssetFolders(), out=tmp_path)
     worker = LocalWorker(setup)
     try:
         with pytest.raises(WorkerDied, match="gave no result for 0 s and was killed") as raised:
@@ -427,7 +430,10 @@ def test_a_machine_of_the_cluster_that_dies_costs_no_bytes(tmp_path, request_, w
                 cluster.remove_node(nodes.pop(), allow_graceful=False)
 
         report = generate_dataset(
-            request_, tmp_path / "d", engine="ray", address=cluster.address, workers=2, progress=kill_one
+            request_,
+            tmp_path / "d",
+            workers=Workers(2, engine="ray", address=cluster.address),
+            progress=kill_one,
         )
     finally:
         cluster.shutdown()
