@@ -186,6 +186,9 @@ class _Content:
         material: str | None = None
         flat = False
         counts = (content.positions, content.texture, content.normal)
+        # A polygon that names the vertices of an earlier one, in any order, lies in the same place; Blender
+        # keeps the first as well.
+        seen: set[tuple[int, ...]] = set()
         for number, (keyword, value) in enumerate(_statements(raw)):
             if keyword == "v":
                 content.positions.append(value.split())
@@ -195,7 +198,9 @@ class _Content:
                 content.normal.append(value.split()[:3])
             elif keyword == "f":
                 polygon = [_corner(word, counts, number) for word in value.split()]
-                if len(polygon) >= 3:
+                vertices = tuple(sorted(vertex for vertex, *_ in polygon))
+                if len(polygon) >= 3 and vertices not in seen:
+                    seen.add(vertices)
                     key = material, len(polygon)
                     content.polygons.setdefault(key, []).append(polygon)
                     content.flat.setdefault(key, []).append(flat)

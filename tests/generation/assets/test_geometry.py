@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from generation.assets.mesh import ShapeMesh
 from generation.assets.meshes import inside_out, load_mesh, scan_folder
-from generation.assets.reading.obj import triangulated
+from generation.assets.reading.obj import read_obj, triangulated
 from generation.assets.reading.pieces import UnusableMesh, face_normals
 
 
@@ -84,6 +84,18 @@ def test_indices_below_zero_count_from_what_was_said_so_far(tmp_path: Path) -> N
     path.write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 -4\n")
     with pytest.raises(UnusableMesh, match="names vertex -4, which is not there"):
         load_mesh(path, "y")
+
+
+def test_a_polygon_that_is_stated_again_is_drawn_once(tmp_path: Path) -> None:
+    """In another order, or backwards with another material. A part of it is another polygon."""
+    (tmp_path / "a.mtl").write_text("newmtl red\nKd 1 0 0\nnewmtl blue\nKd 0 0 1\n")
+    (tmp_path / "a.obj").write_text(
+        "mtllib a.mtl\nv 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nv 0 0 1\n"
+        "usemtl red\nf 1 2 3 4\nf 3 4 1 2\nusemtl blue\nf 4 3 2 1\nf 1 2 5\nf 1 2 3\n"
+    )
+    red, blue = read_obj(tmp_path / "a.obj").pieces
+    assert len(red.faces) == 2
+    assert len(blue.faces) == 2
 
 
 def test_closed_bodies_look_outwards(data: Path) -> None:
