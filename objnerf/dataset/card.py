@@ -242,6 +242,7 @@ def describe_validation_error(error: ValidationError) -> str:
         key = ".".join(str(part) for part in item["loc"]) or "the whole file"
         found = repr(item.get("input"))
         found = found if len(found) <= 60 else found[:57] + "..."
-        parts.append(f"{key}: {item['msg']}, found {found}")
+        message = item["msg"].removeprefix("Value error, ").replace("Input should", "must")
+        parts.append(f"{key}: {message}" + ("" if item["type"] == "value_error" else f", found {found}"))
     more = error.error_count() - len(parts)
     return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")

@@ -93,7 +93,7 @@ def test_a_card_comes_back_with_what_it_does_not_know(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("near: -1", "near: Input should be greater than 0, found -1"), ("[1", "YAML"), ("7", "found int")],
+    [("near: -1", "near: must be greater than 0, found -1"), ("[1", "YAML"), ("7", "found int")],
 )
 def test_a_broken_card_is_named(tmp_path, text, expected):
     (tmp_path / "dataset.yaml").write_text(text)
