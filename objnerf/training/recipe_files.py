@@ -168,7 +168,11 @@ def read_run_config(run: Path) -> RunConfig:
     """
     path = run / "config.yaml"
     if not path.exists():
-        what = "has no config.yaml, so it is not a run folder" if run.is_dir() else "does not exist"
+        what = "does not exist"
+        if run.is_dir():
+            what = "has no config.yaml, so it is not a run folder"
+        elif run.exists():
+            what = "is a file"
         raise InputError(f"{run} {what}; expected a folder that `objnerf train --out` wrote")
     content = read_yaml(path)
     if isinstance(content, dict) and "recipe" in content:
@@ -199,7 +203,10 @@ def _read(source: str) -> tuple[dict[str, Any], str]:
         text, where = entry.read_text(encoding="utf-8"), f"the recipe {source}"
     content = parse_yaml(text, where)
     if content is None:
-        content = {}
+        # Every key has a default, but whoever names a file expects that it says something.
+        raise InputError(
+            f"{where} is empty; `objnerf train DATASET --print-config` prints all keys to start from"
+        )
     if not isinstance(content, dict):
         raise InputError(f"{where} must be a mapping of keys to values, found a {type(content).__name__}")
     if {"format_version", "recipe", "dataset"} <= set(content):

@@ -139,10 +139,11 @@ def test_edit_changes_the_picture(run: Path, data: Path, tmp_path: Path) -> None
         (["evaluate", "RUN", "nowhere"], "no such folder"),
         (["evaluate", "nowhere", "BLOCKS"], "does not exist"),
         (["evaluate", "BLOCKS", "BLOCKS"], "not a run folder"),
+        (["evaluate", "FILE", "BLOCKS"], "is a file; expected a folder"),
     ],
 )
 def test_bad_calls_are_told_in_a_line(run: Path, data: Path, words: list[str], message: str) -> None:
-    places = {"RUN": str(run), "BLOCKS": str(data / "blocks")}
+    places = {"RUN": str(run), "BLOCKS": str(data / "blocks"), "FILE": str(run / "config.yaml")}
     result = call(*(places.get(word, word) for word in words))
     assert result.exit_code == 2, result.output
     assert message in result.output.replace("\n", " ")

@@ -261,6 +261,9 @@ def test_unknown_recipes_and_files(tmp_path: Path):
     (tmp_path / "broken.yaml").write_text("a: [1")
     with pytest.raises(InputError, match="expected YAML"):
         load_recipe(str(tmp_path / "broken.yaml"))
+    (tmp_path / "empty.yaml").write_text("# nothing yet\n")
+    with pytest.raises(InputError, match=r"empty\.yaml is empty; .*--print-config"):
+        load_recipe(str(tmp_path / "empty.yaml"))
 
 
 def test_no_run_folder(tmp_path: Path):
