@@ -21,7 +21,7 @@ from generation.assets.mesh import ShapeMesh, bounding_diagonal, normalised
 from generation.assets.reading import blender, gltf, obj, partnet, plain
 from generation.assets.reading.pieces import Piece, Reading, UnusableMesh, face_normals
 
-READER_VERSION = 3
+READER_VERSION = 4
 """Raised whenever a file comes to be read into another mesh or another look."""
 
 _READ_HERE = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")

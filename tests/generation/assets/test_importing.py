@@ -135,7 +135,7 @@ def test_a_plan_says_which_importer_it_was_made_with(manifest: Path, files: Path
     (alone / "wood.png").write_bytes((files / "textures" / "wood.png").read_bytes())
     catalogue = Catalogue.load(manifest, meshes=alone, cache_dir=tmp_path / "verdicts")
     (shape,) = catalogue.shapes("meshes", 1, 0)
-    assert shape.params == {"up": "y", "unit": "m", "reader": 3, "importer": blender.importer()}
+    assert shape.params == {"up": "y", "unit": "m", "reader": 4, "importer": blender.importer()}
     other = shape.model_copy(update={"params": {**shape.params, "importer": "bpy 3.6.0, importer 1"}})
     with pytest.raises(InputError, match=r"planned with importer 'bpy 3\.6\.0, importer 1'"):
         build_mesh(ShapeAsset.model_validate(other.model_dump()), catalogue.roots)
