@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def _load_targets() -> ModuleType:
-    """The targets, with the code that they reach told of every step it takes where atheris is there."""
+    """The targets, their code instrumented for coverage where atheris is installed."""
     if not GUIDED:
         return importlib.import_module("targets")
     import atheris

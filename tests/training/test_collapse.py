@@ -126,12 +126,12 @@ def test_verdicts(changed: dict[str, float], kind: Collapse | None):
     """Each bound names its collapse: not before the grace period and a window, and once only."""
     monitor = CollapseMonitor(Monitor(grace=100, window=40), slots=4)
     found = [monitor.update(step, HEALTHY | changed) for step in range(20, 300, 20)]
-    told = [finding for finding in found if finding is not None]
-    assert [finding.kind for finding in told] == ([] if kind is None else [kind])
-    if told:
-        assert told[0].step == 140
-        assert str(told[0]).startswith(f"step 140: {kind}: ")
-        assert "Advice: " in str(told[0])
+    findings = [finding for finding in found if finding is not None]
+    assert [finding.kind for finding in findings] == ([] if kind is None else [kind])
+    if findings:
+        assert findings[0].step == 140
+        assert str(findings[0]).startswith(f"step 140: {kind}: ")
+        assert "Advice: " in str(findings[0])
 
 
 def test_a_bad_moment_is_no_collapse():

@@ -60,15 +60,15 @@ class Killed(BaseException):
 
 
 def train_and_kill(coded: Path, out: Path, recipe: Recipe, calls: int) -> None:
-    """Train until the bar has been told of so many steps."""
-    told = 0
+    """Train until the bar has shown so many steps."""
+    updates = 0
 
     @contextmanager
     def killer(description: str, unit: str) -> Iterator[Progress]:
         def report(done: int, total: int, note: str) -> None:
-            nonlocal told
-            told += unit == "steps"
-            if told == calls:
+            nonlocal updates
+            updates += unit == "steps"
+            if updates == calls:
                 raise Killed
 
         yield report
@@ -243,7 +243,7 @@ def collapsing(small: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_collapsed_run_begins_again(coded: Path, small: dict[str, Any], tmp_path: Path):
-    """Twice from another derived seed, then it is only told; the limit on steps counts the last attempt."""
+    """Twice from another derived seed, then it is only logged; the limit on steps counts the last attempt."""
     run = tmp_path / "run"
     outcome = train(coded, run, parse_recipe(collapsing(small), where="x"))
     assert outcome.step == 12

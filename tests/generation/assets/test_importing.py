@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from generation.assets.catalogue import Catalogue, ShapeAsset, build_mesh
-from generation.assets.meshes import companions, load_mesh
+from generation.assets.meshes import READER_VERSION, companions, load_mesh
 from generation.assets.reading import blender
 from generation.assets.reading.pieces import UnusableMesh
 from objnerf.errors import InputError
@@ -135,10 +135,10 @@ def test_a_plan_says_which_importer_it_was_made_with(manifest: Path, files: Path
     (alone / "wood.png").write_bytes((files / "textures" / "wood.png").read_bytes())
     catalogue = Catalogue.load(manifest, meshes=alone, cache_dir=tmp_path / "verdicts")
     (shape,) = catalogue.shapes("meshes", 1, 0)
-    assert shape.params == {"up": "y", "unit": "m", "reader": 4, "importer": blender.importer()}
+    assert shape.params == {"up": "y", "unit": "m", "reader": READER_VERSION, "importer": blender.importer()}
     other = shape.model_copy(update={"params": {**shape.params, "importer": "bpy 3.6.0, importer 1"}})
     with pytest.raises(InputError, match=r"planned with importer 'bpy 3\.6\.0, importer 1'"):
         build_mesh(ShapeAsset.model_validate(other.model_dump()), catalogue.roots)
     old = shape.model_copy(update={"params": {"up": "y"}})
-    with pytest.raises(InputError, match=r"planned with reader 1 .* and this is 3"):
+    with pytest.raises(InputError, match=rf"planned with reader 1 .* and this is {READER_VERSION}"):
         build_mesh(old, catalogue.roots)
