@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 #: Called by the library with (done, total, note); the command line turns it into a bar or lines.
 Progress = Callable[[int, int, str], None]
@@ -42,14 +42,9 @@ class _Messages(logging.Handler):
 
 
 @contextmanager
-def messages_shown(shown: bool = True) -> Iterator[None]:
-    """While it is open, warnings that the package logs and records marked ``FOR_USER`` go to standard error.
-
-    Args:
-        shown: False to show nothing, such as in all but one of several processes.
-    """
+def package_log(handler: logging.Handler) -> Iterator[None]:
+    """While it is open, what the package logs, from INFO on, also goes to a handler."""
     logger = logging.getLogger("objnerf")
-    handler = _Messages() if shown else logging.NullHandler()
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -58,6 +53,16 @@ def messages_shown(shown: bool = True) -> Iterator[None]:
     finally:
         logger.setLevel(level)
         logger.removeHandler(handler)
+        handler.close()
+
+
+def messages_shown(shown: bool = True) -> AbstractContextManager[None]:
+    """While it is open, warnings that the package logs and records marked ``FOR_USER`` go to standard error.
+
+    Args:
+        shown: False to show nothing, such as in all but one of several processes.
+    """
+    return package_log(_Messages() if shown else logging.NullHandler())
 
 
 def no_progress(done: int, total: int, note: str) -> None:

@@ -18,7 +18,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
+from objnerf.console import package_log
 from objnerf.dataset.files import write_image, write_text
 from objnerf.dataset.folders import TEMPORARY_PREFIX, only_writer, sweep
 from objnerf.dataset.index import Dataset
@@ -292,21 +293,11 @@ def _differences(before: Any, now: Any, key: str = "", skip: Sequence[str] = ())
     return [] if before == now else [f"{key}: {before} -> {now}"]
 
 
-@contextmanager
-def _log_to(path: Path) -> Iterator[None]:
+def _log_to(path: Path) -> AbstractContextManager[None]:
     """While it is open, what the package logs is added to a file."""
-    logger = logging.getLogger("objnerf")
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)
-        handler.close()
+    return package_log(handler)
 
 
 def _write_environment(path: Path, command: Sequence[str], processes: Processes) -> None:
