@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from generation.assets.floors import FLOOR_FAMILIES
 from generation.assets.procedural import FAMILIES
 from generation.assets.walls import WALL_FAMILIES
+from objnerf.dataset.card import what_is_wrong
 from objnerf.dataset.untrusted import MAX_YAML_BYTES, Unreadable, parse_yaml, read_bytes
 from objnerf.errors import InputError
 
@@ -202,7 +203,7 @@ def _complaints(error: ValidationError, content: dict[str, Any]) -> list[str]:
         ):
             name = f" (name: {entry[keys[1]].get('name', '?')})"
         where = ".".join(str(key) for key in keys) or "the file"
-        message = fault["msg"].removeprefix("Value error, ")
+        message = what_is_wrong(fault)
         if fault["type"] == "extra_forbidden":
             message = "this key is not known here; is it misspelt?"
         elif fault["type"] == "missing":

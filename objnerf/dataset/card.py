@@ -235,6 +235,12 @@ def read_scene_card(path: str | os.PathLike[str]) -> SceneCard:
         raise InputError(f"{path}: {describe_validation_error(error)}") from error
 
 
+def what_is_wrong(problem: Mapping[str, Any]) -> str:
+    """The message of one of a pydantic error's problems, as it reads after a key and a colon."""
+    message: str = problem["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    return message if problem["type"] == "value_error" else message[0].lower() + message[1:]
+
+
 def describe_validation_error(error: ValidationError) -> str:
     """A pydantic error in one line: which key, what was expected, what was found."""
     parts = []
@@ -242,7 +248,7 @@ def describe_validation_error(error: ValidationError) -> str:
         key = ".".join(str(part) for part in item["loc"]) or "the whole file"
         found = repr(item.get("input"))
         found = found if len(found) <= 60 else found[:57] + "..."
-        message = item["msg"].removeprefix("Value error, ").replace("Input should", "must")
+        message = what_is_wrong(item)
         parts.append(f"{key}: {message}" + ("" if item["type"] == "value_error" else f", found {found}"))
     more = error.error_count() - len(parts)
     return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")

@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from objnerf.dataset.card import what_is_wrong
 from objnerf.dataset.index import open_dataset
 from objnerf.dataset.untrusted import MAX_YAML_BYTES, parse_yaml, read_text, read_yaml
 from objnerf.errors import InputError
@@ -302,10 +303,10 @@ def _explain(problem: Any) -> str:
         return f"{key}: there is no such key; {hint}known here: {', '.join(known)}"
     if problem["type"] == "missing":
         return f"{key}: is missing"
-    message = problem["msg"].removeprefix("Value error, ")
+    message = what_is_wrong(problem)
     if problem["type"] == "value_error":
         return f"{key}: {message}" if key else message
-    return f"{key}: {message[0].lower()}{message[1:]}, found {problem['input']!r}"
+    return f"{key}: {message}, found {problem['input']!r}"
 
 
 def _known_keys(location: Sequence[Any]) -> list[str]:
