@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from generation.assets.meshes import Fit
+from objnerf.dataset.untrusted import Unreadable, read_bytes
 
 CATALOGUE = "PluginFurnitureCatalog.properties"
 
@@ -90,10 +91,8 @@ def read_catalogue(path: Path) -> dict[PurePosixPath, LibraryModel]:
     that is no text or larger than 20 MB.
     """
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            return {}
-        values = _properties(path.read_bytes().decode("latin-1"))
-    except OSError:
+        values = _properties(read_bytes(path, _MAX_BYTES).decode("latin-1"))
+    except Unreadable:
         return {}
     licence, _, holders = values.get("license", "").partition("\u00a9")
     licence = licence.replace("Copyright", "").strip()

@@ -234,8 +234,8 @@ def run_tasks(
         waiting.put((task, 0))
         count += 1
     results: queue.SimpleQueue[Result | BaseException] = queue.SimpleQueue()
-    alive = _Count()
-    slots = [_WorkerSlot(waiting, results, start, limit, alive) for _ in range(min(workers, count))]
+    slots: list[_WorkerSlot] = []
+    slots += [_WorkerSlot(waiting, results, start, limit, slots) for _ in range(min(workers, count))]
     try:
         for slot in slots:
             slot.thread.start()
@@ -255,25 +255,8 @@ def run_tasks(
                 slot.thread.join()
 
 
-class _Count:
-    """A number that several threads change."""
-
-    def __init__(self) -> None:
-        self._number = 0
-        self._lock = threading.Lock()
-
-    def add(self, number: int) -> None:
-        with self._lock:
-            self._number += number
-
-    @property
-    def number(self) -> int:
-        with self._lock:
-            return self._number
-
-
 class _WorkerSlot:
-    """A thread that keeps one worker alive and busy until no task is left."""
+    """A thread that keeps one worker alive and busy until no task is left; `slots` are all of a run."""
 
     def __init__(
         self,
@@ -281,14 +264,19 @@ class _WorkerSlot:
         results: "queue.SimpleQueue[Result | BaseException]",
         start: Callable[[], Worker],
         limit: TimeLimit,
-        alive: _Count,
+        slots: "list[_WorkerSlot]",
     ) -> None:
         self._waiting, self._results, self._start, self._limit = waiting, results, start, limit
-        self._alive = alive
+        self._slots = slots
         self._worker: Worker | None = None
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self.thread = threading.Thread(target=self._run, daemon=True)
+
+    @property
+    def has_worker(self) -> bool:
+        """Whether its worker has been started and not yet closed."""
+        return self._worker is not None
 
     def stop(self) -> None:
         """Stop at once: the worker is killed; whatever it had not finished stays undone."""
@@ -312,7 +300,7 @@ class _WorkerSlot:
                 try:
                     worker = self._ready_worker()
                 except NoPlace as full:
-                    if not self._alive.number:
+                    if not any(slot.has_worker for slot in self._slots):
                         raise InputError(str(full)) from full
                     # Somebody else may come to it; a place is looked for again, should it still be there.
                     self._waiting.put((task, tries))
@@ -363,7 +351,6 @@ class _WorkerSlot:
                 continue
             with self._lock:
                 self._worker = worker
-                self._alive.add(1)
             if self._stopped.is_set():
                 self._close_worker()
                 return None
@@ -373,5 +360,4 @@ class _WorkerSlot:
         with self._lock:
             if self._worker is not None:
                 self._worker.close()
-                self._alive.add(-1)
             self._worker = None
