@@ -7,6 +7,7 @@ without a view) is kept in lists, which the validator reads and everybody else m
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ class View:
         return path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Scene:
     """The views of one scene, sorted by name; the first is the input view at evaluation."""
 
@@ -240,15 +241,16 @@ def open_dataset(root: str | os.PathLike[str]) -> Dataset:
 def scan_dataset(root: str | os.PathLike[str]) -> Dataset:
     """Like ``open_dataset``, but a folder without views gives a dataset without scenes."""
     root = Path(root)
-    filenames = _list_folder(root)
     stems: dict[str, names.ViewName] = {}
-    companions: dict[str, set[str]] = {}
+    # By stem, a bit for each suffix: hundreds of thousands of sets would be most of the index.
+    companions: dict[str, int] = {}
     strays, others = [], []
     movements: dict[int, Path] = {}
-    for filename in filenames:
+    for filename in _list_folder(root):
         split = names.split_companion(filename)
         if split is not None:
-            companions.setdefault(split[0], set()).add(split[1])
+            stem, suffix = split
+            companions[stem] = companions.get(stem, 0) | 1 << names.COMPANION_SUFFIXES.index(suffix)
         elif filename.endswith(".png"):
             name = names.parse_view_name(filename)
             if name is None:
@@ -262,13 +264,10 @@ def scan_dataset(root: str | os.PathLike[str]) -> Dataset:
             else:
                 movements[scene] = root / filename
     by_scene: dict[int, list[View]] = {}
-    # Most views have the same: hundreds of thousands of equal sets would be most of the index.
-    shared: dict[frozenset[str], frozenset[str]] = {}
     for stem in sorted(stems):
-        suffixes = frozenset(companions.pop(stem, ()))
-        view = View(root, stems[stem], stem, shared.setdefault(suffixes, suffixes))
+        view = View(root, stems[stem], stem, _suffixes(companions.pop(stem, 0)))
         by_scene.setdefault(view.scene, []).append(view)
-    orphans = sorted(stem + suffix for stem, suffixes in companions.items() for suffix in suffixes)
+    orphans = sorted(stem + suffix for stem, bits in companions.items() for suffix in _suffixes(bits))
     scene_cards: list[str] = []
     if SCENE_FOLDER in others and (root / SCENE_FOLDER).is_dir():
         scene_cards = [name for name in _list_folder(root / SCENE_FOLDER) if name.endswith(".json")]
@@ -283,11 +282,19 @@ def scan_dataset(root: str | os.PathLike[str]) -> Dataset:
     )
 
 
-def _list_folder(root: Path) -> list[str]:
+@cache
+def _suffixes(bits: int) -> frozenset[str]:
+    """Companion suffixes from a bit for each; equal sets are one object."""
+    return frozenset(suffix for bit, suffix in enumerate(names.COMPANION_SUFFIXES) if bits >> bit & 1)
+
+
+def _list_folder(root: Path) -> Iterator[str]:
     """Names in a folder, without the temporary ones of writers at work."""
     try:
         with os.scandir(root) as entries:
-            return [entry.name for entry in entries if not entry.name.startswith(TEMPORARY_PREFIX)]
+            for entry in entries:
+                if not entry.name.startswith(TEMPORARY_PREFIX):
+                    yield entry.name
     except FileNotFoundError as error:
         raise InputError(f"{root}: no such folder") from error
     except NotADirectoryError as error:

@@ -5,6 +5,7 @@ The only effective part of a view's name is ``sc`` followed by the scene id in d
 """
 
 import re
+import sys
 from dataclasses import dataclass
 
 POSE_SUFFIX = "_RT.txt"
@@ -83,7 +84,8 @@ def parse_view_name(filename: str) -> ViewName | None:
     # int() of a name longer than this is slow and, over 4300 digits, an error.
     if len(digits) > 18:
         return None
-    return ViewName(stem[: found.start()], int(digits), len(digits), stem[found.end() :])
+    # A dataset has few suffixes, and many views.
+    return ViewName(stem[: found.start()], int(digits), len(digits), sys.intern(stem[found.end() :]))
 
 
 def scene_digits(n_scenes: int) -> int:

@@ -41,20 +41,22 @@ def mask_facts(analysis: Analysis) -> MaskFacts:
         raise RuntimeError("masks are measured with the images, and the analysis opened none")
     rows = analysis.pictures.rows
     views = np.flatnonzero(rows["mask"] == READ)
-    own = rows[views]
-    colours, pixels = own["colours"], own["pixels"]
+    n_colours = rows["n_colours"][views]
+    # Room for the most colours that any mask has, not for all that one may have: there are many masks.
+    widest = min(int(n_colours.max(initial=1)), MAX_COLOURS)
+    colours, pixels = (rows[name][views, :widest] for name in ("colours", "pixels"))
     present = pixels > 0
     channels = np.stack([colours >> 16 & 255, colours >> 8 & 255, colours & 255], axis=-1).astype(np.uint8)
     greys = grey_levels(channels).astype(np.int64)
-    area = np.maximum(own["mask_width"].astype(np.int64) * own["mask_height"], 1)
+    area = np.maximum(rows["mask_width"][views].astype(np.int64) * rows["mask_height"][views], 1)
     tiny = present & (pixels < analysis.limits.mask_tiny * area[:, None])
     specks = (tiny & ~in_palette(colours)).sum(axis=1)
-    blended = (own["n_colours"] > MAX_COLOURS) | (specks >= SPECKS)
+    blended = (n_colours > MAX_COLOURS) | (specks >= SPECKS)
     standard = ((colours == _STANDARD_BACKGROUND) & present).any(axis=1)
     if not len(views) or standard.mean() >= 0.5:
         background = _STANDARD_BACKGROUND
     else:
-        found, count = np.unique(own["border"], return_counts=True)
+        found, count = np.unique(rows["border"][views], return_counts=True)
         background = int(found[np.argmax(count)])
     return MaskFacts(views, colours, present, greys, tiny, blended, background)
 

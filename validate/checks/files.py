@@ -145,8 +145,10 @@ def _scene_of(companion: str) -> int | None:
 @check("FILE-AMBIGUOUS", "E", "no scene id is contained in another path")
 def file_ambiguous(analysis: Analysis) -> Iterator[Finding]:
     needles = {f"{view.scene:0{view.name.digits}d}": view.scene for view in analysis.scan.views}
+    # Once: there may be as many ids as names that are searched for them.
+    widths = {len(needle) for needle in needles}
     root = analysis.scan.dataset.root.absolute()
-    in_root = _scenes_in(str(root), needles)
+    in_root = _scenes_in(str(root), needles, widths)
     if in_root:
         scene = min(in_root)
         yield Finding(
@@ -156,16 +158,16 @@ def file_ambiguous(analysis: Analysis) -> Iterator[Finding]:
             "reference looks for the id anywhere in the path and takes every file for that scene",
             "rename the folder so that no part of its path holds sc and a scene's digits",
         )
-    yield from _ambiguous_names(analysis.scan, needles)
+    yield from _ambiguous_names(analysis.scan, needles, widths)
 
 
-def _ambiguous_names(scan: DatasetScan, needles: dict[str, int]) -> Iterator[Finding]:
+def _ambiguous_names(scan: DatasetScan, needles: dict[str, int], widths: set[int]) -> Iterator[Finding]:
     """Names of views that hold more than one scene id."""
     views = scan.views
     confused = [
         (index, other)
         for index, view in enumerate(views)
-        if (other := _scenes_in(view.stem, needles) - {view.scene})
+        if (other := _scenes_in(view.stem, needles, widths) - {view.scene})
     ]
     if confused:
         index, other = confused[0]
@@ -202,9 +204,8 @@ def _ambiguous_names(scan: DatasetScan, needles: dict[str, int]) -> Iterator[Fin
         )
 
 
-def _scenes_in(text: str, needles: dict[str, int]) -> set[int]:
-    """Scenes whose id (a needle, in digits) stands in a text behind sc."""
-    widths = {len(needle) for needle in needles}
+def _scenes_in(text: str, needles: dict[str, int], widths: set[int]) -> set[int]:
+    """Scenes whose id (a needle, in digits) stands in a text behind sc; ``widths`` are the needles' own."""
     found = set()
     for match in _SCENE_TOKEN.finditer(text):
         digits = match.group(1)
