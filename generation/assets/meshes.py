@@ -200,10 +200,17 @@ def companions(path: Path, root: Path | None = None) -> list[tuple[str, Path | N
 
 
 def content_sha256(path: Path, root: Path | None = None) -> str:
-    """Hash of a mesh file and of everything it names."""
+    """Hash of a mesh file and of everything it names.
+
+    Raises:
+        UnusableMesh: it is no file of its kind, or names another one by what is no text.
+    """
     digest = hashlib.sha256(_file_sha256(path))
     for name, companion in companions(path, root):
-        digest.update(name.encode(errors="surrogateescape"))
+        try:
+            digest.update(name.encode(errors="surrogateescape"))
+        except UnicodeEncodeError as error:
+            raise UnusableMesh(f"it names a file {name!r}, which is no text") from error
         digest.update(b"missing" if companion is None else _file_sha256(companion))
     return digest.hexdigest()
 

@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,11 @@ def open_regular(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> io.Buf
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; unlike ``Path.is_file`` also of a name that is longer than any on a disk."""
+    return os.path.isfile(path)
 
 
 def read_bytes(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> bytes:

@@ -223,6 +223,23 @@ def test_an_image_inside_a_mesh_that_is_a_program_is_not_run(
     assert run, "Pillow would have run it: this test tests something"
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"asset": []}',
+        '{"asset": {"version": "2.0"}, "images": [{"uri": "\\ud800.png"}]}',
+        '{"asset": ' + "[" * 100_000,
+        '{"buffers": 1}',
+    ],
+)
+def test_gltf_of_other_values_than_it_should_hold(content: str, tmp_path: Path) -> None:
+    path = written(tmp_path / "x.gltf", content)
+    with pytest.raises(meshes.UnusableMesh):
+        meshes.content_sha256(path)
+    with pytest.raises(meshes.UnusableMesh):
+        meshes.load_mesh(path, "y")
+
+
 def test_companions_outside_the_folders_are_not_read(tmp_path: Path) -> None:
     written(tmp_path / "secret.png", png(4, 4))
     deep = tmp_path / "a" / "b" / "c"

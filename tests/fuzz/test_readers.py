@@ -1,6 +1,7 @@
 """Damaged files of every kind end in a message, or in a value; never in another exception."""
 
 import importlib.util
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -64,6 +65,23 @@ def test_sound_files_are_read(name: str, targets: dict) -> None:
     for target in chosen(targets, name):
         for seed in target.seeds:
             target.read(seed)
+
+
+@pytest.mark.parametrize("long", [b"x" * 300 + b".png", b"long/" * 2000 + b"x.png"], ids=["name", "path"])
+def test_names_longer_than_any_on_a_disk_end_in_a_message(long: bytes, targets: dict) -> None:
+    """In the place of each file that is named in a text."""
+    tried = set()
+    for name, target in targets.items():
+        # Not in the shards of a tar, whose texts have their sizes before them.
+        if not name.startswith(("nerfstudio", "colmap-images", "mesh-", "idr")):
+            continue
+        for seed in target.seeds:
+            for place in re.finditer(rb"[\w/-]+\.(?:png|jpg|mtl|bin)", seed):
+                with suppress(*_targets.MESSAGES):
+                    target.read(seed[: place.start()] + long + seed[place.end() :])
+                tried.add(name)
+    assert {"nerfstudio-transforms.json", "colmap-images.txt"} < tried
+    assert len(tried) > 10
 
 
 def run(name: str, targets: dict, examples: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from generation.assets.reading.pieces import UnusableMesh
-from objnerf.dataset.untrusted import opened_picture
+from objnerf.dataset.untrusted import is_file, opened_picture
 from objnerf.errors import InputError
 
 #: Where downloads keep images: ShapeNetCore in images, ShapeNetSem and most shops in textures, Google Scanned
@@ -63,7 +63,7 @@ class Surroundings:
     def why_missing(self, name: str, below: Path | None = None) -> str:
         """The reason for which `find` found nothing."""
         written = (self.folder if below is None else below) / name.strip().replace("\\", "/")
-        if "\0" not in name and written.is_file():
+        if "\0" not in name and is_file(written):
             return f"its file {name!r} lies outside of {self.root}, the folder that was given"
         return f"its file {name!r} is missing"
 
@@ -85,10 +85,7 @@ def decoded(content: bytes, name: str) -> Image.Image:
 
 
 def _exactly(path: Path) -> Path | None:
-    try:
-        return path if path.is_file() else None
-    except OSError:  # a name too long for this file system
-        return None
+    return path if is_file(path) else None
 
 
 def _any_case(path: Path) -> Path | None:
@@ -96,12 +93,12 @@ def _any_case(path: Path) -> Path | None:
     place = Path(path.anchor)
     for step in path.parts[1:] if path.anchor else path.parts:
         exact = place / step
-        if step == ".." or exact.exists():
-            place = exact
-            continue
         try:
+            if step == ".." or exact.exists():
+                place = exact
+                continue
             alike = sorted(entry for entry in place.iterdir() if _folded(entry.name) == _folded(step))
-        except OSError:
+        except OSError:  # a folder that may not be read, or a name too long
             return None
         if not alike:
             return None

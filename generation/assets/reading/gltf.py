@@ -92,11 +92,14 @@ def _chunks(path: Path) -> tuple[dict[str, Any], bytes]:
         raw = text
     try:
         content = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnusableMesh(f"can't be read: is not valid glTF ({error})") from error
     if not isinstance(content, dict):
         raise UnusableMesh("can't be read: is not valid glTF (no object at the top)")
-    version = str(content.get("asset", {}).get("version", "2.0"))
+    asset = content.get("asset", {})
+    if not isinstance(asset, dict):
+        raise UnusableMesh("can't be read: is not valid glTF (its asset is no object)")
+    version = str(asset.get("version", "2.0"))
     if not version.startswith("2."):
         raise UnusableMesh(f"it is glTF {version}, expected 2.0")
     return content, binary

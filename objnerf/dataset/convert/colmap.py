@@ -42,7 +42,7 @@ from objnerf.dataset.convert.posed import (
 )
 from objnerf.dataset.convert.sidecars import left_out, read_sidecars, world_of, write_sidecars
 from objnerf.dataset.files import read_matrix, write_matrix
-from objnerf.dataset.untrusted import MAX_COLLECTION_BYTES, Unreadable, read_bytes, read_text
+from objnerf.dataset.untrusted import MAX_COLLECTION_BYTES, Unreadable, is_file, read_bytes, read_text
 from objnerf.errors import InputError
 
 #: COLMAP's camera models by their numbers (src/colmap/sensor/models.h).
@@ -367,7 +367,7 @@ def _read_scene(folder: Path, notes: list[str]) -> tuple[list[PosedView], PointR
     image_folder = _image_folder(folder, model, images)
     views, missing = [], []
     for image in sorted(images, key=lambda image: image.name):
-        if not (image_folder / image.name).is_file():
+        if not is_file(image_folder / image.name):
             missing.append(image.name)
             continue
         views.append(_view(folder, model, image_folder, cameras, image))
@@ -389,7 +389,7 @@ def _image_folder(folder: Path, model: Path, images: Sequence[ColmapImage]) -> P
     """Where the images lie: the place beside or above the model that holds most of them."""
     roots = [folder, model, *list(model.absolute().parents)[:_UP_TO_IMAGES]]
     places = list(dict.fromkeys(root / place for root in roots for place in _IMAGE_PLACES))
-    return max(places, key=lambda place: sum((place / image.name).is_file() for image in images))
+    return max(places, key=lambda place: sum(is_file(place / image.name) for image in images))
 
 
 def _mask(image_folder: Path, view: PosedView) -> Path | None:
@@ -399,7 +399,7 @@ def _mask(image_folder: Path, view: PosedView) -> Path | None:
     image = view.image.path.relative_to(image_folder)
     folder = image_folder.parent / "masks"
     places = (folder / f"{image}.png", folder / image.with_suffix(".png"))
-    return next((path for path in places if path.is_file()), None)
+    return next((path for path in places if is_file(path)), None)
 
 
 def _view(
@@ -419,11 +419,11 @@ def _view(
     companions: dict[str, Companion] = {
         suffix: Blob(path)
         for suffix, name in _COMPANION_FOLDERS.items()
-        if (path := folder / name / f"{stem}{Path(suffix).suffix}").is_file()
+        if is_file(path := folder / name / f"{stem}{Path(suffix).suffix}")
     }
     pose = checked_pose(invert(camera_from_world), where)
     rounded = folder / _POSE_FOLDER / f"{stem}.txt"
-    if rounded.is_file():
+    if is_file(rounded):
         pose = _rounded_pose(rounded, pose)
     return PosedView(
         stem, Blob(image_folder / image.name), pose, companions, cameras[image.camera].lens(), where

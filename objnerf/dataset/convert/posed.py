@@ -393,7 +393,7 @@ def opened(image: Blob) -> Iterator[Image.Image]:
         with opened_picture(image.path if plain else image.read(), str(image.path)) as picture:
             yield picture
     except InputError as error:
-        if plain and not image.path.exists():
+        if plain and not os.path.exists(image.path):
             raise InputError(f"{image.path}: no such file, and a camera names it as its image") from error
         raise _no_image(image, error) from error
 

@@ -44,6 +44,7 @@ from objnerf.dataset.convert.posed import (
 from objnerf.dataset.convert.sidecars import left_out, read_sidecars, world_of, write_sidecars
 from objnerf.dataset.convert.transforms_lens import lens_of
 from objnerf.dataset.files import write_text
+from objnerf.dataset.untrusted import is_file
 from objnerf.errors import InputError
 
 _FILE = "transforms.json"
@@ -238,13 +239,16 @@ class _Files:
 
     def _same(self, path: Path) -> Path | None:
         """The file of this name, or of one that differs in upper and lower case."""
-        if path.is_file():
+        if is_file(path):
             return path
         if path.parent not in self.listed:
-            found = path.parent.iterdir() if path.parent.is_dir() else ()
+            try:
+                found = list(path.parent.iterdir())
+            except OSError:  # none, none that may be read, or a name longer than any
+                found = []
             self.listed[path.parent] = {entry.name.lower(): entry.name for entry in found}
         other = self.listed[path.parent].get(path.name.lower())
-        return path.with_name(other) if other is not None and path.with_name(other).is_file() else None
+        return path.with_name(other) if other is not None and is_file(path.with_name(other)) else None
 
 
 def _parts(name: str) -> tuple[str, ...]:
