@@ -21,6 +21,7 @@ from jaxtyping import Float32
 from objnerf.dataset import names
 from objnerf.dataset.convert.annotations import SceneAnnotations, scene_annotations
 from objnerf.dataset.convert.lenses import Lens
+from objnerf.dataset.convert.parquet_footer import read_group_sizes
 from objnerf.dataset.convert.posed import (
     Blob,
     Companion,
@@ -228,8 +229,8 @@ def _views(path: Path) -> Iterator[tuple[int, int, PosedView]]:
                 f"{path}: expected the columns {', '.join(_NEEDED)}, found none named {', '.join(missing)}"
             )
         small = ["stem", "scene", "view", "world_from_camera", "intrinsics"]
+        _check_groups(path)
         for group in range(file.num_row_groups):
-            _check_group(file, group)
             table = file.read_row_group(group, columns=small).to_pylist()
             present = file.read_row_group(group, columns=[c for c in ("mask", "depth") if c in columns])
             for number, row in enumerate(table):
@@ -261,14 +262,13 @@ def _opened(path: Path) -> "Iterator[pyarrow.parquet.ParquetFile]":
         ) from error
 
 
-def _check_group(file: "pyarrow.parquet.ParquetFile", group: int) -> None:
-    """Refuse a row group that unpacks to more than a scene can be: a few bytes can stand for gigabytes."""
-    described = file.metadata.row_group(group)
-    columns = [described.column(number) for number in range(described.num_columns)]
-    values = max((column.num_values for column in columns), default=0)
-    promised = sum(column.total_uncompressed_size for column in columns)
-    if max(described.num_rows, values) > _MAX_VALUES or promised > _MAX_GROUP_BYTES:
-        raise ValueError(f"row group {group} unpacks to {values} values in {promised} bytes")
+def _check_groups(path: Path) -> None:
+    """Refuse row groups that unpack to more than a scene can be: a few bytes can stand for gigabytes."""
+    with open_regular(path, MAX_COLLECTION_BYTES) as stream:
+        sizes = read_group_sizes(stream)
+    for group, size in enumerate(sizes):
+        if max(size.rows, size.values) > _MAX_VALUES or size.unpacked > _MAX_GROUP_BYTES:
+            raise ValueError(f"row group {group} unpacks to {size.values} values in {size.unpacked} bytes")
 
 
 def _view(

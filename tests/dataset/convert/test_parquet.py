@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import random
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from PIL import Image
 from objnerf.dataset import open_dataset
 from objnerf.dataset.convert import convert, parquet, recognise
 from objnerf.dataset.convert.native import read as read_native
+from objnerf.dataset.convert.parquet_footer import read_group_sizes
 from objnerf.dataset.convert.posed import no_progress
 from objnerf.dataset.objects import read_amodal_mask
 from objnerf.errors import InputError
@@ -142,6 +145,55 @@ def test_a_table_that_unpacks_to_more_than_a_scene_is_refused_unread(
     monkeypatch.setattr(parquet, limit, least)
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", None)  # reading would fail
     with pytest.raises(InputError, match="row group 0 unpacks to 40000 values in"):
+        convert(tmp_path / "there", tmp_path / "back")
+
+
+def test_sizes_of_row_groups_are_those_that_pyarrow_finds(tmp_path: Path, table: pa.Table) -> None:
+    path = tmp_path / "groups.parquet"
+    pq.write_table(table, path, row_group_size=3)
+    with path.open("rb") as file:
+        sizes = read_group_sizes(file)
+    described = pq.ParquetFile(path).metadata
+    groups = [described.row_group(number) for number in range(described.num_row_groups)]
+    assert len(groups) == 2
+    for size, group in zip(sizes, groups, strict=True):
+        columns = [group.column(number) for number in range(group.num_columns)]
+        assert size.rows == group.num_rows
+        assert size.values == max(column.num_values for column in columns)
+        assert size.unpacked == sum(column.total_uncompressed_size for column in columns)
+
+
+def test_a_footer_that_ends_early_or_is_damaged_gives_a_message(tmp_path: Path, table: pa.Table) -> None:
+    content = (tmp_path / "there" / "data" / "train-00000-of-00001.parquet").read_bytes()
+    footer = content[-8 - int.from_bytes(content[-8:-4], "little") : -8]
+
+    def read(damaged: bytes) -> None:
+        read_group_sizes(io.BytesIO(damaged + len(damaged).to_bytes(4, "little") + b"PAR1"))
+
+    for end in range(0, len(footer), 997):
+        with pytest.raises(ValueError, match="footer"):
+            read(footer[:end])
+    rng = random.Random(0)
+    for _ in range(50):
+        damaged = bytearray(footer)
+        for _ in range(rng.randint(1, 4)):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        with suppress(ValueError):
+            read(bytes(damaged))
+    endless = b"\x19\xf7" + b"\xff" * 8 + b"\x7f"  # a list of 2^62 numbers in double precision
+    for nonsense in (endless, b"\x59" + b"\xff" * 9 + b"\x7f", b"\x1c" * 100):
+        with pytest.raises(ValueError, match="footer"):
+            read(nonsense)
+
+
+def test_a_footer_of_which_pyarrow_would_end_the_process(tmp_path: Path, table: pa.Table) -> None:
+    """Intrinsics that are not optional have one level less than there are counts of levels."""
+    path = tmp_path / "there" / "data" / "train-00000-of-00001.parquet"
+    content = path.read_bytes()
+    optional, required = (b"\x35" + kind + b"\x18\x0aintrinsics" for kind in (b"\x02", b"\x00"))
+    assert content.count(optional) == 1
+    path.write_bytes(content.replace(optional, required))
+    with pytest.raises(InputError, match=r"train-00000-of-00001\.parquet: expected a Parquet file like ours"):
         convert(tmp_path / "there", tmp_path / "back")
 
 
