@@ -1,8 +1,11 @@
 """Scenes as tensors, for a training loop of your own. The only module of this package that imports torch."""
 
 import os
+import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from multiprocessing.connection import Listener
 from pathlib import Path
 from typing import Literal, NotRequired, TypedDict, get_args
 
@@ -11,6 +14,7 @@ import torch
 from jaxtyping import Float32, Int64, Shaped
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import get_worker_info
 
 from objnerf.dataset.cameras import Pinhole
 from objnerf.dataset.card import SceneScale
@@ -21,7 +25,7 @@ from objnerf.dataset.index import View, open_dataset
 from objnerf.dataset.names import DEPTH_SUFFIX, MASK_SUFFIX
 from objnerf.dataset.objects import SceneObjects, read_objects
 from objnerf.dataset.resize import nearest_pixels, resize_by_area
-from objnerf.errors import InputError
+from objnerf.errors import InputError, WorkError
 
 #: What a dataset may hold beside images and cameras.
 Pass = Literal["mask", "depth", "normal", "albedo"]
@@ -136,7 +140,10 @@ class SceneDataset(TorchDataset[SceneTensors]):
 
         Raises:
             InputError: a file is missing or cannot be used, or images of the scene differ in size.
+            WorkError: this is a worker of a ``DataLoader``, and cannot pass tensors on.
         """
+        if get_worker_info() is not None:
+            _check_worker()
         views, where = self._scenes[index], f"{self.root}: scene {self.scene_ids[index]}"
         images = [view.image() for view in views]
         size = self.size or (images[0].shape[1], images[0].shape[0])
@@ -164,6 +171,26 @@ class SceneDataset(TorchDataset[SceneTensors]):
             objects = read_objects(self._objects_of, self.scene_ids[index])
             item["objects"] = objects.seen_from([view.name for view in views])
         return item
+
+
+@cache
+def _check_worker() -> None:
+    """Open a socket as torch does for every tensor that a worker passes on.
+
+    Where that fails torch drops the batch, in a thread of its own, and the loader waits for it for ever.
+
+    Raises:
+        WorkError: there can be no socket.
+    """
+    if torch.multiprocessing.get_sharing_strategy() != "file_descriptor":
+        return
+    try:
+        Listener().close()
+    except OSError as error:
+        raise WorkError(
+            f"a DataLoader's worker cannot pass tensors on by a socket in {tempfile.gettempdir()} ({error}); "
+            "let the environment variable TMPDIR name a folder with a short path, or use num_workers=0"
+        ) from error
 
 
 def _from_folder(root: Path) -> tuple[dict[int, list[_ViewFiles]], SceneScale, Pinhole]:

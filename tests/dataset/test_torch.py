@@ -1,13 +1,14 @@
 """SceneDataset hands out what is on disk: same colours, same cameras, one label an object."""
 
 import doctest
+import multiprocessing
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader
 
 import objnerf.dataset.torch
 from objnerf.dataset import open_dataset
@@ -15,7 +16,7 @@ from objnerf.dataset.card import DatasetCard, write_card
 from objnerf.dataset.convert import convert
 from objnerf.dataset.files import write_image
 from objnerf.dataset.torch import SceneDataset
-from objnerf.errors import InputError
+from objnerf.errors import InputError, WorkError
 
 
 def test_the_tensors_are_the_files(data):
@@ -131,17 +132,46 @@ def test_shards_hold_the_same_tensors(data, tmp_path):
             assert torch.equal(torch.as_tensor(value), torch.as_tensor(theirs[key])), key
 
 
+@pytest.fixture
+def temporary_folder(monkeypatch):
+    """A function that sets the folder for temporary files, of this process and of those that it starts."""
+
+    def choose(folder):
+        monkeypatch.setenv("TMPDIR", str(folder))
+        monkeypatch.setattr("tempfile.tempdir", str(folder))
+        # Where sockets go, once one was opened.
+        monkeypatch.delitem(multiprocessing.current_process()._config, "tempdir", raising=False)
+
+    return choose
+
+
+def test_workers_that_cannot_pass_tensors_on_say_so(data, tmp_path, temporary_folder):
+    """A socket's path has about a hundred bytes; torch alone would wait for ever."""
+    folder = tmp_path / ("long" * 25)
+    folder.mkdir()
+    temporary_folder(folder)
+    loader = DataLoader(SceneDataset(data / "blocks"), num_workers=1, multiprocessing_context="fork")
+    with pytest.raises(WorkError, match="TMPDIR"):
+        next(iter(loader))
+
+
+# Two are more than torch suggests where there is one core.
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes")
 @pytest.mark.parametrize(("workers", "context"), [(0, None), (2, "fork"), (1, "spawn")])
-def test_any_workers_load_the_same_batches(data, tmp_path, workers, context):
+def test_any_workers_load_the_same_batches(data, tmp_path, workers, context, temporary_folder):
+    temporary_folder("/tmp")
     convert(data / "blocks", tmp_path / "shards", target_format="webdataset")
-    for root in (data / "blocks", tmp_path / "shards"):
-        dataset = SceneDataset(root, size=(16, 12), views=3)
-        loader = DataLoader(dataset, batch_size=2, num_workers=workers, multiprocessing_context=context)
-        batches = list(loader)
-        assert [batch["scene"].tolist() for batch in batches] == [[0, 1], [2]]
-        assert batches[0]["images"].shape == (2, 3, 3, 12, 16)
-        assert torch.equal(batches[1]["images"][0], dataset[2]["images"])
-        assert torch.equal(batches[1]["masks"][0], dataset[2]["masks"])
+    roots = (data / "blocks", tmp_path / "shards")
+    folder, shards = (SceneDataset(root, size=(16, 12), views=3) for root in roots)
+    loader = DataLoader(
+        ConcatDataset([folder, shards]), batch_size=2, num_workers=workers, multiprocessing_context=context
+    )
+    batches = list(loader)
+    assert [batch["scene"].tolist() for batch in batches] == [[0, 1], [2, 0], [1, 2]]
+    assert batches[0]["images"].shape == (2, 3, 3, 12, 16)
+    for place, dataset in ((0, folder), (1, shards)):
+        assert torch.equal(batches[1]["images"][place], dataset[2 - 2 * place]["images"])
+        assert torch.equal(batches[1]["masks"][place], dataset[2 - 2 * place]["masks"])
 
 
 def test_the_docstring_runs(monkeypatch):
