@@ -222,7 +222,7 @@ def test_collapse_on_purpose_is_recognised(
     """Each is named in the log within 500 steps, with the default bounds and a short grace period."""
     monkeypatch.setattr(context, "build_model", spoiling(spoil, attempts=1))
     with caplog.at_level(logging.WARNING, logger="objnerf"):
-        run_spoiled(data, tmp_path / "run", small, changes, {"grace": 40, "window": 40}, steps=100)
+        run_spoiled(data, tmp_path / "run", small, changes, {"grace": 40, "window": 40}, steps=80)
     warnings = [record.getMessage() for record in caplog.records if "Advice" in record.getMessage()]
     assert len(warnings) == 1
     assert f": {kind}: " in warnings[0]
@@ -273,9 +273,10 @@ def test_a_foreground_that_is_a_fog_over_the_floor_is_recognised(
         return model
 
     monkeypatch.setattr(context, "build_model", build)
-    content = small_volumes(seed=0, steps=60)
+    content = small_volumes(seed=0, steps=16)
     content["optimiser"]["lr"] = 1e-6
-    content["monitor"] = {"grace": 20, "window": 20, "most_foreground": 1.0}
+    content["saving"]["log_every"] = 4
+    content["monitor"] = {"grace": 4, "window": 8, "most_foreground": 1.0}
     with caplog.at_level(logging.WARNING, logger="objnerf"):
         loop.train(data / "blocks", tmp_path / "run", parse_recipe(content, where="x"))
     warnings = [record.getMessage() for record in caplog.records if "Advice" in record.getMessage()]

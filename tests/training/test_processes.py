@@ -3,6 +3,7 @@
 And what else needs a process of its own: compiled networks.
 """
 
+import inspect
 import json
 import subprocess
 import sys
@@ -14,11 +15,26 @@ import torch
 import yaml
 
 from objnerf.errors import InputError
+from objnerf.models.slots import SlotAttention
 from objnerf.training.checkpoints import load_run
+from objnerf.training.loop import train
 from objnerf.training.processes import choose_device, join_processes
+from objnerf.training.recipe_files import parse_recipe
 
-# Slots start without spread: their noise, which each process draws for its own scenes, has no effect then.
-SCRIPT = """
+
+def without_spread(make):
+    """Slots start without spread: their noise, which each process draws for its own scenes, has no effect."""
+
+    def make_without(self, *arguments, **named):
+        make(self, *arguments, **named)
+        with torch.no_grad():
+            self.slots_logsigma.fill_(-1e4)
+            self.slots_logsigma_bg.fill_(-1e4)
+
+    return make_without
+
+
+SCRIPT = f"""
 import sys
 from pathlib import Path
 import torch
@@ -26,15 +42,8 @@ from objnerf.models.slots import SlotAttention
 from objnerf.training.loop import train
 from objnerf.training.recipe_files import load_recipe
 
-make = SlotAttention.__init__
-
-def without_spread(self, *arguments, **named):
-    make(self, *arguments, **named)
-    with torch.no_grad():
-        self.slots_logsigma.fill_(-1e4)
-        self.slots_logsigma_bg.fill_(-1e4)
-
-SlotAttention.__init__ = without_spread
+{inspect.getsource(without_spread)}
+SlotAttention.__init__ = without_spread(SlotAttention.__init__)
 torch.set_num_threads(1)
 print(train(Path(sys.argv[1]), Path(sys.argv[2]), load_recipe(sys.argv[3])))
 """
@@ -61,15 +70,24 @@ def run(dataset: Path, out: Path, content: dict[str, Any], processes: int) -> li
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return lines(out)
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    """What a run logged."""
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_two_processes_are_one_with_the_double_batch(coded: Path, small: dict[str, Any], tmp_path: Path):
+def test_two_processes_are_one_with_the_double_batch(
+    coded: Path, small: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     small["stages"][0]["until"] = 5
     small["batch"] |= {"scenes": 2, "accumulate": 2}
     two = run(coded, tmp_path / "two", small, processes=2)
     small["batch"]["scenes"] = 4
-    one = run(coded, tmp_path / "one", small, processes=1)
+    monkeypatch.setattr(SlotAttention, "__init__", without_spread(SlotAttention.__init__))
+    train(coded, tmp_path / "one", parse_recipe(small, where="the test's recipe"))
+    one = lines(tmp_path / "one")
     assert len(one) == len(two) == 6  # 5 steps and a look at the held-out scene
     for ours, theirs in zip(one, two, strict=True):
         for key in {"loss/colour", "error/colour", "gradient", "learning_rate", "psnr/held_out"} & set(ours):
