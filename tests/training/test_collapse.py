@@ -258,7 +258,7 @@ def small_volumes(seed: int, steps: int) -> dict[str, Any]:
 def fill_grid(model: ObjectVolumes) -> None:
     """Every voxel is opaque, whatever the image shows."""
     with torch.no_grad():
-        model.lifting.out.bias[0] = 20.0
+        model.lifting.voxels.out.bias[0] = 20.0
 
 
 def test_a_foreground_that_is_a_fog_over_the_floor_is_recognised(

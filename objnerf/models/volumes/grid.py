@@ -106,12 +106,18 @@ def project(
     return image_coordinates(local, pinholes[:, None], 1e-3), depth
 
 
+def look_up_channels(
+    images: Float[Tensor, "scenes channels height width"], where: Float[Tensor, "scenes points 2"]
+) -> Float[Tensor, "scenes channels points"]:
+    """Bilinear look-up at the coordinates of ``project``; outside, the value at the nearest edge."""
+    return F.grid_sample(images, where[:, None], align_corners=False, padding_mode="border")[:, :, 0]
+
+
 def look_up(
     images: Float[Tensor, "scenes channels height width"], where: Float[Tensor, "scenes points 2"]
 ) -> Float[Tensor, "scenes points channels"]:
-    """Bilinear look-up at the coordinates of ``project``; outside, the value at the nearest edge."""
-    found = F.grid_sample(images, where[:, None], align_corners=False, padding_mode="border")
-    return found[:, :, 0].transpose(1, 2)
+    """``look_up_channels``, a point's channels after each other."""
+    return look_up_channels(images, where).transpose(1, 2)
 
 
 def in_view(

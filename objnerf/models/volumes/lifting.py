@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from objnerf.models.volumes.grid import Grid, in_view, look_up, project
-from objnerf.models.volumes.networks import BirdsEyeNetwork, PixelNetwork
+from objnerf.models.volumes.grid import Grid, in_view, look_up_channels, project
+from objnerf.models.volumes.networks import PixelNetwork, VoxelNetwork
 from objnerf.rendering.rays import camera_directions
 
 CHANNELS = 5
@@ -29,16 +29,9 @@ class Lifting(nn.Module):
     def __init__(self, grid: Grid, width: int, features: int, mixed: int) -> None:
         super().__init__()
         self.grid = grid
-        self.mixed = mixed
-        self.features = features
         self.pixels = PixelNetwork(5, width, features)
-        self.reduce = nn.Linear(features, features // 2)
-        self.birds_eye = BirdsEyeNetwork(grid.layers * (features // 2 + 3), width)
-        self.spread = nn.Conv2d(width, grid.layers * mixed, 1)
-        self.hidden = nn.Linear(features + mixed + 3 + 1 + 3, 32)
-        self.out = nn.Linear(32, CHANNELS)
-        nn.init.zeros_(self.out.bias)
-        self.out.weight.data.mul_(0.1)
+        # The pixel's features and colour, and whether the voxel is in the view at all.
+        self.voxels = VoxelNetwork(grid, features + 4, features // 2 + 3, width, mixed, CHANNELS)
         self.register_buffer("centers", grid.centers(), persistent=False)
         self.centers: Tensor
 
@@ -70,26 +63,10 @@ class Lifting(nn.Module):
         # Rows of field points times field_from_world are world points.
         world = self.centers @ field_from_world
         where, depth = project(world, world_from_camera, pinholes)
-        inside = in_view(where, depth)[..., None].to(seen)
-        voxels = look_up(seen, where) * inside
-        pixel_aligned, colour = voxels.split([self.features, 3], dim=-1)
-        stacked = torch.cat([self.reduce(pixel_aligned), colour], dim=-1)
-        cells = self.birds_eye(_stack_layers(stacked, grid))
-        mixed = self.spread(cells).unflatten(1, (self.mixed, grid.layers)).flatten(2).transpose(1, 2)
-        height = (self.centers[:, 2:] / grid.height).expand(len(images), -1, -1)
-        known = torch.cat(
-            [pixel_aligned, mixed, colour, inside, height, height.square(), (6 * height).sin()], dim=-1
-        )
-        raw = self.out(F.relu(self.hidden(known))) + mixed[..., :CHANNELS]
-        raw = torch.cat([raw[..., :1] + EMPTY_RAW, raw[..., 1:]], dim=-1)
-        return raw.transpose(1, 2).unflatten(2, (grid.layers, grid.cells, grid.cells)), cells, seen
-
-
-def _stack_layers(
-    voxels: Float[Tensor, "scenes voxels channels"], grid: Grid
-) -> Float[Tensor, "scenes stacked rows columns"]:
-    """Height as channels: the layers of a cell, one channel after the other."""
-    return voxels.transpose(1, 2).unflatten(2, (grid.layers, grid.cells, grid.cells)).flatten(1, 2)
+        inside = in_view(where, depth)[:, None].to(seen)
+        known = torch.cat([look_up_channels(seen, where) * inside, inside], dim=1)
+        raw, cells = self.voxels(known.unflatten(2, (grid.layers, -1)))
+        return torch.cat([raw[:, :1] + EMPTY_RAW, raw[:, 1:]], dim=1), cells, seen
 
 
 def ground_map(

@@ -1,10 +1,13 @@
-"""Convolutional networks: over the pixels of a view, and over the grid seen from above."""
+"""Convolutional networks: over the pixels of a view, over the grid seen from above, and over its voxels."""
 
 import math
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from objnerf.models.volumes.grid import Grid
 
 
 def norm(channels: int) -> nn.GroupNorm:
@@ -102,3 +105,56 @@ class BirdsEyeNetwork(nn.Module):
         half = self.coarser(full)
         half = self.join_half(half + _enlarged(self.coarsest(half), half))
         return self.join_full(full + _enlarged(half, full))
+
+
+VOXEL_WIDTH = 32
+"""Channels of the hidden layer of a voxel."""
+
+
+class VoxelNetwork(nn.Module):
+    """Raw values of voxels from what is known of each, mixed by convolutions seen from above.
+
+    Args:
+        grid: where the voxels are.
+        known: channels of what is known of a voxel.
+        reduced: channels of it that the bird's-eye network sees, for each height.
+        width: channels of the bird's-eye network.
+        mixed: channels that a voxel gets back from it; the first ones are added to the raw values.
+        outputs: channels of the raw values.
+    """
+
+    def __init__(self, grid: Grid, known: int, reduced: int, width: int, mixed: int, outputs: int) -> None:
+        super().__init__()
+        self.cells, self.mixed, self.outputs = grid.cells, mixed, outputs
+        self.reduce = nn.Conv2d(known, reduced, 1)
+        self.birds_eye = BirdsEyeNetwork(grid.layers * reduced, width)
+        self.spread = nn.Conv2d(width, grid.layers * mixed, 1)
+        self.hidden = nn.Conv2d(known + mixed + 3, VOXEL_WIDTH, 1)
+        self.out = nn.Conv2d(VOXEL_WIDTH, outputs, 1)
+        assert self.out.bias is not None
+        nn.init.zeros_(self.out.bias)
+        self.out.weight.data.mul_(0.1)
+        height = (grid.centers()[:, 2] / grid.height).unflatten(0, (grid.layers, -1))
+        self.register_buffer(
+            "heights", torch.stack([height, height.square(), (6 * height).sin()]), persistent=False
+        )
+        self.heights: Tensor
+
+    def forward(
+        self, known: Float[Tensor, "scenes known layers cells"]
+    ) -> tuple[
+        Float[Tensor, "scenes outputs layers rows columns"], Float[Tensor, "scenes width rows columns"]
+    ]:
+        """Raw values, and features of the cells seen from above.
+
+        Args:
+            known: of each voxel; the cells of a layer row by row.
+        """
+        sides = (self.cells, self.cells)
+        stacked = self.reduce(known).unflatten(3, sides).flatten(1, 2)
+        cells = self.birds_eye(stacked)
+        mixed = self.spread(cells).unflatten(1, (self.mixed, -1)).flatten(3)
+        heights = self.heights.expand(len(known), -1, -1, -1)
+        hidden = F.relu(self.hidden(torch.cat([known, mixed, heights], dim=1)))
+        raw = self.out(hidden) + mixed[:, : self.outputs]
+        return raw.unflatten(3, sides), cells
