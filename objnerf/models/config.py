@@ -66,7 +66,7 @@ class VolumesConfig(BaseModel):
     decided_weight: float = Field(0.02, ge=0, description="weight of half-transparent rays")
     spread_weight: float = Field(0.01, ge=0, description="weight of the spread of density along rays")
     ramp_steps: int = Field(500, ge=0, description="steps over which the two before grow to their weights")
-    volume_weight: float = Field(0.1, ge=0, description="weight of the mean opacity of voxels")
+    volume_weight: float = Field(0.05, ge=0, description="weight of the mean opacity of voxels")
     outline_weight: float = Field(0.3, ge=0, description="weight of the outlines' cross-entropy")
     own_view_weight: float = Field(
         4.0, ge=0, description="weight of the input view's own colours, before another view's background"
@@ -75,11 +75,14 @@ class VolumesConfig(BaseModel):
     instance_weight: float = Field(0.1, ge=0, description="weight of the cross-entropy of centres")
     instance_from: int = Field(300, ge=0, description="step from which centres and votes are learned")
     vote_weight: float = Field(0.5, ge=0, description="weight of the votes, beside the centres'")
-    whole_weight: float = Field(
-        0.1, ge=0, description="weight of the fused volume as a teacher of each view's"
+    distill_weight: float = Field(
+        1.0, ge=0, description="weight of the cross-entropy of each view's voxels with the fused volume"
     )
-    whole_threshold: float = Field(
-        0.5, ge=0, le=1, description="mean opacity of a voxel over the views from which it is taught as there"
+    distill_steps: tuple[int, int] = Field((200, 500), description="steps over which it grows")
+    fused_rays: PositiveInt = Field(256, description="rays of each view by which the fused volume is trained")
+    fused_colour_weight: float = Field(20.0, ge=0, description="weight of their colours")
+    support_weight: float = Field(
+        0.1, ge=0, description="weight of voxels of the fused volume that are emptier than those above them"
     )
     detach_instances: bool = Field(False, description="keep gradients of centres and votes out of the volume")
     center_sigma: PositiveFloat = Field(0.4, description="of the centre heatmap's targets, world units")

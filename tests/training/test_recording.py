@@ -128,7 +128,7 @@ def test_a_steps_number_may_be_a_tensor(recipe: Recipe, coded: Path, step: int):
     context.model.zero_grad()
     found = part_of_step(context, scheduled, batch, noise, torch.tensor(step)).metrics
     # Before the instances are taught, a step that is recorded computes them for nothing.
-    extra = set() if step >= 300 else {"loss/centers", "loss/votes", "loss/whole"}
+    extra = set() if step >= 300 else {"loss/centers", "loss/votes"}
     assert set(found) - set(expected) == extra
     assert all(found[name] == 0 for name in extra)
     for name, value in expected.items():

@@ -38,6 +38,8 @@ class VolumesCode(SceneCode):
     """Mean colour of its ground and of its walls."""
     walls: Float[Tensor, "scenes directions"]
     """Distance of the walls in directions of the ground's field frame; see ``layout``."""
+    seen: Float[Tensor, "scenes features half_height half_width"]
+    """Features and colours of the input view's pixels."""
     shade: Float[Tensor, "scenes 1 rows columns"]
     """Logarithm of the light on the ground seen from above."""
     ground_world_from_camera: Float[Tensor, "scenes 4 4"]

@@ -8,7 +8,9 @@ compared twice. The pixel's colour has to lie within what the other view shows c
 mean of a wider surrounding has to be the same in both. Neither suffices by itself: on a chequered floor the
 first holds for any colour, and the second overlooks what is thin.
 
-A camera in nearly the same place agrees with everything, whatever stands there, and is not counted.
+A camera in nearly the same place agrees with everything, whatever stands there, and is not counted. In the
+end, neither is a view that shows an object there: behind an object's foot, a view from the other side shows
+the same object, in the same colour.
 """
 
 import math
@@ -18,6 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from objnerf.models.volumes.code import VolumesCode
 from objnerf.models.volumes.grid import in_view, look_up, project
 
 CLOSE = 3
@@ -44,8 +47,8 @@ def photo_consistency(
     view: Int[Tensor, "scenes inputs rays"],
     where: Float[Tensor, "scenes inputs rays 2"],
     points: Float[Tensor, "scenes inputs rays 3"],
-) -> Float[Tensor, "scenes inputs rays"]:
-    """How well another view agrees, in [0, 1], that a pixel shows a given point; the best of the others.
+) -> Float[Tensor, "scenes views inputs rays"]:
+    """How well each other view agrees, in [0, 1], that a pixel shows a given point; 0 for its own.
 
     Args:
         images: all views of some scenes, in [0, 1].
@@ -80,4 +83,43 @@ def photo_consistency(
     apart = (rays_to - from_own).norm(dim=-1) / (2 * math.sin(PARALLAX / 2))
     inside = in_view(at, depth).unflatten(0, (scenes, views))
     agreement = torch.exp(-unlike / 2) * apart.clamp(max=1) * inside
-    return agreement.amax(1).unflatten(1, (inputs, rays))
+    return agreement.unflatten(2, (inputs, rays))
+
+
+@torch.no_grad()
+def explained_by_background(
+    code: VolumesCode,
+    views: int,
+    view: Int[Tensor, "inputs rays"],
+    where: Float[Tensor, "inputs rays 2"],
+    points: Float[Tensor, "inputs rays 3"],
+) -> tuple[Float[Tensor, "inputs rays"], Float[Tensor, "inputs rays"]]:
+    """How surely other views explain pixels by the background: from 0 where it is as likely as not, to 1.
+
+    Args:
+        code: of all views of some scenes, ``views`` entries after each other for each.
+        views: of each scene.
+        view: which of its scene's views each pixel belongs to.
+        where: where in that view, the image's outer edges at -1 and 1.
+        points: where the pixels' rays meet the background, world units.
+    Returns:
+        By views that do not show an object there, and by any, whatever the outlines say.
+    """
+    scenes = (len(code.slots) // views, views)
+    agreement = photo_consistency(
+        code.pixels[:, :3].unflatten(0, scenes),
+        code.world_from_camera.unflatten(0, scenes),
+        code.pinholes.unflatten(0, scenes),
+        view.unflatten(0, scenes),
+        where.unflatten(0, scenes),
+        points.unflatten(0, scenes),
+    )
+    # Outlines start undecided everywhere; only where they are sure do they hide the background.
+    occluded = (2 * code.pixels[:, 3:].sigmoid() - 1).clamp(min=0)
+    everywhere = points.unflatten(0, scenes).flatten(1, 2).repeat_interleave(views, 0)
+    at, _ = project(everywhere, code.world_from_camera, code.pinholes)
+    hidden = look_up(occluded, at)[..., 0].view_as(agreement)
+    shown, anyway = (
+        (2 * found.amax(1) - 1).clamp(min=0).flatten(0, 1) for found in (agreement * (1 - hidden), agreement)
+    )
+    return shown, anyway

@@ -5,9 +5,9 @@ the centre of the object above it (the centre heatmap and offsets of Panoptic-De
 Peaks of the heatmap are the objects; a cell belongs to the peak that its vote comes nearest to, and so do all
 voxels above it.
 
-The pseudo-labels that both are trained on need no annotation. The volume of each training view of a scene has
-only what that view sees; fused in the world's frame they show every object whole. Seen from above, the fused
-volume is split where its opacity has valleys.
+The pseudo-labels that both are trained on need no annotation. The volume that ``fusion`` predicts from all
+views of a training scene shows every object whole. Seen from above, it is split where its opacity has
+valleys.
 """
 
 import torch
@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from objnerf.models.volumes.grid import Grid
 from objnerf.models.volumes.networks import Residual
 
 VOTE_REACH = 0.6
@@ -93,29 +92,6 @@ def assign(
     squares = (targets[:, None] - centers[:, :, None]).square().sum(-1) / (2 * softness**2)
     share = (-squares).masked_fill(~active[..., None], -torch.inf).softmax(dim=1)
     return share.unflatten(2, votes.shape[1:3])
-
-
-@torch.no_grad()
-def fuse(
-    opacity: Float[Tensor, "scenes views layers rows columns"],
-    field_from_world: Float[Tensor, "scenes views 3 3"],
-    grid: Grid,
-) -> Float[Tensor, "scenes layers rows columns"]:
-    """Mean opacity of the volumes of several views, in the world's frame.
-
-    Args:
-        opacity: of voxels, in [0, 1], each volume in its own view's field frame.
-        field_from_world: the views' field frames.
-        grid: of the volumes, and of the answer.
-    """
-    scenes, views = opacity.shape[:2]
-    world = grid.centers(opacity.device)
-    local = world @ field_from_world.flatten(0, 1).transpose(1, 2)
-    found = grid.sample(opacity.flatten(0, 1)[:, None], local)[:, 0]
-    # Corners of one square lie outside of another that is turned: there is nothing.
-    inside = (local[..., :2].abs() <= grid.half).all(-1)
-    found = (found * inside).unflatten(0, (scenes, views)).mean(1)
-    return found.unflatten(1, (grid.layers, grid.cells, grid.cells))
 
 
 def seen_from_above(

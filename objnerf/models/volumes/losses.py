@@ -17,6 +17,16 @@ def decided(opacity: Float[Tensor, "*rays"]) -> Float[Tensor, ""]:
     return (4 * opacity * (1 - opacity)).mean()
 
 
+def unsupported(opacity: Float[Tensor, "scenes layers rows columns"]) -> Float[Tensor, ""]:
+    """How much more opaque the voxels above a voxel are than itself, on average: objects stand on the ground.
+
+    Raises what is below, and never lowers what is above.
+    """
+    above = opacity.detach().flip(1).cummax(1).values.flip(1)
+    # Not clamp: its gradient at 0 would also raise the topmost voxel of every column.
+    return F.relu(above - opacity).mean()
+
+
 def center_heat(
     columns: Float[Tensor, "rows columns 2"],
     centers: Float[Tensor, "scenes count 2"],

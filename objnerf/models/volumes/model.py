@@ -8,8 +8,9 @@
 3. ``instances`` gives every cell seen from above to one object. All slots share one volume, and each owns its
    cells, so that a slot rendered by itself shows one object.
 4. An *outline*, a logit for each pixel of the input view, is added to the raw density of all voxels on the
-   pixel's ray: shapes are sharper seen from the input camera than the grid's resolution. It is learned from
-   the opacity that the volumes of other views show there.
+   pixel's ray: shapes are sharper seen from the input camera than the grid's resolution.
+5. ``fusion`` predicts one volume from all views of a training scene, which are far easier to understand than
+   one. It teaches (``teacher``) single-view volumes their shape, outlines, and which cells are one object.
 
 Everything starts from the colours of the input view, so the first gradients are those of stereo: density
 grows where views agree.
@@ -30,6 +31,7 @@ from objnerf.models.scene import AuxiliaryLosses, NovelRays, SceneCode, SceneMod
 from objnerf.models.volumes.background import Background, growing_mask, log_shade, source_image
 from objnerf.models.volumes.code import VolumesCode, VolumesRendering
 from objnerf.models.volumes.foreground import sample_foreground, slot_latents
+from objnerf.models.volumes.fusion import Fusion
 from objnerf.models.volumes.grid import Grid
 from objnerf.models.volumes.instances import InstanceHead, assign, find_centers
 from objnerf.models.volumes.layout import WallLayout
@@ -39,6 +41,7 @@ from objnerf.models.volumes.networks import PixelNetwork
 from objnerf.models.volumes.objectives import Objectives
 from objnerf.models.volumes.renderer import VolumeRenderer, join
 from objnerf.models.volumes.surfaces import Surfaces
+from objnerf.models.volumes.teacher import Teacher
 from objnerf.rendering.rays import azimuth_rotation, camera_directions, world_rays
 from objnerf.rendering.volume import Rendering, SlotSamples
 
@@ -72,6 +75,7 @@ class ObjectVolumes(SceneModel):
         self.background = Background(geometry.nss_scale, config.width)
         self.renderer = VolumeRenderer(geometry, self.grid, self.background, config.ground_subrays)
         self.layout = WallLayout(config.features, geometry.obj_scale)
+        self.fusion = Fusion(self.grid, config.width, config.features, config.mixed)
         self.instances = InstanceHead(config.width, half)
         self.register_buffer("columns", self.grid.columns(), persistent=False)
         self.columns: Tensor
@@ -161,6 +165,7 @@ class ObjectVolumes(SceneModel):
             ground=source_image(colours, torch.zeros_like(colours[:, :1])),
             ground_means=colours.new_zeros(scenes, 2, 3),
             walls=self.layout(features, world_from_camera, pinholes, rotation),
+            seen=features,
             shade=log_shade(self.background.shade(cells)),
             ground_world_from_camera=world_from_camera,
             ground_pinholes=pinholes,
@@ -263,6 +268,6 @@ class ObjectVolumes(SceneModel):
         """
         assert isinstance(code, VolumesCode)
         assert isinstance(rendering, VolumesRendering)
-        return Objectives(self.config, self.renderer, self.columns).auxiliary_losses(
-            code, rendering, novel, step
-        )
+        teacher = Teacher(self.config, self.renderer, self.columns, self.fusion)
+        objectives = Objectives(self.config, self.renderer, self.columns, teacher)
+        return objectives.auxiliary_losses(code, rendering, novel, step)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -11,11 +10,11 @@ from objnerf.models.config import VolumesConfig
 from objnerf.models.scene import AuxiliaryLosses, NovelRays
 from objnerf.models.volumes import losses
 from objnerf.models.volumes.code import VolumesCode, VolumesRendering
-from objnerf.models.volumes.consistency import photo_consistency
+from objnerf.models.volumes.consistency import explained_by_background
 from objnerf.models.volumes.foreground import voxel_opacity
 from objnerf.models.volumes.grid import in_view, look_up, project
-from objnerf.models.volumes.instances import fuse, seen_from_above, split
 from objnerf.models.volumes.renderer import VolumeRenderer
+from objnerf.models.volumes.teacher import FusedScenes, Teacher
 from objnerf.rendering.rays import camera_directions, world_rays
 
 OWN_VIEW_SAMPLES = 24
@@ -36,6 +35,7 @@ class Objectives:
     renderer: VolumeRenderer
     columns: Float[Tensor, "rows columns 2"]
     """Centres of the cells seen from above, field frame, world units."""
+    teacher: Teacher
 
     def auxiliary_losses(
         self, code: VolumesCode, rendering: VolumesRendering, novel: NovelRays, step: int | Tensor
@@ -52,39 +52,23 @@ class Objectives:
             "decided": config.decided_weight * share * losses.decided(shown),
             "spread": config.spread_weight * share * rendering.spread.mean(),
             "volume": config.volume_weight * losses.ramp(step, 0, VOLUME_STEPS) * opacity.mean(),
-            "outline": config.outline_weight * _outline_error(code, shown, novel),
         }
-        explained = self.explained(code, views, novel.view, novel.where, rendering.behind)
+        fused = self.teacher.fuse(code, views)
+        result |= self.teacher.losses(code, fused, step)
+        taught = losses.ramp(step, *config.distill_steps)
+        result["distill"] = config.distill_weight * taught * self.teacher.distillation(code, fused)
+        explained, anyway = explained_by_background(code, views, novel.view, novel.where, rendering.behind)
         result["explained"] = config.explained_weight * (explained * shown).mean()
         if config.own_view_weight > 0:
             result["own_view"] = config.own_view_weight * self.own_view_error(code, views, step)
         # A step that is recorded has to hold all that any step needs.
         if config.instance_weight > 0 and (isinstance(step, Tensor) or step >= config.instance_from):
-            found = self.instances(code, opacity, views)
+            found = self.instances(code, fused)
             result |= {name: value * (step >= config.instance_from) for name, value in found.items()}
-        # Opacity where the background explains the pixel: near 1 when the foreground has become a fog.
-        fog = (explained * shown.detach()).sum() / explained.sum().clamp(min=1e-6)
+        # Opacity where the background explains the pixel: near 1 when the foreground has become a fog, which
+        # would hide the background from every view.
+        fog = (anyway * shown.detach()).sum() / anyway.sum().clamp(min=1e-6)
         return AuxiliaryLosses(result, {"slots/explained_opacity": fog})
-
-    def explained(
-        self,
-        code: VolumesCode,
-        views: int,
-        view: Int[Tensor, "inputs rays"],
-        where: Float[Tensor, "inputs rays 2"],
-        points: Float[Tensor, "inputs rays 3"],
-    ) -> Float[Tensor, "inputs rays"]:
-        """How surely other views explain pixels by the background: from 0 where it is as likely as not."""
-        scenes = (len(code.slots) // views, views)
-        agreement = photo_consistency(
-            code.pixels[:, :3].detach().unflatten(0, scenes),
-            code.world_from_camera.unflatten(0, scenes),
-            code.pinholes.unflatten(0, scenes),
-            view.unflatten(0, scenes),
-            where.unflatten(0, scenes),
-            points.unflatten(0, scenes),
-        )
-        return (2 * agreement - 1).clamp(min=0).flatten(0, 1)
 
     def own_view_error(self, code: VolumesCode, views: int, step: int | Tensor) -> Float[Tensor, ""]:
         """Squared error of the input views themselves, before a background that is taken from another view.
@@ -119,88 +103,43 @@ class Objectives:
         own = (entry % views)[:, None].expand(-1, count)
         columns, rows = index % width, torch.div(index, width, rounding_mode="floor")
         at = torch.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], dim=-1)
-        explained = self.explained(code, views, own, at.expand(entries, -1, -1), rendering.behind)
+        at = at.expand(entries, -1, -1)
+        explained, _ = explained_by_background(code, views, own, at, rendering.behind)
         error = (rendering.rgb - truth).square().mean(-1)
         return (visible * (1 - explained) * error).mean()
 
-    def pseudo_labels(self, code: VolumesCode, views: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Pseudo-labels of scenes seen in all their views, from their fused volumes.
-
-        Returns:
-            Fused opacity (scenes, layers, rows, columns), labels of the cells seen from above, centres of the
-            objects, and which of these exist; all in the world's frame.
-        """
-        scenes = len(code.slots) // views
-        rotation = code.field_from_world[:, :3, :3].unflatten(0, (scenes, views))
-        opacity = voxel_opacity(code.volume.detach()).unflatten(0, (scenes, views))
-        fused = fuse(opacity, rotation, self.renderer.grid)
-        above = seen_from_above(fused)
-        labels, centers, exists = split(
-            above,
-            self.columns,
-            count=self.config.num_slots - 1,
-            sigma=self.config.split_sigma,
-            reach=self.config.split_reach,
-            threshold=self.config.split_threshold,
-        )
-        return fused, labels, centers, exists
-
-    def instances(self, code: VolumesCode, opacity: Tensor, views: int) -> dict[str, Tensor]:
-        """Centres, votes and whole shapes against the pseudo-labels from all views of a scene."""
-        config, grid = self.config, self.renderer.grid
-        fused, labels, centers, exists = self.pseudo_labels(code, views)
-        rotation = code.field_from_world[:, :3, :3]
-        own = self._labels_in_views(labels, rotation, views)
-        middles = torch.cat([centers, torch.zeros_like(centers[..., :1])], dim=-1).repeat_interleave(views, 0)
-        middles = (middles @ rotation.transpose(1, 2))[..., :2]
+    def instances(self, code: VolumesCode, fused: FusedScenes) -> dict[str, Tensor]:
+        """Centres and votes against the teacher's objects."""
+        config, views = self.config, fused.views
+        labels, centers, exists = self.teacher.pseudo_labels(fused)
+        rotation = self.teacher.rotations(code, fused)
+        middles = torch.cat([centers, torch.zeros_like(centers[..., :1])], dim=-1)
+        middles = (middles.repeat_interleave(views, 0) @ rotation)[..., :2]
         heat, votes = losses.instance_losses(
             code.heat,
             code.votes,
             self.columns,
-            own,
+            self._labels_in_views(labels, rotation),
             middles,
             exists.repeat_interleave(views, 0),
             config.center_sigma,
         )
-        result = {
+        return {
             "centers": config.instance_weight * heat,
             "votes": config.instance_weight * config.vote_weight * votes,
         }
-        if config.whole_weight > 0:
-            points = grid.centers(opacity.device) @ rotation
-            whole = grid.sample(fused[:, None].repeat_interleave(views, 0), points)[:, 0]
-            # Opaque where most views are; the mean of views that differ is no half of an object.
-            whole = ((whole - config.whole_threshold) / 0.08).sigmoid()
-            # Only opacity is taught, not emptiness, or empty volumes would confirm each other.
-            result["whole"] = config.whole_weight * -(whole * opacity.flatten(1).clamp(min=1e-4).log()).mean()
-        return result
 
     def _labels_in_views(
-        self, labels: Int[Tensor, "scenes rows columns"], rotation: Tensor, views: int
+        self, labels: Int[Tensor, "scenes rows columns"], rotation: Float[Tensor, "inputs 3 3"]
     ) -> Int[Tensor, "inputs rows columns"]:
-        """The pseudo-labels, taken from the world's frame into each view's field frame."""
+        """The pseudo-labels, taken from the teacher's frame into each entry's field frame."""
         grid = self.renderer.grid
-        world = (
-            torch.cat([self.columns, torch.zeros_like(self.columns[..., :1])], dim=-1).flatten(0, 1)
-            @ rotation
-        )
-        index = ((world[..., :2] + grid.half) / grid.cell).floor().long()
+        flat = torch.cat([self.columns, torch.zeros_like(self.columns[..., :1])], dim=-1).flatten(0, 1)
+        there = flat @ rotation.transpose(1, 2)
+        index = ((there[..., :2] + grid.half) / grid.cell).floor().long()
         inside = ((index >= 0) & (index < grid.cells)).all(-1)
         index = index.clamp(0, grid.cells - 1)
-        flat = labels.flatten(1).repeat_interleave(views, 0)
-        own = flat.gather(1, index[..., 1] * grid.cells + index[..., 0]) * inside
+        views = len(rotation) // len(labels)
+        own = labels.flatten(1).repeat_interleave(views, 0)
+        own = own.gather(1, index[..., 1] * grid.cells + index[..., 0]) * inside
         return own.unflatten(1, (grid.cells, grid.cells))
-
-
-def _outline_error(
-    code: VolumesCode, shown: Float[Tensor, "inputs rays"], novel: NovelRays
-) -> Float[Tensor, ""]:
-    """Cross-entropy of the outlines at the pixels that rays look through, against the rays' opacity."""
-    views = novel.views
-    scenes = len(code.slots) // views
-    # Outlines of all views of a scene.
-    outlines = code.pixels[:, 3:].unflatten(0, (scenes, views)).flatten(1, 2)
-    first = torch.arange(scenes, device=shown.device).repeat_interleave(views)
-    at = look_up(outlines.index_select(0, first), novel.where)
-    logits = at.gather(2, novel.view[..., None])[..., 0]
-    return F.binary_cross_entropy_with_logits(logits, shown.detach().clamp(0, 1))

@@ -63,7 +63,7 @@ def explained(*azimuths: float, fineness: float = 0.1) -> tuple[torch.Tensor, to
         where.expand(1, count, -1, 2),
         ground[None],
     )
-    return found[0], ball
+    return found[0].amax(0), ball
 
 
 @pytest.mark.parametrize(("fineness", "least"), [(0.02, 0.95), (0.1, 0.95), (0.4, 0.5)])

@@ -1,7 +1,5 @@
 """Objects seen from above: the teacher's splitting, centres and votes, and who owns a cell."""
 
-import math
-
 import pytest
 import torch
 
@@ -11,7 +9,6 @@ from objnerf.models.volumes.instances import (
     blur,
     climb,
     find_centers,
-    fuse,
     seen_from_above,
     split,
 )
@@ -66,25 +63,6 @@ def test_more_heaps_than_slots_leave_the_smallest_out():
     assert exists.all()
     assert centers[0, :, 1].abs().max() < 0.3
     assert labels[0][(COLUMNS - torch.tensor([0.0, 2.5])).norm(dim=-1) < 0.3].max() == 0
-
-
-def test_fused_volumes_are_the_world():
-    """A ball off the middle lies elsewhere in each of four turned frames; their mean has it in place."""
-    middle, turns = torch.tensor([1.2, -0.8, 0.9]), [0.0, 0.7, 2.1, -1.3]
-    rotations = torch.stack(
-        [
-            torch.tensor([[math.cos(t), -math.sin(t), 0], [math.sin(t), math.cos(t), 0], [0, 0, 1.0]])
-            for t in turns
-        ]
-    )
-    points = GRID.centers()
-
-    def ball(at: torch.Tensor) -> torch.Tensor:
-        return torch.exp(-(points - at).square().sum(-1) / (2 * 0.8**2)).view(4, 32, 32)
-
-    volumes = torch.stack([ball(rotation @ middle) for rotation in rotations])
-    fused = fuse(volumes[None], rotations[None], GRID)[0]
-    assert torch.allclose(fused, ball(middle), atol=0.03)
 
 
 def test_columns_are_as_opaque_as_their_voxels_together():
