@@ -9,8 +9,8 @@ mean of a wider surrounding has to be the same in both. Neither suffices by itse
 first holds for any colour, and the second overlooks what is thin.
 
 A camera in nearly the same place agrees with everything, whatever stands there, and is not counted. In the
-end, neither is a view that shows an object there: behind an object's foot, a view from the other side shows
-the same object, in the same colour.
+end, neither is a view that shows an object there or close by: behind an object's foot, a view from the other
+side shows the same object, in the same colour. What stands low explains itself so, and would never be found.
 """
 
 import math
@@ -87,12 +87,20 @@ def photo_consistency(
 
 
 @torch.no_grad()
+def near_outlines(code: VolumesCode, reach: int) -> Float[Tensor, "inputs 1 half_height half_width"]:
+    """How surely an outline contains a view's pixels, or others within ``reach``; 0 where it is undecided."""
+    sure = (2 * code.pixels[:, 3:].sigmoid() - 1).clamp(min=0)
+    return F.max_pool2d(sure, 2 * reach + 1, 1, reach)
+
+
+@torch.no_grad()
 def explained_by_background(
     code: VolumesCode,
     views: int,
     view: Int[Tensor, "inputs rays"],
     where: Float[Tensor, "inputs rays 2"],
     points: Float[Tensor, "inputs rays 3"],
+    reach: int,
 ) -> tuple[Float[Tensor, "inputs rays"], Float[Tensor, "inputs rays"]]:
     """How surely other views explain pixels by the background: from 0 where it is as likely as not, to 1.
 
@@ -102,8 +110,9 @@ def explained_by_background(
         view: which of its scene's views each pixel belongs to.
         where: where in that view, the image's outer edges at -1 and 1.
         points: where the pixels' rays meet the background, world units.
+        reach: distance from an outline within which a view does not count, pixels of half the input's size.
     Returns:
-        By views that do not show an object there, and by any, whatever the outlines say.
+        By views that show no object near there, and by any, whatever the outlines say.
     """
     scenes = (len(code.slots) // views, views)
     agreement = photo_consistency(
@@ -114,11 +123,9 @@ def explained_by_background(
         where.unflatten(0, scenes),
         points.unflatten(0, scenes),
     )
-    # Outlines start undecided everywhere; only where they are sure do they hide the background.
-    occluded = (2 * code.pixels[:, 3:].sigmoid() - 1).clamp(min=0)
     everywhere = points.unflatten(0, scenes).flatten(1, 2).repeat_interleave(views, 0)
     at, _ = project(everywhere, code.world_from_camera, code.pinholes)
-    hidden = look_up(occluded, at)[..., 0].view_as(agreement)
+    hidden = look_up(near_outlines(code, reach), at)[..., 0].view_as(agreement)
     shown, anyway = (
         (2 * found.amax(1) - 1).clamp(min=0).flatten(0, 1) for found in (agreement * (1 - hidden), agreement)
     )

@@ -57,7 +57,9 @@ class Objectives:
         result |= self.teacher.losses(code, fused, step)
         taught = losses.ramp(step, *config.distill_steps)
         result["distill"] = config.distill_weight * taught * self.teacher.distillation(code, fused)
-        explained, anyway = explained_by_background(code, views, novel.view, novel.where, rendering.behind)
+        explained, anyway = explained_by_background(
+            code, views, novel.view, novel.where, rendering.behind, config.occlusion_reach
+        )
         result["explained"] = config.explained_weight * (explained * shown).mean()
         if config.own_view_weight > 0:
             result["own_view"] = config.own_view_weight * self.own_view_error(code, views, step)
@@ -104,7 +106,8 @@ class Objectives:
         columns, rows = index % width, torch.div(index, width, rounding_mode="floor")
         at = torch.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], dim=-1)
         at = at.expand(entries, -1, -1)
-        explained, _ = explained_by_background(code, views, own, at, rendering.behind)
+        reach = self.config.occlusion_reach
+        explained, _ = explained_by_background(code, views, own, at, rendering.behind, reach)
         error = (rendering.rgb - truth).square().mean(-1)
         return (visible * (1 - explained) * error).mean()
 

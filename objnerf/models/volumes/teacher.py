@@ -80,7 +80,8 @@ class Teacher:
         where = where.expand(len(directions), -1, -1)
         own = torch.arange(len(directions), device=directions.device) % views
         own = own[:, None].expand(-1, height * width)
-        found, _ = explained_by_background(code, views, own, where, surfaces.met)
+        reach = self.config.occlusion_reach
+        found, _ = explained_by_background(code, views, own, where, surfaces.met, reach)
         found = found.unflatten(1, (height, width))[:, None]
         return F.interpolate(found, size=code.seen.shape[-2:], mode="bilinear", align_corners=False)
 

@@ -1,5 +1,6 @@
 """Volumes fused from all views of a scene: what is pooled, what is drawn, and what they teach."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from objnerf.dataset.cameras import look_at
 from objnerf.dataset.card import SceneScale
 from objnerf.models.config import VolumesConfig
 from objnerf.models.volumes import ObjectVolumes, VolumesCode
-from objnerf.models.volumes.consistency import explained_by_background
+from objnerf.models.volumes.consistency import explained_by_background, near_outlines
 from objnerf.models.volumes.fusion import pool_views
 from objnerf.models.volumes.losses import unsupported
 from objnerf.models.volumes.objectives import Objectives
@@ -59,7 +60,10 @@ def code(model: ObjectVolumes) -> VolumesCode:
 def fused(code: VolumesCode) -> FusedScenes:
     """The same ball, in the frame of the first view."""
     return FusedScenes(
-        VIEWS, code.volume[:1].clone(), code.field_from_world[:1, :3, :3], torch.zeros(VIEWS, 1, 12, 16)
+        VIEWS,
+        code.volume[:1].clone(),
+        code.field_from_world[:1, :3, :3],
+        explained=torch.zeros(VIEWS, 1, 12, 16),
     )
 
 
@@ -160,13 +164,25 @@ def test_a_view_that_shows_an_object_explains_nothing(code: VolumesCode):
         pixels[list(outlined), 3] = 20.0
         view = torch.zeros(VIEWS, 20, dtype=torch.long)
         where = torch.zeros(VIEWS, 20, 2)
-        return explained_by_background(replace(code, pixels=pixels), VIEWS, view, where, points)
+        seen = replace(code, pixels=pixels)
+        return explained_by_background(seen, VIEWS, view, where, points, 0)
 
     assert explained()[0].min() > 0.9
     assert explained(1)[0].min() > 0.9
     shown, anyway = explained(1, 2)
     assert shown.max() == 0
     assert anyway.min() > 0.9
+
+
+def test_what_is_near_an_outline(code: VolumesCode):
+    """An outline of one pixel, sure to .76 and so believed to .52, reaches two pixels in each direction."""
+    pixels = code.pixels.clone()
+    pixels[0, 3, 6, 8] = math.log(0.76 / 0.24)
+    outlined = replace(code, pixels=pixels)
+    assert near_outlines(outlined, 0).sum().item() == pytest.approx(0.52)
+    near = near_outlines(outlined, 2)
+    assert near[0, 0, 4:9, 6:11].unique().tolist() == pytest.approx([0.52])
+    assert near.sum().item() == pytest.approx(25 * 0.52)
 
 
 def test_what_floats_has_no_support():
