@@ -59,7 +59,7 @@ class Lifting(nn.Module):
         grid = self.grid
         features = self.pixels(torch.cat([images, ground], dim=1))
         # The voxels see the colours at the features' resolution: finer ones would only flicker.
-        seen = torch.cat([features, F.interpolate(images, size=features.shape[-2:], mode="area")], dim=1)
+        seen = torch.cat([features, F.avg_pool2d(images, 2)], dim=1)
         # Rows of field points times field_from_world are world points.
         world = self.centers @ field_from_world
         where, depth = project(world, world_from_camera, pinholes)
