@@ -70,6 +70,16 @@ def pixel_directions(
     return torch.stack([x, y, torch.ones_like(x)], dim=-1)
 
 
+def raster_coordinates(pixels: Int[Tensor, "*pixels"], width: int, height: int) -> Float[Tensor, "*pixels 2"]:
+    """Where the centres of row-major pixels are seen, as ``image_coordinates`` says it.
+
+    Args:
+        pixels: row-major positions in images of ``width`` × ``height``.
+    """
+    columns, rows = pixels % width, torch.div(pixels, width, rounding_mode="floor")
+    return torch.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], dim=-1)
+
+
 def image_coordinates(
     in_camera: Float[Tensor, "*points 3"],
     pinhole: tuple[float, float] | Float[Tensor, "*#points 4"],

@@ -12,7 +12,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from objnerf.models.scene import NovelRays
-from objnerf.rendering.rays import camera_directions, pixel_directions, uniform_depths, world_rays
+from objnerf.rendering.rays import (
+    camera_directions,
+    pixel_directions,
+    raster_coordinates,
+    uniform_depths,
+    world_rays,
+)
 from objnerf.training.recipe import Recipe, Stage
 from objnerf.training.scenes import Scenes
 from objnerf.training.seeds import ORDER, RAYS, derive_seed
@@ -165,10 +171,7 @@ def _sample_depths(
 def _novel_rays(
     recipe: Recipe, view: Int[Tensor, "inputs rays"], pixel: Int[Tensor, "inputs rays"], size: tuple[int, int]
 ) -> NovelRays:
-    width, height = size
-    column, row = pixel % width, torch.div(pixel, width, rounding_mode="floor")
-    where = torch.stack([(2 * column + 1) / width - 1, (2 * row + 1) / height - 1], dim=-1)
-    return NovelRays(len(view) // recipe.batch.scenes, view, where)
+    return NovelRays(len(view) // recipe.batch.scenes, view, raster_coordinates(pixel, *size))
 
 
 def _grid(recipe: Recipe, stage: Stage) -> tuple[int, int, int] | None:

@@ -14,8 +14,8 @@ from objnerf.models.volumes.consistency import explained_by_background
 from objnerf.models.volumes.foreground import voxel_opacity
 from objnerf.models.volumes.grid import in_view, look_up, project
 from objnerf.models.volumes.renderer import VolumeRenderer
-from objnerf.models.volumes.teacher import FusedScenes, Teacher
-from objnerf.rendering.rays import camera_directions, world_rays
+from objnerf.models.volumes.teacher import FusedScenes, Teacher, another_view
+from objnerf.rendering.rays import camera_directions, raster_coordinates, world_rays
 
 OWN_VIEW_SAMPLES = 24
 """Samples of the rays through the input view's own pixels."""
@@ -86,8 +86,7 @@ class Objectives:
         count, total = self.config.own_view_rays, height * width
         index = (torch.arange(count, device=code.pixels.device) * (total // count) + step * 7919) % total
         entry = torch.arange(entries, device=code.pixels.device)
-        other = entry // views * views + (entry + 1 + step % (views - 1)) % views
-        seen = code.with_background(code.select_scenes(other))
+        seen = code.with_background(code.select_scenes(another_view(entry, views, step)))
         directions = camera_directions(code.pinholes, width, height).flatten(1, 2).index_select(1, index)
         origins, directions = world_rays(directions, code.world_from_camera)
         near, far = geometry.near, geometry.far
@@ -103,9 +102,7 @@ class Objectives:
             visible = visible * (1 - surfaces.is_wall)
         truth = code.pixels[:, :3].detach().flatten(2).index_select(2, index).transpose(1, 2)
         own = (entry % views)[:, None].expand(-1, count)
-        columns, rows = index % width, torch.div(index, width, rounding_mode="floor")
-        at = torch.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], dim=-1)
-        at = at.expand(entries, -1, -1)
+        at = raster_coordinates(index, width, height).expand(entries, -1, -1)
         reach = self.config.occlusion_reach
         explained, _ = explained_by_background(code, views, own, at, rendering.behind, reach)
         error = (rendering.rgb - truth).square().mean(-1)

@@ -16,7 +16,7 @@ from objnerf.models.volumes.fusion import Fusion
 from objnerf.models.volumes.grid import in_view, look_up, look_up_channels, project
 from objnerf.models.volumes.instances import seen_from_above, split
 from objnerf.models.volumes.renderer import VolumeRenderer
-from objnerf.rendering.rays import camera_directions, world_rays
+from objnerf.rendering.rays import camera_directions, raster_coordinates, world_rays
 
 SAMPLES = 24
 """Samples of the rays that the teacher is trained with."""
@@ -75,9 +75,7 @@ class Teacher:
         origins, directions = world_rays(directions, code.world_from_camera)
         surfaces, _ = self.renderer.surfaces(code, origins, directions, 0.0)
         index = torch.arange(height * width, device=directions.device)
-        rows, columns = torch.div(index, width, rounding_mode="floor"), index % width
-        where = torch.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], dim=-1)
-        where = where.expand(len(directions), -1, -1)
+        where = raster_coordinates(index, width, height).expand(len(directions), -1, -1)
         own = torch.arange(len(directions), device=directions.device) % views
         own = own[:, None].expand(-1, height * width)
         reach = self.config.occlusion_reach
@@ -124,7 +122,7 @@ class Teacher:
         """
         views = fused.views
         entry = torch.arange(len(code.slots), device=code.pixels.device)
-        target = entry // views * views + (entry + 1 + step % (views - 1)) % views
+        target = another_view(entry, views, step)
         weight = (1 - fused.explained.flatten(1) + 0.02).index_select(0, target)
         weight = weight / weight.mean(1, keepdim=True) + 1
         steps = weight.cumsum(1)
@@ -197,6 +195,17 @@ class Teacher:
             reach=config.split_reach,
             threshold=config.split_threshold,
         )
+
+
+def another_view(entry: Int[Tensor, " inputs"], views: int, step: int | Tensor) -> Int[Tensor, " inputs"]:
+    """For each view of a scene another one of it, each of them once; the others in turn from step to step.
+
+    Args:
+        entry: positions of the views, those of a scene after each other.
+        views: of each scene.
+        step: training steps done.
+    """
+    return entry // views * views + (entry + 1 + step % (views - 1)) % views
 
 
 @torch.no_grad()
