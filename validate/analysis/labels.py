@@ -76,8 +76,12 @@ def relabelling(analysis: Analysis) -> dict[int, dict[int, int]]:
     scenes = analysis.scan.scene_index[facts.views]
     backgrounds = _own_backgrounds(analysis, facts)
     plans: dict[int, dict[int, int]] = {}
-    for scene in np.unique(scenes[breaks_rule(facts)]):
-        masks = np.flatnonzero(scenes == scene)
+    # Sorted once: a search for each scene would look at all masks each time.
+    order = np.argsort(scenes, kind="stable")
+    broken = np.unique(scenes[breaks_rule(facts)])
+    begins, ends = (np.searchsorted(scenes[order], broken, side) for side in ("left", "right"))
+    for begin, end in zip(begins, ends, strict=True):
+        masks = order[begin:end]
         if facts.blended[masks].any():
             continue
         colours = [set(facts.colours[mask][facts.present[mask]].tolist()) for mask in masks]
