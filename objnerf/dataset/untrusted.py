@@ -41,6 +41,11 @@ _MAX_YAML_VALUES = 500_000
 #: A description of a hundred thousand frames has a tenth of this.
 _MAX_JSON_BYTES = 1 << 29
 
+_YAML_INTEGER = "tag:yaml.org,2002:int"
+
+_MAX_DIGITS = 300
+"""Digits of a whole number in JSON or YAML; floats end at 308."""
+
 #: Files with the content of many: archives, tables, models of a whole capture. What is read of them at a time
 #: has a limit of its own.
 MAX_COLLECTION_BYTES = 1 << 44
@@ -157,6 +162,8 @@ def _unfolded(node: yaml.Node, known: dict[int, int]) -> int:
     # An alias inside what it stands for: endless.
     known[id(node)] = _MAX_YAML_VALUES + 1
     count = 1
+    if isinstance(node, yaml.ScalarNode) and node.tag == _YAML_INTEGER and len(node.value) > _MAX_DIGITS:
+        raise ValueError(f"a whole number of {len(node.value)} digits")
     if isinstance(node, yaml.SequenceNode):
         count += sum(_unfolded(item, known) for item in node.value)
     elif isinstance(node, yaml.MappingNode):
@@ -172,9 +179,26 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         InputError: it cannot be read, is no JSON, or is nested too deeply.
     """
     try:
-        return json.loads(read_text(path, _MAX_JSON_BYTES))
+        return parse_json(read_text(path, _MAX_JSON_BYTES))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected JSON, found something else ({error})") from error
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The content of JSON text.
+
+    Raises:
+        ValueError: it is no JSON, or holds a whole number that no float can hold.
+        RecursionError: it is nested too deeply.
+    """
+    return json.loads(text, parse_int=_integer)
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        # Python's integers have no limit, and everything that calculates with them fails in its own way.
+        raise ValueError(f"a whole number of {len(digits)} digits")
+    return int(digits)
 
 
 def read_npz(

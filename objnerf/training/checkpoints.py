@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from objnerf.dataset.card import SceneScale
 from objnerf.dataset.files import atomic_path, write_text
-from objnerf.dataset.untrusted import MAX_COLLECTION_BYTES, Unreadable, open_regular
+from objnerf.dataset.untrusted import MAX_COLLECTION_BYTES, Unreadable, open_regular, parse_json
 from objnerf.errors import InputError, WorkError
 from objnerf.models import SceneModel, build_model
 from objnerf.training.recipe import Recipe
@@ -170,7 +170,7 @@ def _read(path: Path, tensors: bool = True) -> tuple[RunState, dict[str, Tensor]
         )
     try:
         with safe_open(path, framework="pt") as file:
-            numbers: dict[str, Any] = json.loads((file.metadata() or {})["objnerf"])
+            numbers: dict[str, Any] = parse_json((file.metadata() or {})["objnerf"])
             found = {key: file.get_tensor(key) for key in file.keys()} if tensors else {}  # noqa: SIM118
         if numbers.pop("format_version") != FORMAT_VERSION:
             raise InputError(f"{path} was written by another version of objnerf than this one")

@@ -114,6 +114,7 @@ def laughs(levels: int) -> str:
         ("a: 2024-13-99\n", "month must be in"),
         ("{[1]: 2}\n", "unhashable"),
         ("a: \x07\n", "special characters"),
+        ("a: " + "7" * 400 + "\n", "a whole number of 400 digits"),
     ],
 )
 def test_yaml_that_is_no_plain_description(text: str, complaint: str, tmp_path: Path) -> None:
@@ -223,10 +224,26 @@ def test_an_image_inside_a_mesh_that_is_a_program_is_not_run(
     assert run, "Pillow would have run it: this test tests something"
 
 
+@pytest.mark.parametrize("key", ["fl_x", "w", "frames"])
+def test_whole_numbers_that_no_float_can_hold(key: str, data: Path, tmp_path: Path) -> None:
+    """Python reads them, and fails wherever they meet a float; so they are no numbers to begin with."""
+    endless = int("7" * 400)
+    content = {"fl_x": 20.0, "fl_y": 20.0, "w": 32, "h": 24}
+    poses = [[endless, 0, 0, 0]] * 4 if key == "frames" else np.eye(4).tolist()
+    content |= {"frames": [{"file_path": "x.png", "transform_matrix": poses}]}
+    if key != "frames":
+        content[key] = endless
+    files.write_image(tmp_path / "capture" / "x.png", np.zeros((24, 32, 3), np.uint8))
+    path = written(tmp_path / "capture" / "transforms.json", json.dumps(content))
+    with pytest.raises(InputError, match=rf"{path.name}: expected JSON, .*a whole number of 400 digits"):
+        convert(tmp_path / "capture", tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     "content",
     [
         '{"asset": []}',
+        '{"asset": {"version": "2.0"}, "bufferViews": [{"byteOffset": ' + "7" * 400 + "}]}",
         '{"asset": {"version": "2.0"}, "images": [{"uri": "\\ud800.png"}]}',
         '{"asset": ' + "[" * 100_000,
         '{"buffers": 1}',

@@ -4,7 +4,6 @@ The scene as it stands in the file, without animation: nodes, skins, morph weigh
 """
 
 import base64
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -22,6 +21,7 @@ from generation.assets.mesh import PartMaterial, Wrap
 from generation.assets.reading.companions import MAX_TEXTURE_SIDE, Surroundings, decoded
 from generation.assets.reading.pieces import Piece, Reading, UnusableMesh, face_normals
 from generation.srgb import linear_from_srgb, srgb_from_linear
+from objnerf.dataset.untrusted import parse_json
 
 #: Extensions that a file may require. Those of the second line change shine or add what is left out.
 _UNDERSTOOD = {
@@ -91,7 +91,7 @@ def _chunks(path: Path) -> tuple[dict[str, Any], bytes]:
             place += 8 + length
         raw = text
     try:
-        content = json.loads(raw)
+        content = parse_json(raw)
     except (ValueError, RecursionError) as error:
         raise UnusableMesh(f"can't be read: is not valid glTF ({error})") from error
     if not isinstance(content, dict):

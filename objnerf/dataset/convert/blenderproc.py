@@ -17,7 +17,6 @@ The camera stands where its writers put it, as JSON:
 The world is Blender's: z up.
 """
 
-import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,7 +44,7 @@ from objnerf.dataset.convert.posed import (
     rigid,
 )
 from objnerf.dataset.convert.transforms_lens import number
-from objnerf.dataset.untrusted import MAX_PIXELS, Unreadable, open_regular
+from objnerf.dataset.untrusted import MAX_PIXELS, Unreadable, open_regular, parse_json
 from objnerf.errors import InputError
 
 _WORLD = "right-handed, z up, as BlenderProc has it; the origin as in the source"
@@ -150,7 +149,7 @@ def _described(path: Path) -> tuple[Path, PosedView, str | None]:
 def _json(file: Any, key: str, path: Path) -> Any:
     """JSON that a key of a file holds as bytes."""
     try:
-        return json.loads(file[key][()])
+        return parse_json(file[key][()])
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected JSON under the key {key!r} ({error})") from error
 
