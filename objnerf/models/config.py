@@ -59,6 +59,9 @@ class VolumesConfig(BaseModel):
     explained_weight: float = Field(
         0.06, ge=0, description="weight of opacity at pixels that other views explain by the background"
     )
+    foreign_weight: float = Field(
+        0.3, ge=0, description="weight of transparency at pixels whose colours are not the background's"
+    )
     floor: float = Field(
         0.07, ge=0, lt=1, description="share of the rays that the foreground is pushed to show in, at least"
     )
@@ -75,12 +78,6 @@ class VolumesConfig(BaseModel):
     instance_weight: float = Field(0.1, ge=0, description="weight of the cross-entropy of centres")
     instance_from: int = Field(300, ge=0, description="step from which centres and votes are learned")
     vote_weight: float = Field(0.5, ge=0, description="weight of the votes, beside the centres'")
-    occlusion_reach: int = Field(
-        0,
-        ge=0,
-        description="distance from an outline, pixels of half the input's size, within which a view does not "
-        "speak for the background; 2 finds low and thin parts on plain floors",
-    )
     distill_weight: float = Field(
         1.0, ge=0, description="weight of the cross-entropy of each view's voxels with the fused volume"
     )

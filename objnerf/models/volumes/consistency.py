@@ -8,12 +8,15 @@ compared twice. The pixel's colour has to lie within what the other view shows c
 mean of a wider surrounding has to be the same in both. Neither suffices by itself: on a chequered floor the
 first holds for any colour, and the second overlooks what is thin.
 
-A camera in nearly the same place agrees with everything, whatever stands there, and is not counted. In the
-end, neither is a view that shows an object there or close by: behind an object's foot, a view from the other
-side shows the same object, in the same colour. What stands low explains itself so, and would never be found.
+A camera in nearly the same place agrees with everything, whatever stands there, and is not counted.
+
+What touches the ground looks alike in all views, and would explain itself: an object's foot would be ground.
+There, colours decide (``palette``); and where they say nothing, views whose outlines show an object at the
+point are not counted.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +38,23 @@ CLOSE_SIGMA = 0.03
 WIDE_SIGMA = 0.04
 """Root mean square difference of the means at which they may."""
 
+ROUGH_SIGMA = 0.06
+"""The same for what may be a floor that reflects, or whose pattern is too fine for the pixels."""
+
 PARALLAX = math.radians(15)
 """Angle between the rays to a point from which two views are fully believed; below, in part."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well other views agree that pixels show given points."""
+
+    exact: Float[Tensor, "scenes views inputs rays"]
+    """Of each view, from 0 to 1; 0 for the pixel's own."""
+    rough: Float[Tensor, "scenes views inputs rays"]
+    """How surely they show its colour somewhere close around the point."""
+    colours: Float[Tensor, "scenes inputs rays 3"]
+    """Of the pixels, in [0, 1]."""
 
 
 @torch.no_grad()
@@ -47,7 +65,7 @@ def photo_consistency(
     view: Int[Tensor, "scenes inputs rays"],
     where: Float[Tensor, "scenes inputs rays 2"],
     points: Float[Tensor, "scenes inputs rays 3"],
-) -> Float[Tensor, "scenes views inputs rays"]:
+) -> Agreement:
     """How well each other view agrees, in [0, 1], that a pixel shows a given point; 0 for its own.
 
     Args:
@@ -61,9 +79,8 @@ def photo_consistency(
     scenes, views = images.shape[:2]
     inputs, rays = view.shape[1:]
     flat = images.flatten(0, 1)
-    reach = CLOSE // 2
-    low = -F.max_pool2d(-flat, CLOSE, 1, reach)
-    high = F.max_pool2d(flat, CLOSE, 1, reach)
+    low = -F.max_pool2d(-flat, CLOSE, 1, CLOSE // 2)
+    high = F.max_pool2d(flat, CLOSE, 1, CLOSE // 2)
     wide = F.avg_pool2d(flat, WIDE, 1, WIDE // 2, count_include_pad=False)
     # Each pixel's own colours: looked up in all views, and taken from its own.
     view, where, points = (x.flatten(1, 2) for x in (view, where, points))
@@ -75,33 +92,60 @@ def photo_consistency(
     at, depth = project(everywhere, world_from_camera.flatten(0, 1), pinholes.flatten(0, 1))
     seen = look_up(torch.cat([low, high, wide], dim=1), at).unflatten(0, (scenes, views))
     low, high, wide = seen.split(3, dim=-1)
-    outside = (low - colour).clamp(min=0) + (colour - high).clamp(min=0)
-    unlike = outside.square().mean(-1) / CLOSE_SIGMA**2 + (mean - wide).square().mean(-1) / WIDE_SIGMA**2
+    outside = ((low - colour).clamp(min=0) + (colour - high).clamp(min=0)).square().mean(-1)
+    unlike = outside / CLOSE_SIGMA**2 + (mean - wide).square().mean(-1) / WIDE_SIGMA**2
     # A view has no parallax with itself.
     rays_to = F.normalize(points[:, None] - world_from_camera[:, :, None, :3, 3], dim=-1)
     from_own = rays_to.gather(1, view[:, None, :, None].expand(-1, 1, -1, 3))
     apart = (rays_to - from_own).norm(dim=-1) / (2 * math.sin(PARALLAX / 2))
     inside = in_view(at, depth).unflatten(0, (scenes, views))
-    agreement = torch.exp(-unlike / 2) * apart.clamp(max=1) * inside
-    return agreement.unflatten(2, (inputs, rays))
+    counted = apart.clamp(max=1) * inside
+    exact, rough = (
+        (torch.exp(-each / 2) * counted).unflatten(2, (inputs, rays))
+        for each in (unlike, outside / ROUGH_SIGMA**2)
+    )
+    return Agreement(exact, rough, colour[:, 0].unflatten(1, (inputs, rays)))
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Whether the background explains pixels, each from 0 to 1."""
+
+    anyway: Float[Tensor, "inputs rays"]
+    """How surely other views show their colours at the same points of the background."""
+    shown: Float[Tensor, "inputs rays"]
+    """The same, by those views only that show no object there."""
+    roughly: Float[Tensor, "inputs rays"]
+    """How surely other views show their colours somewhere close around these points."""
+    colours: Float[Tensor, "inputs rays 3"]
+    """Of the pixels, in [0, 1]."""
+
+
+def explained_by(
+    anyway: Float[Tensor, "*pixels"], shown: Float[Tensor, "*pixels"], likeness: Float[Tensor, "*pixels"]
+) -> Float[Tensor, "*pixels"]:
+    """How surely pixels show the background, from 0 to 1.
+
+    Where the colour says that they do, any view that agrees will do; where it says nothing, one that shows
+    no object there; where it says that they do not, none.
+
+    Args:
+        anyway: how surely other views agree; see ``Explanation``.
+        shown: how surely other views agree that show no object there.
+        likeness: how likely the colours are the background's; see ``Palette.likeness``.
+    """
+    undecided = 1 - (2 * likeness - 1).abs()
+    return undecided * shown + (2 * likeness - 1).clamp(min=0) * anyway
 
 
 @torch.no_grad()
-def near_outlines(code: VolumesCode, reach: int) -> Float[Tensor, "inputs 1 half_height half_width"]:
-    """How surely an outline contains a view's pixels, or others within ``reach``; 0 where it is undecided."""
-    sure = (2 * code.pixels[:, 3:].sigmoid() - 1).clamp(min=0)
-    return F.max_pool2d(sure, 2 * reach + 1, 1, reach)
-
-
-@torch.no_grad()
-def explained_by_background(
+def explain_by_background(
     code: VolumesCode,
     views: int,
     view: Int[Tensor, "inputs rays"],
     where: Float[Tensor, "inputs rays 2"],
     points: Float[Tensor, "inputs rays 3"],
-    reach: int,
-) -> tuple[Float[Tensor, "inputs rays"], Float[Tensor, "inputs rays"]]:
+) -> Explanation:
     """How surely other views explain pixels by the background: from 0 where it is as likely as not, to 1.
 
     Args:
@@ -110,9 +154,6 @@ def explained_by_background(
         view: which of its scene's views each pixel belongs to.
         where: where in that view, the image's outer edges at -1 and 1.
         points: where the pixels' rays meet the background, world units.
-        reach: distance from an outline within which a view does not count, pixels of half the input's size.
-    Returns:
-        By views that show no object near there, and by any, whatever the outlines say.
     """
     scenes = (len(code.slots) // views, views)
     agreement = photo_consistency(
@@ -125,8 +166,10 @@ def explained_by_background(
     )
     everywhere = points.unflatten(0, scenes).flatten(1, 2).repeat_interleave(views, 0)
     at, _ = project(everywhere, code.world_from_camera, code.pinholes)
-    hidden = look_up(near_outlines(code, reach), at)[..., 0].view_as(agreement)
-    shown, anyway = (
-        (2 * found.amax(1) - 1).clamp(min=0).flatten(0, 1) for found in (agreement * (1 - hidden), agreement)
+    outlined = (2 * code.pixels[:, 3:].sigmoid() - 1).clamp(min=0)
+    hidden = look_up(outlined, at)[..., 0].view_as(agreement.exact)
+    anyway, shown, roughly = (
+        (2 * found.amax(1) - 1).clamp(min=0).flatten(0, 1)
+        for found in (agreement.exact, agreement.exact * (1 - hidden), agreement.rough)
     )
-    return shown, anyway
+    return Explanation(anyway, shown, roughly, agreement.colours.flatten(0, 1))

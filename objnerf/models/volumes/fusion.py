@@ -36,14 +36,14 @@ class Fusion(nn.Module):
     def __init__(self, grid: Grid, width: int, features: int, mixed: int) -> None:
         super().__init__()
         self.grid = grid
-        self.voxels = VoxelNetwork(grid, 2 * (features + 3) + 5, REDUCED, width, mixed, CHANNELS - 1)
+        self.voxels = VoxelNetwork(grid, 2 * (features + 3) + 7, REDUCED, width, mixed, CHANNELS - 1)
         self.register_buffer("centers", grid.centers(), persistent=False)
         self.centers: Tensor
 
     def forward(
         self,
         seen: Float[Tensor, "inputs channels half_height half_width"],
-        evidence: Float[Tensor, "inputs 2 half_height half_width"],
+        evidence: Float[Tensor, "inputs 3 half_height half_width"],
         world_from_camera: Float[Tensor, "inputs 4 4"],
         pinholes: Float[Tensor, "inputs 4"],
         field_from_world: Float[Tensor, "scenes 3 3"],
@@ -52,8 +52,8 @@ class Fusion(nn.Module):
 
         Args:
             seen: features and, last, colours in [-1, 1] of the views; those of one scene after each other.
-            evidence: how surely the background explains each pixel, and how surely an outline contains it;
-                in [0, 1].
+            evidence: how surely the background explains each pixel, an outline contains it, and
+                its colour is not the background's; in [0, 1].
             world_from_camera: poses, OpenCV axes.
             pinholes: the views' lenses; see ``rays.pinhole_tensor``.
             field_from_world: rotation into the frame of each scene's volume.
@@ -64,7 +64,8 @@ class Fusion(nn.Module):
         where, depth = project(world, world_from_camera, pinholes)
         inside = in_view(where, depth)[:, None].to(seen).unflatten(0, scenes)
         found = look_up_channels(torch.cat([seen, evidence], dim=1), where).unflatten(0, scenes)
-        known = pool_views(found[:, :, :-2], found[:, :, -2:-1], found[:, :, -1:], inside)
+        there, explained, outline, foreign = found.split([seen.shape[1], 1, 1, 1], dim=2)
+        known = pool_views(there, explained, outline, foreign, inside)
         raw, _ = self.voxels(known.unflatten(2, (self.grid.layers, -1)))
         # Colours start from the mean of what the views show, so that the first gradients are those of stereo.
         mean = known[:, seen.shape[1] - 3 : seen.shape[1]].unflatten(2, raw.shape[2:])
@@ -77,6 +78,7 @@ def pool_views(
     seen: Float[Tensor, "scenes views channels voxels"],
     explained: Float[Tensor, "scenes views 1 voxels"],
     outline: Float[Tensor, "scenes views 1 voxels"],
+    foreign: Float[Tensor, "scenes views 1 voxels"],
     inside: Float[Tensor, "scenes views 1 voxels"],
 ) -> Float[Tensor, "scenes pooled voxels"]:
     """What is known of voxels from all views that contain them, whatever their number and order.
@@ -85,10 +87,11 @@ def pool_views(
         seen: features and colours at the voxels' projections.
         explained: how surely the background explains these pixels.
         outline: how surely an outline contains them.
+        foreign: how surely their colours are not the background's.
         inside: 1 where a voxel is in the view, 0 elsewhere.
     Returns:
         Means and standard deviations of ``seen``; greatest and mean ``explained``; least and mean
-        ``outline``; share of the views that contain the voxel.
+        ``outline``, least and mean ``foreign``; share of the views that contain the voxel.
     """
     count = inside.sum(1)
     share = inside / count.clamp(min=1)[:, None]
@@ -104,6 +107,8 @@ def pool_views(
             (share * explained).sum(1),
             1 - (inside * (1 - outline)).amax(1),
             (share * outline).sum(1),
+            1 - (inside * (1 - foreign)).amax(1),
+            (share * foreign).sum(1),
             count / seen.shape[1],
         ],
         dim=1,

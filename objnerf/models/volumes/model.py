@@ -269,5 +269,4 @@ class ObjectVolumes(SceneModel):
         assert isinstance(code, VolumesCode)
         assert isinstance(rendering, VolumesRendering)
         teacher = Teacher(self.config, self.renderer, self.columns, self.fusion)
-        objectives = Objectives(self.config, self.renderer, self.columns, teacher)
-        return objectives.auxiliary_losses(code, rendering, novel, step)
+        return Objectives(teacher).auxiliary_losses(code, rendering, novel, step)

@@ -3,17 +3,16 @@
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from objnerf.models.config import VolumesConfig
 from objnerf.models.scene import AuxiliaryLosses, NovelRays
 from objnerf.models.volumes import losses
 from objnerf.models.volumes.code import VolumesCode, VolumesRendering
-from objnerf.models.volumes.consistency import explained_by_background
+from objnerf.models.volumes.consistency import explain_by_background, explained_by
 from objnerf.models.volumes.foreground import voxel_opacity
 from objnerf.models.volumes.grid import in_view, look_up, project
-from objnerf.models.volumes.renderer import VolumeRenderer
 from objnerf.models.volumes.teacher import FusedScenes, Teacher, another_view
 from objnerf.rendering.rays import camera_directions, raster_coordinates, world_rays
 
@@ -31,17 +30,13 @@ class Objectives:
     Codes hold all views of some scenes: ``views`` entries after each other for each scene.
     """
 
-    config: VolumesConfig
-    renderer: VolumeRenderer
-    columns: Float[Tensor, "rows columns 2"]
-    """Centres of the cells seen from above, field frame, world units."""
     teacher: Teacher
 
     def auxiliary_losses(
         self, code: VolumesCode, rendering: VolumesRendering, novel: NovelRays, step: int | Tensor
     ) -> AuxiliaryLosses:
         """See ``SceneModel.auxiliary_losses``."""
-        config, views = self.config, novel.views
+        config, views = self.teacher.config, novel.views
         share = losses.ramp(step, 0, config.ramp_steps)
         shown = rendering.slot_opacity[..., 1:].sum(-1)
         opacity = voxel_opacity(code.volume)
@@ -57,33 +52,32 @@ class Objectives:
         result |= self.teacher.losses(code, fused, step)
         taught = losses.ramp(step, *config.distill_steps)
         result["distill"] = config.distill_weight * taught * self.teacher.distillation(code, fused)
-        explained, anyway = explained_by_background(
-            code, views, novel.view, novel.where, rendering.behind, config.occlusion_reach
-        )
+        found = explain_by_background(code, views, novel.view, novel.where, rendering.behind)
+        explained = explained_by(found.anyway, found.shown, fused.likeness(found.colours))
         result["explained"] = config.explained_weight * (explained * shown).mean()
         if config.own_view_weight > 0:
-            result["own_view"] = config.own_view_weight * self.own_view_error(code, views, step)
+            result["own_view"] = config.own_view_weight * self.own_view_error(code, fused, step)
         # A step that is recorded has to hold all that any step needs.
         if config.instance_weight > 0 and (isinstance(step, Tensor) or step >= config.instance_from):
-            found = self.instances(code, fused)
-            result |= {name: value * (step >= config.instance_from) for name, value in found.items()}
+            taught_places = self.instances(code, fused)
+            result |= {name: value * (step >= config.instance_from) for name, value in taught_places.items()}
         # Opacity where the background explains the pixel: near 1 when the foreground has become a fog, which
         # would hide the background from every view.
-        fog = (anyway * shown.detach()).sum() / anyway.sum().clamp(min=1e-6)
+        fog = (found.anyway * shown.detach()).sum() / found.anyway.sum().clamp(min=1e-6)
         return AuxiliaryLosses(result, {"slots/explained_opacity": fog})
 
-    def own_view_error(self, code: VolumesCode, views: int, step: int | Tensor) -> Float[Tensor, ""]:
+    def own_view_error(self, code: VolumesCode, fused: FusedScenes, step: int | Tensor) -> Float[Tensor, ""]:
         """Squared error of the input views themselves, before a background that is taken from another view.
 
         The foreground has the input view's own colours, so it can only lower this error by being opaque where
         the other view shows the ground in another colour. Counted where that view sees the ground, and not
         where views agree that it is ground: there the errors are those of resampling.
         """
-        geometry = self.renderer.geometry
+        geometry, views = self.teacher.renderer.geometry, fused.views
         entries = len(code.slots)
         height, width = code.pixels.shape[-2:]
         # A sparse raster of pixels that shifts from step to step, and another of the other views each time.
-        count, total = self.config.own_view_rays, height * width
+        count, total = self.teacher.config.own_view_rays, height * width
         index = (torch.arange(count, device=code.pixels.device) * (total // count) + step * 7919) % total
         entry = torch.arange(entries, device=code.pixels.device)
         seen = code.with_background(code.select_scenes(another_view(entry, views, step)))
@@ -93,9 +87,9 @@ class Objectives:
         steps = (torch.arange(OWN_VIEW_SAMPLES, device=directions.device) + 0.5) / OWN_VIEW_SAMPLES
         depths = (near + (far - near) * steps).expand(entries, count, -1)
         pixel = 1 / (geometry.focal_ratio[0] * width)
-        rendering = self.renderer.render(seen, origins, directions, depths, False, pixel)
+        rendering = self.teacher.renderer.render(seen, origins, directions, depths, False, pixel)
         with torch.no_grad():
-            surfaces, _ = self.renderer.surfaces(seen, origins, directions, 0.0)
+            surfaces, _ = self.teacher.renderer.surfaces(seen, origins, directions, 0.0)
             ground = surfaces.ground[:, :, 0]
             where, depth = project(ground, seen.ground_world_from_camera, seen.ground_pinholes)
             visible = look_up(seen.ground[:, 6:], where)[..., 0] * in_view(where, depth)
@@ -103,22 +97,21 @@ class Objectives:
         truth = code.pixels[:, :3].detach().flatten(2).index_select(2, index).transpose(1, 2)
         own = (entry % views)[:, None].expand(-1, count)
         at = raster_coordinates(index, width, height).expand(entries, -1, -1)
-        reach = self.config.occlusion_reach
-        explained, _ = explained_by_background(code, views, own, at, rendering.behind, reach)
+        found = explain_by_background(code, views, own, at, rendering.behind)
+        explained = explained_by(found.anyway, found.shown, fused.likeness(found.colours))
         error = (rendering.rgb - truth).square().mean(-1)
         return (visible * (1 - explained) * error).mean()
 
     def instances(self, code: VolumesCode, fused: FusedScenes) -> dict[str, Tensor]:
         """Centres and votes against the teacher's objects."""
-        config, views = self.config, fused.views
+        config, views = self.teacher.config, fused.views
         labels, centers, exists = self.teacher.pseudo_labels(fused)
         rotation = self.teacher.rotations(code, fused)
-        middles = torch.cat([centers, torch.zeros_like(centers[..., :1])], dim=-1)
-        middles = (middles.repeat_interleave(views, 0) @ rotation)[..., :2]
+        middles = (F.pad(centers, (0, 1)).repeat_interleave(views, 0) @ rotation)[..., :2]
         heat, votes = losses.instance_losses(
             code.heat,
             code.votes,
-            self.columns,
+            self.teacher.columns,
             self._labels_in_views(labels, rotation),
             middles,
             exists.repeat_interleave(views, 0),
@@ -133,8 +126,10 @@ class Objectives:
         self, labels: Int[Tensor, "scenes rows columns"], rotation: Float[Tensor, "inputs 3 3"]
     ) -> Int[Tensor, "inputs rows columns"]:
         """The pseudo-labels, taken from the teacher's frame into each entry's field frame."""
-        grid = self.renderer.grid
-        flat = torch.cat([self.columns, torch.zeros_like(self.columns[..., :1])], dim=-1).flatten(0, 1)
+        grid = self.teacher.renderer.grid
+        flat = torch.cat(
+            [self.teacher.columns, torch.zeros_like(self.teacher.columns[..., :1])], dim=-1
+        ).flatten(0, 1)
         there = flat @ rotation.transpose(1, 2)
         index = ((there[..., :2] + grid.half) / grid.cell).floor().long()
         inside = ((index >= 0) & (index < grid.cells)).all(-1)

@@ -10,11 +10,12 @@ from torch import Tensor
 from objnerf.models.config import VolumesConfig
 from objnerf.models.volumes import losses
 from objnerf.models.volumes.code import VolumesCode, VolumesRendering
-from objnerf.models.volumes.consistency import explained_by_background
+from objnerf.models.volumes.consistency import explain_by_background, explained_by
 from objnerf.models.volumes.foreground import voxel_opacity
 from objnerf.models.volumes.fusion import Fusion
 from objnerf.models.volumes.grid import in_view, look_up, look_up_channels, project
 from objnerf.models.volumes.instances import seen_from_above, split
+from objnerf.models.volumes.palette import Palette, foreignness, make_palette
 from objnerf.models.volumes.renderer import VolumeRenderer
 from objnerf.rendering.rays import camera_directions, raster_coordinates, world_rays
 
@@ -37,11 +38,20 @@ class FusedScenes:
     """Rotation into that frame."""
     explained: Float[Tensor, "inputs 1 half_height half_width"]
     """How surely other views explain each view's pixels by the background."""
+    foreign: Float[Tensor, "inputs 1 half_height half_width"]
+    """How surely their colours are not the background's."""
+    palette: Palette
+    """Colours of the scenes' backgrounds."""
 
     @property
     def opacity(self) -> Float[Tensor, "scenes layers rows columns"]:
         """Of the voxels."""
         return voxel_opacity(self.volume)
+
+    def likeness(self, colours: Float[Tensor, "inputs rays 3"]) -> Float[Tensor, "inputs rays"]:
+        """How likely colours that the views of each scene show are its background's; see ``Palette``."""
+        each = colours.unflatten(0, (-1, self.views))
+        return self.palette.likeness(each.flatten(1, 2)).unflatten(1, each.shape[1:3]).flatten(0, 1)
 
 
 @dataclass(frozen=True)
@@ -59,17 +69,24 @@ class Teacher:
 
     def fuse(self, code: VolumesCode, views: int) -> FusedScenes:
         """The scenes' volumes from all of their views."""
-        explained = self._explained_map(code, views)
-        evidence = torch.cat([explained, code.pixels[:, 3:].detach().sigmoid()], dim=1)
+        explained, foreign, palette = self._background_evidence(code, views)
+        evidence = torch.cat([explained, code.pixels[:, 3:].detach().sigmoid(), foreign], dim=1)
         frame = code.field_from_world[::views, :3, :3]
         volume = self.fusion(code.seen, evidence, code.world_from_camera, code.pinholes, frame)
-        return FusedScenes(views, volume, frame, explained)
+        return FusedScenes(views, volume, frame, explained, foreign, palette)
 
     @torch.no_grad()
-    def _explained_map(
+    def _background_evidence(
         self, code: VolumesCode, views: int
-    ) -> Float[Tensor, "inputs 1 half_height half_width"]:
-        """Photo-consistency of every view, found for every second row and column of the features."""
+    ) -> tuple[
+        Float[Tensor, "inputs 1 half_height half_width"],
+        Float[Tensor, "inputs 1 half_height half_width"],
+        Palette,
+    ]:
+        """Which pixels the background explains, which have colours that are not its, and its colours.
+
+        Photo-consistency is found for every second row and column of the features.
+        """
         height, width = (side // 2 for side in code.seen.shape[-2:])
         directions = camera_directions(code.pinholes, width, height).flatten(1, 2)
         origins, directions = world_rays(directions, code.world_from_camera)
@@ -78,10 +95,27 @@ class Teacher:
         where = raster_coordinates(index, width, height).expand(len(directions), -1, -1)
         own = torch.arange(len(directions), device=directions.device) % views
         own = own[:, None].expand(-1, height * width)
-        reach = self.config.occlusion_reach
-        found, _ = explained_by_background(code, views, own, where, surfaces.met, reach)
-        found = found.unflatten(1, (height, width))[:, None]
-        return F.interpolate(found, size=code.seen.shape[-2:], mode="bilinear", align_corners=False)
+        found = explain_by_background(code, views, own, where, surfaces.met)
+
+        def of_scenes(values: Tensor) -> Tensor:
+            return values.unflatten(0, (-1, views)).flatten(1, 2)
+
+        near = self._on_grid(code, surfaces.met)
+        palette = make_palette(of_scenes(found.colours), of_scenes(found.roughly), of_scenes(near))
+        seen = of_scenes(code.pixels[:, :3].flatten(2).transpose(1, 2))
+        likeness = palette.likeness(seen).unflatten(1, (views, 1, *code.pixels.shape[-2:])).flatten(0, 1)
+        coarse = [x.unflatten(1, (height, width))[:, None] for x in (found.anyway, found.shown)]
+        anyway, shown = (
+            F.interpolate(x, size=likeness.shape[-2:], mode="bilinear", align_corners=False) for x in coarse
+        )
+        return explained_by(anyway, shown, likeness), foreignness(likeness), palette
+
+    def _on_grid(
+        self, code: VolumesCode, points: Float[Tensor, "inputs rays 3"]
+    ) -> Float[Tensor, "inputs rays"]:
+        """Which points of the background lie under the grid: 1 or 0."""
+        local = points @ code.field_from_world[:, :3, :3].transpose(1, 2)
+        return (local[..., :2].abs() <= self.renderer.grid.half).all(-1).to(points)
 
     def losses(self, code: VolumesCode, fused: FusedScenes, step: int | Tensor) -> dict[str, Tensor]:
         """What the teacher is trained by, and the outlines of the views by the teacher.
@@ -94,10 +128,13 @@ class Teacher:
         rendering = self._render(code, fused, target, index)
         pixels = code.pixels.flatten(2).index_select(0, target)
         pixels = pixels.gather(2, index[:, None].expand(-1, 4, -1)).transpose(1, 2)
-        explained = fused.explained.flatten(1).index_select(0, target).gather(1, index)
+        explained, foreign = (
+            x.flatten(1).index_select(0, target).gather(1, index) for x in (fused.explained, fused.foreign)
+        )
         error = (rendering.rgb - pixels[..., :3].detach()).square().mean(-1)
         shown = rendering.slot_opacity[..., 1:].sum(-1)
         outline = F.binary_cross_entropy_with_logits(pixels[..., 3], shown.detach().clamp(0, 1))
+        near = self._on_grid(code, rendering.behind)
         opacity = fused.opacity
         share = losses.ramp(step, 0, config.ramp_steps)
         counted = _shown_background(code, rendering) * (1 - explained)
@@ -106,6 +143,7 @@ class Teacher:
             "fused/colour": config.fused_colour_weight * (counted * error).mean(),
             "fused/sparsity": config.sparsity_weight * shown.mean(),
             "fused/explained": config.explained_weight * (explained * shown).mean(),
+            "fused/foreign": config.foreign_weight * (foreign * near * (1 - shown)).mean(),
             "fused/floor": config.floor_weight * (config.floor - shown.mean()).clamp(min=0),
             "fused/decided": config.decided_weight * share * losses.decided(shown),
             "fused/spread": config.spread_weight * share * rendering.spread.mean(),

@@ -63,7 +63,9 @@ def explained(*azimuths: float, fineness: float = 0.1) -> tuple[torch.Tensor, to
         where.expand(1, count, -1, 2),
         ground[None],
     )
-    return found[0].amax(0), ball
+    shown = images.flatten(2).transpose(1, 2)
+    assert torch.allclose(found.colours[0], shown, atol=1e-5)
+    return found.exact[0].amax(0), ball
 
 
 @pytest.mark.parametrize(("fineness", "least"), [(0.02, 0.95), (0.1, 0.95), (0.4, 0.5)])
@@ -106,4 +108,4 @@ def test_a_point_outside_of_every_other_view_is_not_explained():
         torch.zeros(1, 2, WIDTH * HEIGHT, 2),
         far[None],
     )
-    assert found.max() == 0
+    assert found.exact.max() == found.rough.max() == 0

@@ -1,6 +1,5 @@
 """Volumes fused from all views of a scene: what is pooled, what is drawn, and what they teach."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,10 +10,11 @@ from objnerf.dataset.cameras import look_at
 from objnerf.dataset.card import SceneScale
 from objnerf.models.config import VolumesConfig
 from objnerf.models.volumes import ObjectVolumes, VolumesCode
-from objnerf.models.volumes.consistency import explained_by_background, near_outlines
+from objnerf.models.volumes.consistency import explain_by_background, explained_by
 from objnerf.models.volumes.fusion import pool_views
 from objnerf.models.volumes.losses import unsupported
 from objnerf.models.volumes.objectives import Objectives
+from objnerf.models.volumes.palette import Palette
 from objnerf.models.volumes.teacher import FusedScenes, Teacher
 
 GEOMETRY = SceneScale(near=6.0, far=20.0, nss_scale=7.0, obj_scale=4.5, focal_ratio=(350 / 320, 350 / 240))
@@ -64,15 +64,17 @@ def fused(code: VolumesCode) -> FusedScenes:
         code.volume[:1].clone(),
         code.field_from_world[:1, :3, :3],
         explained=torch.zeros(VIEWS, 1, 12, 16),
+        foreign=torch.zeros(VIEWS, 1, 12, 16),
+        palette=Palette(torch.zeros(1, 2, 4, 4, 4)),
     )
 
 
 def test_the_order_of_the_views_does_not_matter():
     seen, inside = torch.rand(2, 4, 6, 50), (torch.rand(2, 4, 1, 50) > 0.4).float()
-    explained, outline = torch.rand(2, 2, 4, 1, 50).unbind(0)
+    evidence = torch.rand(3, 2, 4, 1, 50).unbind(0)
     order = torch.tensor([2, 0, 3, 1])
-    found = pool_views(seen, explained, outline, inside)
-    turned = pool_views(*(values[:, order] for values in (seen, explained, outline, inside)))
+    found = pool_views(seen, *evidence, inside)
+    turned = pool_views(*(values[:, order] for values in (seen, *evidence, inside)))
     assert torch.allclose(found, turned, atol=1e-6)
 
 
@@ -81,15 +83,16 @@ def test_views_that_do_not_contain_a_voxel_do_not_count():
     seen = torch.tensor([1.0, 3.0, 100.0]).view(1, 3, 1, 1)
     explained = torch.tensor([0.2, 0.6, 1.0]).view(1, 3, 1, 1)
     outline = torch.tensor([0.9, 0.5, 0.0]).view(1, 3, 1, 1)
+    foreign = torch.tensor([0.3, 0.1, 0.0]).view(1, 3, 1, 1)
     inside = torch.tensor([1.0, 1.0, 0.0]).view(1, 3, 1, 1)
-    found = pool_views(seen, explained, outline, inside)[0, :, 0].tolist()
-    assert found == pytest.approx([2.0, 1.0, 0.6, 0.4, 0.5, 0.7, 2 / 3], abs=1e-5)
+    found = pool_views(seen, explained, outline, foreign, inside)[0, :, 0].tolist()
+    assert found == pytest.approx([2.0, 1.0, 0.6, 0.4, 0.5, 0.7, 0.1, 0.2, 2 / 3], abs=1e-5)
 
 
 def test_a_voxel_that_no_view_contains_is_unknown():
     nothing = torch.zeros(1, 3, 1, 1)
-    found = pool_views(torch.ones(1, 3, 1, 1), nothing, nothing, nothing)[0, :, 0].tolist()
-    assert found == pytest.approx([0, 0, 0, 0, 1, 0, 0])
+    found = pool_views(torch.ones(1, 3, 1, 1), nothing, nothing, nothing, nothing)[0, :, 0].tolist()
+    assert found == pytest.approx([0, 0, 0, 0, 1, 0, 1, 0, 0])
 
 
 def test_the_background_is_never_that_of_the_rendered_view(teacher: Teacher, code: VolumesCode, fused):
@@ -134,7 +137,7 @@ def test_objects_lie_where_each_view_sees_them(
     teacher: Teacher, model: ObjectVolumes, code: VolumesCode, fused
 ):
     """The labels of the fused volume, turned into each view's frame, are around the ball there."""
-    objectives = Objectives(CONFIG, model.renderer, model.columns, teacher)
+    objectives = Objectives(teacher)
     labels, centers, exists = teacher.pseudo_labels(fused)
     assert exists[0].tolist() == [True, False, False]
     assert (centers[0, 0] - (fused.field_from_world[0] @ BALL)[:2]).norm() < model.grid.cell
@@ -165,7 +168,9 @@ def test_a_view_that_shows_an_object_explains_nothing(code: VolumesCode):
         view = torch.zeros(VIEWS, 20, dtype=torch.long)
         where = torch.zeros(VIEWS, 20, 2)
         seen = replace(code, pixels=pixels)
-        return explained_by_background(seen, VIEWS, view, where, points, 0)
+        found = explain_by_background(seen, VIEWS, view, where, points)
+        assert torch.allclose(found.colours, torch.tensor(0.5))
+        return found.shown, found.anyway
 
     assert explained()[0].min() > 0.9
     assert explained(1)[0].min() > 0.9
@@ -174,15 +179,26 @@ def test_a_view_that_shows_an_object_explains_nothing(code: VolumesCode):
     assert anyway.min() > 0.9
 
 
-def test_what_is_near_an_outline(code: VolumesCode):
-    """An outline of one pixel, sure to .76 and so believed to .52, reaches two pixels in each direction."""
-    pixels = code.pixels.clone()
-    pixels[0, 3, 6, 8] = math.log(0.76 / 0.24)
-    outlined = replace(code, pixels=pixels)
-    assert near_outlines(outlined, 0).sum().item() == pytest.approx(0.52)
-    near = near_outlines(outlined, 2)
-    assert near[0, 0, 4:9, 6:11].unique().tolist() == pytest.approx([0.52])
-    assert near.sum().item() == pytest.approx(25 * 0.52)
+def test_colours_have_the_last_word():
+    """The background's: any view that agrees will do; unknown: one that shows no object; foreign: none."""
+    likeness = torch.tensor([1.0, 0.75, 0.5, 0.25, 0.0])
+    found = explained_by(torch.tensor(0.8).expand(5), torch.tensor(0.4).expand(5), likeness)
+    assert found.tolist() == pytest.approx([0.8, 0.6, 0.4, 0.2, 0.0])
+
+
+def test_foreign_colours_on_the_ground_ask_for_an_object(teacher: Teacher, code: VolumesCode, fused):
+    """Where nothing is opaque, every such ray below the grid costs; nothing else does."""
+    empty = code.volume[:1].clone()
+    empty[:, 0] = -20.0
+    foreign = replace(fused, volume=empty, foreign=torch.ones(VIEWS, 1, 12, 16))
+    found = teacher.losses(code, foreign, 1000)["fused/foreign"].item()
+    assert 0.2 * CONFIG.foreign_weight < found < CONFIG.foreign_weight
+    assert teacher.losses(code, replace(fused, volume=empty), 1000)["fused/foreign"] == 0
+    full = empty.clone()
+    full[:, 0] = 20.0
+    # Some rays only touch the grid's edge.
+    left = teacher.losses(code, replace(foreign, volume=full), 1000)["fused/foreign"].item()
+    assert left < 0.05 * CONFIG.foreign_weight
 
 
 def test_what_floats_has_no_support():
