@@ -55,6 +55,8 @@ class Agreement:
     """How surely they show its colour somewhere close around the point."""
     colours: Float[Tensor, "scenes inputs rays 3"]
     """Of the pixels, in [0, 1]."""
+    at: Float[Tensor, "entries points 2"]
+    """Where each view of each scene shows the points of all inputs; see ``grid.project``."""
 
 
 @torch.no_grad()
@@ -104,7 +106,7 @@ def photo_consistency(
         (torch.exp(-each / 2) * counted).unflatten(2, (inputs, rays))
         for each in (unlike, outside / ROUGH_SIGMA**2)
     )
-    return Agreement(exact, rough, colour[:, 0].unflatten(1, (inputs, rays)))
+    return Agreement(exact, rough, colour[:, 0].unflatten(1, (inputs, rays)), at)
 
 
 @dataclass(frozen=True)
@@ -164,10 +166,8 @@ def explain_by_background(
         where.unflatten(0, scenes),
         points.unflatten(0, scenes),
     )
-    everywhere = points.unflatten(0, scenes).flatten(1, 2).repeat_interleave(views, 0)
-    at, _ = project(everywhere, code.world_from_camera, code.pinholes)
     outlined = (2 * code.pixels[:, 3:].sigmoid() - 1).clamp(min=0)
-    hidden = look_up(outlined, at)[..., 0].view_as(agreement.exact)
+    hidden = look_up(outlined, agreement.at)[..., 0].view_as(agreement.exact)
     anyway, shown, roughly = (
         (2 * found.amax(1) - 1).clamp(min=0).flatten(0, 1)
         for found in (agreement.exact, agreement.exact * (1 - hidden), agreement.rough)
