@@ -10,7 +10,7 @@ from torch import Tensor
 from objnerf.models.scene import AuxiliaryLosses, NovelRays
 from objnerf.models.volumes import losses
 from objnerf.models.volumes.code import VolumesCode, VolumesRendering
-from objnerf.models.volumes.consistency import explain_by_background, explained_by
+from objnerf.models.volumes.consistency import explain_by_background
 from objnerf.models.volumes.foreground import voxel_opacity
 from objnerf.models.volumes.grid import in_view, look_up, project
 from objnerf.models.volumes.teacher import FusedScenes, Teacher, another_view
@@ -53,7 +53,7 @@ class Objectives:
         taught = losses.ramp(step, *config.distill_steps)
         result["distill"] = config.distill_weight * taught * self.teacher.distillation(code, fused)
         found = explain_by_background(code, views, novel.view, novel.where, rendering.behind)
-        explained = explained_by(found.anyway, found.shown, fused.likeness(found.colours))
+        explained = fused.explained_pixels(found)
         result["explained"] = config.explained_weight * (explained * shown).mean()
         if config.own_view_weight > 0:
             result["own_view"] = config.own_view_weight * self.own_view_error(code, fused, step)
@@ -98,7 +98,7 @@ class Objectives:
         own = (entry % views)[:, None].expand(-1, count)
         at = raster_coordinates(index, width, height).expand(entries, -1, -1)
         found = explain_by_background(code, views, own, at, rendering.behind)
-        explained = explained_by(found.anyway, found.shown, fused.likeness(found.colours))
+        explained = fused.explained_pixels(found)
         error = (rendering.rgb - truth).square().mean(-1)
         return (visible * (1 - explained) * error).mean()
 

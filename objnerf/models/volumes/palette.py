@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 BINS = 32
@@ -98,22 +98,22 @@ def make_palette(
             other view shows is no object.
     """
     seen = torch.stack([explained, (1 - explained) * near], dim=1)
-    palette = Palette(_histograms(colours, seen))
+    place = (paint(colours) * (BINS - 1)).round().long()
+    place = (place[..., 0] * BINS + place[..., 1]) * BINS + place[..., 2]
+    palette = Palette(_histograms(place, seen))
     for _ in range(ROUNDS - 1):
         likeness = palette.likeness(colours)
-        palette = Palette(_histograms(colours, seen * torch.stack([likeness, 1 - likeness], dim=1)))
+        palette = Palette(_histograms(place, seen * torch.stack([likeness, 1 - likeness], dim=1)))
     return palette
 
 
 def _histograms(
-    colours: Float[Tensor, "scenes pixels 3"], weights: Float[Tensor, "scenes sides pixels"]
+    place: Int[Tensor, "scenes pixels"], weights: Float[Tensor, "scenes sides pixels"]
 ) -> Float[Tensor, "scenes sides bins bins bins"]:
-    """Weighted shares of colours, blurred."""
+    """Weighted shares of colours, blurred; ``place`` is the bin of each pixel."""
     scenes, sides, pixels = weights.shape
-    index = (paint(colours) * (BINS - 1)).round().long()
-    index = (index[..., 0] * BINS + index[..., 1]) * BINS + index[..., 2]
     counts = weights.new_zeros(scenes, sides, BINS**3)
-    counts.scatter_add_(2, index[:, None].expand(weights.shape), weights)
+    counts.scatter_add_(2, place[:, None].expand(weights.shape), weights)
     counts = counts.view(scenes * sides, 1, BINS, BINS, BINS)
     side = 2 * BLUR_REACH + 1
     kernel = torch.exp(-(torch.arange(side, device=counts.device) - BLUR_REACH).square() / 2)

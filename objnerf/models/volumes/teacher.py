@@ -10,7 +10,7 @@ from torch import Tensor
 from objnerf.models.config import VolumesConfig
 from objnerf.models.volumes import losses
 from objnerf.models.volumes.code import VolumesCode, VolumesRendering
-from objnerf.models.volumes.consistency import explain_by_background, explained_by
+from objnerf.models.volumes.consistency import Explanation, explain_by_background, explained_by
 from objnerf.models.volumes.foreground import voxel_opacity
 from objnerf.models.volumes.fusion import Fusion
 from objnerf.models.volumes.grid import in_view, look_up, look_up_channels, project
@@ -48,10 +48,11 @@ class FusedScenes:
         """Of the voxels."""
         return voxel_opacity(self.volume)
 
-    def likeness(self, colours: Float[Tensor, "inputs rays 3"]) -> Float[Tensor, "inputs rays"]:
-        """How likely colours that the views of each scene show are its background's; see ``Palette``."""
-        each = colours.unflatten(0, (-1, self.views))
-        return self.palette.likeness(each.flatten(1, 2)).unflatten(1, each.shape[1:3]).flatten(0, 1)
+    def explained_pixels(self, found: Explanation) -> Float[Tensor, "inputs rays"]:
+        """How surely pixels of the scenes' views show the background, by agreement and by colour."""
+        each = found.colours.unflatten(0, (-1, self.views))
+        likeness = self.palette.likeness(each.flatten(1, 2)).unflatten(1, each.shape[1:3]).flatten(0, 1)
+        return explained_by(found.anyway, found.shown, likeness)
 
 
 @dataclass(frozen=True)
