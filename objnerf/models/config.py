@@ -49,6 +49,10 @@ class VolumesConfig(BaseModel):
     half_share: PositiveFloat = Field(1.1, description="half side of the grid, in obj_scale")
     height_share: PositiveFloat = Field(0.9, description="height of the grid, in obj_scale")
     ground_subrays: PositiveInt = Field(2, description="look-ups in the ground along each side of a pixel")
+    pattern_cells: int = Field(
+        128, ge=16, description="cells along each side of the map of the ground's pattern"
+    )
+    pattern_share: PositiveFloat = Field(2.0, description="half side of that map, in obj_scale")
     mask_gain: PositiveFloat = Field(
         2.5, description="what an object's opacity is multiplied by before it is left out of the ground"
     )

@@ -36,8 +36,10 @@ class VolumesCode(SceneCode):
     """What the background is looked up in; see ``background.source_image``."""
     ground_means: Float[Tensor, "scenes 2 3"]
     """Mean colour of its ground and of its walls."""
-    walls: Float[Tensor, "scenes directions"]
-    """Distance of the walls in directions of the ground's field frame; see ``layout``."""
+    pattern: Float[Tensor, "scenes 4 side side"]
+    """The ground seen from above with its pattern continued, and how well it is known; its field frame."""
+    walls: Float[Tensor, "scenes directions distances"]
+    """How likely each distance of the walls is, in directions of the ground's field frame; see ``layout``."""
     seen: Float[Tensor, "scenes features half_height half_width"]
     """Features and colours of the input view's pixels."""
     shade: Float[Tensor, "scenes 1 rows columns"]
@@ -73,6 +75,7 @@ class VolumesCode(SceneCode):
             super().with_background(other),
             ground=other.ground,
             ground_means=other.ground_means,
+            pattern=other.pattern,
             walls=other.walls,
             shade=other.shade,
             ground_world_from_camera=other.ground_world_from_camera,

@@ -6,6 +6,7 @@ The grid stands on the ground around the world's origin, in the *field frame*: t
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,22 +17,50 @@ from objnerf.rendering.rays import image_coordinates
 
 
 @dataclass(frozen=True)
-class Grid:
-    """Extent and resolution of the voxel grid."""
+class Square:
+    """Extent and resolution of a map of the ground around the world's origin, field frame."""
 
     half: float
-    """Half side of the square that it covers on the ground, world units."""
-    height: float
-    """World units above the ground."""
+    """Half side, world units."""
     cells: int
-    """Voxels along x and along y."""
-    layers: int
-    """Voxels along z."""
+    """Along x and along y."""
 
     @property
     def cell(self) -> float:
-        """Side of a voxel seen from above, world units."""
+        """Side of a cell, world units."""
         return 2 * self.half / self.cells
+
+    def columns(self, device: torch.device | str | None = None) -> Float[Tensor, "cells cells 2"]:
+        """Centres of the cells, field frame, world units; rows along y."""
+        side = (torch.arange(self.cells, device=device) + 0.5) * self.cell - self.half
+        y, x = torch.meshgrid(side, side, indexing="ij")
+        return torch.stack([x, y], dim=-1)
+
+    def sample_columns(
+        self,
+        maps: Float[Tensor, "scenes channels rows columns"],
+        points: Float[Tensor, "scenes points coords"],
+        beyond: Literal["border", "zeros"] = "border",
+    ) -> Float[Tensor, "scenes channels points"]:
+        """Bilinear look-up in maps, at the x and y of field-frame points.
+
+        Args:
+            maps: of the square.
+            points: world units.
+            beyond: what is found outside of the square: the value at its border, or zeros.
+        """
+        where = (points[..., :2] / self.half)[:, None]
+        return F.grid_sample(maps, where, align_corners=False, padding_mode=beyond)[:, :, 0]
+
+
+@dataclass(frozen=True)
+class Grid(Square):
+    """Extent and resolution of the voxel grid, which stands on a square of the ground."""
+
+    height: float
+    """World units above the ground."""
+    layers: int
+    """Voxels along z."""
 
     def centers(self, device: torch.device | str | None = None) -> Float[Tensor, "voxels 3"]:
         """Voxel centres in the field frame, world units; z slowest, x fastest."""
@@ -39,12 +68,6 @@ class Grid:
         up = (torch.arange(self.layers, device=device) + 0.5) * (self.height / self.layers)
         z, y, x = torch.meshgrid(up, side, side, indexing="ij")
         return torch.stack([x, y, z], dim=-1).flatten(0, 2)
-
-    def columns(self, device: torch.device | str | None = None) -> Float[Tensor, "cells cells 2"]:
-        """Centres of the cells seen from above, field frame, world units; rows along y."""
-        side = (torch.arange(self.cells, device=device) + 0.5) * self.cell - self.half
-        y, x = torch.meshgrid(side, side, indexing="ij")
-        return torch.stack([x, y], dim=-1)
 
     def normalised(self, points: Float[Tensor, "*points 3"]) -> Float[Tensor, "*points 3"]:
         """Field-frame points as ``grid_sample`` wants them: the grid's outer faces at -1 and 1."""
@@ -76,15 +99,6 @@ class Grid:
         """Trilinear look-up at field-frame points; points outside take the value at the nearest face."""
         where = self.normalised(points)[:, None, None]
         return F.grid_sample(volume, where, align_corners=False, padding_mode="border")[:, :, 0, 0]
-
-    def sample_columns(
-        self,
-        maps: Float[Tensor, "scenes channels rows columns"],
-        points: Float[Tensor, "scenes points coords"],
-    ) -> Float[Tensor, "scenes channels points"]:
-        """Bilinear look-up in maps seen from above, at the x and y of field-frame points."""
-        where = (points[..., :2] / self.half)[:, None]
-        return F.grid_sample(maps, where, align_corners=False, padding_mode="border")[:, :, 0]
 
 
 def project(

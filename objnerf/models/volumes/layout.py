@@ -1,9 +1,13 @@
 """Walls: a vertical surface around the scene, as a distance for each direction seen from above.
 
 A room that holds all cameras is star-shaped around the scene's middle, so one distance for each direction
-describes its walls. It is predicted from the input view: for points of the ground in many directions and
-distances, the features of the view there give the probability that a wall begins. Outside of the view the
-learned prior counts. A last distance means that there is no wall.
+describes its walls. How likely each distance is, is predicted from the input view: for points of the ground
+in many directions and distances, the features of the view there tell whether a wall begins. Outside of the
+view the learned prior counts. The last probability is that there is no wall.
+
+A ray shows a wall if the point in which it meets the ground lies behind one. That is a sum of probabilities,
+so each ray tells the network something, however wrong its walls are. A single distance would not: walls that
+are predicted too far away are in nobody's sight, and stay there.
 """
 
 import math
@@ -21,8 +25,8 @@ DIRECTIONS = 48
 NEAREST, FARTHEST, STEPS = 1.0, 3.4, 18
 """Candidates for the distance, in obj_scale, geometrically spaced; the cameras stand at about 2.1."""
 
-OPEN = 8.0
-"""Distance, in obj_scale, of what stands for no wall."""
+STRIDE = math.log(FARTHEST / NEAREST) / (STEPS - 1)
+"""Logarithm of the ratio of neighbouring candidates."""
 
 CROSSING_STEPS = 12
 """Stretches of a ray that its crossing of the wall is looked for in."""
@@ -41,8 +45,7 @@ class WallLayout(nn.Module):
 
     def __init__(self, features: int, scale: float) -> None:
         super().__init__()
-        steps = torch.arange(STEPS) / (STEPS - 1)
-        radii = scale * NEAREST * (FARTHEST / NEAREST) ** steps
+        radii = scale * NEAREST * (STRIDE * torch.arange(STEPS)).exp()
         angles = torch.arange(DIRECTIONS) * (2 * math.pi / DIRECTIONS)
         points = torch.stack(
             [
@@ -53,11 +56,7 @@ class WallLayout(nn.Module):
             dim=-1,
         )
         self.register_buffer("points", points.flatten(0, 1), persistent=False)
-        self.register_buffer(
-            "logarithms", torch.cat([radii, radii.new_tensor([OPEN * scale])]).log(), persistent=False
-        )
         self.points: Tensor
-        self.logarithms: Tensor
         self.first = nn.Linear(features + 3 + 1, 24)
         self.second = nn.Conv2d(24 + 3, 24, 3)
         self.third = nn.Conv2d(24, 24, 3)
@@ -70,8 +69,8 @@ class WallLayout(nn.Module):
         world_from_camera: Float[Tensor, "scenes 4 4"],
         pinholes: Float[Tensor, "scenes 4"],
         field_from_world: Float[Tensor, "scenes 3 3"],
-    ) -> Float[Tensor, "scenes directions"]:
-        """Distance of the wall from the world's origin, world units, in directions of the field frame.
+    ) -> Float[Tensor, "scenes directions distances"]:
+        """How likely each distance of the wall from the world's origin is, in directions of the field frame.
 
         Args:
             seen: features and colours of the input view.
@@ -98,14 +97,55 @@ class WallLayout(nn.Module):
             hidden = F.pad(F.pad(hidden, (0, 0, 1, 1), mode="circular"), (1, 1, 0, 0))
             hidden = F.relu(layer(hidden))
         logits = torch.cat([self.out(hidden)[:, 0], self.none.expand(len(seen), DIRECTIONS, 1)], dim=-1)
-        return (logits.softmax(-1) * self.logarithms).sum(-1).exp()
+        return logits.softmax(-1)
+
+
+def mean_distances(
+    walls: Float[Tensor, "scenes directions distances"], scale: float
+) -> Float[Tensor, "scenes directions"]:
+    """Where the wall is if there is one: geometric means, world units.
+
+    Args:
+        walls: probabilities of the distances; see ``WallLayout``.
+        scale: obj_scale, world units.
+    """
+    steps = torch.arange(STEPS, device=walls.device)
+    there = walls[..., :-1] + 1e-4
+    mean = (there * steps).sum(-1) / there.sum(-1)
+    return scale * NEAREST * (STRIDE * mean).exp()
+
+
+def behind_wall(
+    walls: Float[Tensor, "scenes directions distances"],
+    points: Float[Tensor, "scenes points coords"],
+    scale: float,
+) -> Float[Tensor, "scenes points"]:
+    """How likely field-frame points lie behind a wall; each candidate stands for distances around it.
+
+    Args:
+        walls: probabilities of the distances; see ``WallLayout``.
+        points: world units.
+        scale: obj_scale, world units.
+    """
+    nearer = F.pad(walls[..., :-1].cumsum(-1), (1, 0))
+    # Around the scene the last direction is the first one's neighbour.
+    nearer = torch.cat([nearer, nearer[:, :1]], dim=1)
+    radius = points[..., :2].norm(dim=-1).clamp(min=1e-6 * scale) / (scale * NEAREST)
+    column = (radius.log() / STRIDE + 0.5).clamp(0, STEPS)
+    where = torch.stack([2 * column / STEPS - 1, 2 * _turn(points) - 1], dim=-1)
+    return F.grid_sample(nearer[:, None], where[:, None], align_corners=True)[:, 0, 0]
+
+
+def _turn(points: Float[Tensor, "*points coords"]) -> Float[Tensor, "*points"]:
+    """Direction of points around the origin, as a part of a full turn from x towards y, in [0, 1)."""
+    return (torch.atan2(points[..., 1], points[..., 0]) / (2 * math.pi)) % 1
 
 
 def distance_at(
     layout: Float[Tensor, "scenes directions"], points: Float[Tensor, "scenes points coords"]
 ) -> Float[Tensor, "scenes points"]:
     """The wall's distance in the directions of field-frame points, interpolated linearly."""
-    turn = torch.atan2(points[..., 1], points[..., 0]) / (2 * math.pi) * layout.shape[1]
+    turn = _turn(points) * layout.shape[1]
     low = turn.floor()
     share = turn - low
     low = low.long() % layout.shape[1]

@@ -32,7 +32,7 @@ from objnerf.models.volumes.background import Background, growing_mask, log_shad
 from objnerf.models.volumes.code import VolumesCode, VolumesRendering
 from objnerf.models.volumes.foreground import sample_foreground, slot_latents
 from objnerf.models.volumes.fusion import Fusion
-from objnerf.models.volumes.grid import Grid
+from objnerf.models.volumes.grid import Grid, Square
 from objnerf.models.volumes.instances import InstanceHead, assign, find_centers
 from objnerf.models.volumes.layout import WallLayout
 from objnerf.models.volumes.lifting import Lifting, ground_map
@@ -66,14 +66,20 @@ class ObjectVolumes(SceneModel):
         super().__init__(geometry)
         self.config = config
         half = config.half_share * geometry.obj_scale
-        self.grid = Grid(half, config.height_share * geometry.obj_scale, config.cells, config.layers)
+        self.grid = Grid(half, config.cells, config.height_share * geometry.obj_scale, config.layers)
         self.lifting = Lifting(self.grid, config.width, config.features, config.mixed)
         self.outline = PixelNetwork(5, config.outline_width, 1)
         nn.init.zeros_(self.outline.out.weight)
         assert self.outline.out.bias is not None
         nn.init.zeros_(self.outline.out.bias)
         self.background = Background(geometry.nss_scale, config.width)
-        self.renderer = VolumeRenderer(geometry, self.grid, self.background, config.ground_subrays)
+        self.renderer = VolumeRenderer(
+            geometry,
+            self.grid,
+            self.background,
+            config.ground_subrays,
+            Square(config.pattern_share * geometry.obj_scale, config.pattern_cells),
+        )
         self.layout = WallLayout(config.features, geometry.obj_scale)
         self.fusion = Fusion(self.grid, config.width, config.features, config.mixed)
         self.instances = InstanceHead(config.width, half)
@@ -112,7 +118,12 @@ class ObjectVolumes(SceneModel):
         colours = (images + 1) / 2
         objects = F.interpolate(objects, size=colours.shape[-2:], mode="bilinear", align_corners=False)
         image = source_image(colours, objects)
-        return replace(code, ground=image, ground_means=self.renderer.mean_colours(code, image))
+        return replace(
+            code,
+            ground=image,
+            ground_means=self.renderer.mean_colours(code, image),
+            pattern=self.renderer.ground_pattern(code, image),
+        )
 
     def _field_from_world(
         self,
@@ -164,6 +175,7 @@ class ObjectVolumes(SceneModel):
             pinholes=pinholes,
             ground=source_image(colours, torch.zeros_like(colours[:, :1])),
             ground_means=colours.new_zeros(scenes, 2, 3),
+            pattern=colours.new_zeros(scenes, 4, config.pattern_cells, config.pattern_cells),
             walls=self.layout(features, world_from_camera, pinholes, rotation),
             seen=features,
             shade=log_shade(self.background.shade(cells)),
@@ -179,7 +191,7 @@ class ObjectVolumes(SceneModel):
         config = self.config
         if step is None:
             shown = self._own_opacity(code)
-            return F.max_pool2d((shown * config.mask_gain).clamp(max=1), 5, 1, 2)
+            return F.max_pool2d((shown * config.mask_gain).clamp(max=1), 3, 1, 1)
         outline = code.pixels[:, 3:].detach().sigmoid()
         return growing_mask(outline, config.mask_gain, ramp(step, *config.mask_steps))
 

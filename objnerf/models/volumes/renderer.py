@@ -11,7 +11,9 @@ from objnerf.dataset.card import SceneScale
 from objnerf.models.volumes.background import Background, Source
 from objnerf.models.volumes.code import VolumesCode, VolumesRendering
 from objnerf.models.volumes.foreground import sample_foreground
-from objnerf.models.volumes.grid import Grid
+from objnerf.models.volumes.grid import Grid, Square, in_view, look_up_channels, project
+from objnerf.models.volumes.layout import behind_wall
+from objnerf.models.volumes.pattern import continue_pattern
 from objnerf.models.volumes.rendering import Segments, alphas, distortion, segments, transmittance
 from objnerf.models.volumes.surfaces import Surfaces, find_surfaces
 from objnerf.rendering.rays import camera_directions, world_rays
@@ -41,6 +43,8 @@ class VolumeRenderer:
     background: Background
     ground_subrays: int
     """Look-ups in the ground along each side of a pixel."""
+    square: Square
+    """Of the map in which the ground's pattern is continued."""
 
     def surfaces(
         self,
@@ -56,8 +60,9 @@ class VolumeRenderer:
         """Colours in [0, 1] of what rays meet behind the objects."""
         local = surfaces.ground.mean(2) @ code.ground_field_from_world.transpose(1, 2)
         shade = self.grid.sample_columns(code.shade, local)[:, 0]
+        pattern = self.square.sample_columns(code.pattern, local, beyond="zeros").transpose(1, 2)
         source = Source(code.ground, code.ground_means, code.ground_world_from_camera, code.ground_pinholes)
-        return self.background(source, surfaces, shade, code.ground_field_from_world)
+        return self.background(source, surfaces, pattern, shade, code.ground_field_from_world)
 
     @torch.no_grad()
     def mean_colours(
@@ -74,6 +79,25 @@ class VolumeRenderer:
         everything = seen[:, None, :, 6] * 0.02
         total = (weights + everything).sum(-1, keepdim=True).clamp(min=1e-6)
         return (weights + everything) @ seen[..., :3] / total
+
+    @torch.no_grad()
+    def ground_pattern(
+        self, code: VolumesCode, image: Float[Tensor, "scenes 7 height width"]
+    ) -> Float[Tensor, "scenes 4 side side"]:
+        """The ground seen from above with its pattern continued, and how well each cell is known.
+
+        Args:
+            code: the scenes, with their walls.
+            image: of the input views; see ``background.source_image``.
+        """
+        columns = self.square.columns(image.device)
+        local = F.pad(columns.flatten(0, 1), (0, 1)).expand(len(image), -1, -1)
+        where, depth = project(local @ code.ground_field_from_world, code.world_from_camera, code.pinholes)
+        found = look_up_channels(image, where)
+        hidden = behind_wall(code.walls, local, self.geometry.obj_scale)
+        seen = found[:, 6:] * (in_view(where, depth) * (1 - hidden))[:, None]
+        side = (self.square.cells, self.square.cells)
+        return torch.cat(continue_pattern(found[:, :3].unflatten(2, side), seen.unflatten(2, side)), dim=1)
 
     def render(
         self,

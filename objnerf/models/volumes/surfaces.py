@@ -10,10 +10,10 @@ from torch import Tensor
 from objnerf.dataset.card import SceneScale
 from objnerf.models.volumes.code import VolumesCode
 from objnerf.models.volumes.grid import ground_depth
-from objnerf.models.volumes.layout import wall_depth
+from objnerf.models.volumes.layout import behind_wall, mean_distances, wall_depth
 
-WALL_SOFTNESS = 0.05
-"""Difference of depths, in obj_scale, over which ground turns into wall."""
+BEYOND = 1e3
+"""Depth, in far, that is behind any wall."""
 
 
 @dataclass(frozen=True)
@@ -55,18 +55,24 @@ def find_surfaces(
     near, far = geometry.near, geometry.far
     ground = ground_depth(origins, directions, near, far)
     frame = code.ground_field_from_world.transpose(1, 2)
+    start, along = origins @ frame, directions @ frame
+    distances = mean_distances(code.walls, geometry.obj_scale)
     # Rays that rise can meet a wall beyond far, which is a wall all the same.
-    wall = wall_depth(code.walls, origins @ frame, directions @ frame, near, 2 * far)
-    is_wall = ((ground - wall) / (WALL_SOFTNESS * geometry.obj_scale)).sigmoid()
+    wall = wall_depth(distances, start, along, near, 2 * far)
+    reached = ground < far
+    wall = torch.where(reached, torch.minimum(wall, ground), wall)
+    # A ray that never meets the ground leaves the room, if there is one.
+    there = start + torch.where(reached, ground, BEYOND * far)[..., None] * along
+    is_wall = behind_wall(code.walls, there, geometry.obj_scale)
     spread = spread_over_pixel(directions, pixel, subrays)
-    start = origins[:, :, None].expand(spread.shape)
+    origins = origins[:, :, None].expand(spread.shape)
     return (
         Surfaces(
-            ground=start + ground_depth(start, spread, near, far)[..., None] * spread,
-            wall=start + wall[..., None, None] * spread,
+            ground=origins + ground_depth(origins, spread, near, far)[..., None] * spread,
+            wall=origins + wall[..., None, None] * spread,
             is_wall=is_wall,
         ),
-        torch.minimum(ground, wall),
+        ground + is_wall * (torch.minimum(ground, wall) - ground),
     )
 
 

@@ -10,7 +10,16 @@ from objnerf.dataset.cameras import Intrinsics, look_at
 from objnerf.dataset.cameras import project as project_in_numpy
 from objnerf.models.volumes.background import fill_in, source_image
 from objnerf.models.volumes.grid import Grid, ground_depth, in_view, look_up, project
-from objnerf.models.volumes.layout import DIRECTIONS, distance_at, wall_depth
+from objnerf.models.volumes.layout import (
+    DIRECTIONS,
+    NEAREST,
+    STEPS,
+    STRIDE,
+    behind_wall,
+    distance_at,
+    mean_distances,
+    wall_depth,
+)
 from objnerf.models.volumes.lifting import ground_map
 from objnerf.rendering.rays import camera_directions, world_rays
 
@@ -132,6 +141,38 @@ def test_distances_are_interpolated_around_the_circle():
     points = torch.stack([turns.cos(), turns.sin()], dim=-1)[None] * 3
     found = distance_at(layout, points)[0].tolist()
     assert found == pytest.approx([0.0, 1.5, (DIRECTIONS - 1) / 2], abs=1e-3)
+
+
+def _wall_at(step: int) -> torch.Tensor:
+    """A round room whose wall has one candidate's distance; the last one is none."""
+    return torch.eye(STEPS + 1)[step].expand(1, DIRECTIONS, -1).contiguous()
+
+
+def test_points_lie_behind_a_wall_from_its_distance_on():
+    """A candidate stands for half a stride on both sides, so at its own distance it is as likely as not."""
+    scale, step = 3.0, 5
+    radius = scale * NEAREST * math.exp(STRIDE * step)
+    assert mean_distances(_wall_at(step), scale)[0, 0].item() == pytest.approx(radius, rel=1e-3)
+    turns = torch.linspace(0, 2 * math.pi, 9)
+    circle = torch.stack([turns.cos(), turns.sin()], dim=-1)[None]
+    quarter = math.exp(-STRIDE / 4)
+    for factor, expected in ((0, 0.0), (0.5, 0.0), (quarter, 0.25), (1, 0.5), (1.2, 1.0), (1e6, 1.0)):
+        found = behind_wall(_wall_at(step), circle * (radius * factor), scale)
+        assert found[0].tolist() == pytest.approx([expected] * 9, abs=1e-3)
+    assert behind_wall(_wall_at(STEPS), circle * 1e6, scale).abs().max() < 1e-6
+
+
+def test_a_wall_that_is_thought_too_far_away_can_be_brought_back():
+    """A ray that shows a wall where none is expected must tell the network so: the gradient is not zero."""
+    logits = torch.zeros(1, DIRECTIONS, STEPS + 1)
+    logits[..., STEPS - 1] = 8
+    logits.requires_grad_(True)
+    behind = behind_wall(logits.softmax(-1), torch.tensor([[[6.0, 0.0]]]), 3.0)
+    assert behind.item() < 0.01
+    (slope,) = torch.autograd.grad(behind.log().sum(), logits)
+    nearer = 3.0 * NEAREST * (STRIDE * torch.arange(STEPS)).exp() < 5.5
+    assert (slope[0, 0, :STEPS][nearer] > 0.05).all()
+    assert slope[0, 0, STEPS - 1] < -0.5
 
 
 def test_what_is_hidden_is_filled_from_around_it():
