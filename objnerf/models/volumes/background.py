@@ -24,6 +24,9 @@ from objnerf.models.volumes.surfaces import Surfaces
 FILL_LEVELS = 5
 """Halvings of the image that hidden parts are filled in from."""
 
+CORRECTION = 0.25
+"""How far the network may change a colour, as a logit. Free to, it would paint what objects leave open."""
+
 FILL_TRUST = 0.05
 """Share of visible pixels in a block at which its mean counts by half."""
 
@@ -57,8 +60,8 @@ def fill_in(
 class Source:
     """The view that the background is looked up in."""
 
-    image: Float[Tensor, "scenes 7 height width"]
-    """Colours, colours with the objects filled in, and what is visible; see ``Background.source``."""
+    image: Float[Tensor, "scenes 8 height width"]
+    """See ``source_image``."""
     means: Float[Tensor, "scenes 2 3"]
     """Mean colour of its ground and of its walls."""
     world_from_camera: Float[Tensor, "scenes 4 4"]
@@ -126,7 +129,7 @@ class Background(nn.Module):
         mixed = (filled + trust * (colour - filled)).clamp(0.02, 0.98)
         # Light multiplies; in logarithms of colours a darker ground keeps its hue.
         lit = (mixed.log() + (1 - share) * shade[..., None]).exp().clamp(0.01, 0.98)
-        return (torch.logit(lit) + answer[..., :3]).sigmoid()
+        return (torch.logit(lit) + CORRECTION * answer[..., :3].tanh()).sigmoid()
 
     def _look_up(
         self, source: Source, points: Float[Tensor, "scenes rays subrays 3"]
@@ -135,21 +138,24 @@ class Background(nn.Module):
         where, depth = project(points.flatten(1, 2), source.world_from_camera, source.pinholes)
         valid = in_view(where, depth)[..., None].to(source.image)
         seen = look_up(source.image, where.clamp(-1.2, 1.2))
-        seen = torch.cat([seen[..., :6], seen[..., 6:] * valid, valid], dim=-1)
+        seen = torch.cat([seen[..., :6], seen[..., 6:7] * valid, valid], dim=-1)
         return seen.unflatten(1, points.shape[1:3]).mean(2)
 
 
 def source_image(
-    images: Float[Tensor, "scenes 3 height width"], objects: Float[Tensor, "scenes 1 height width"]
-) -> Float[Tensor, "scenes 7 height width"]:
-    """What is looked up: colours, colours without the objects, and what is visible.
+    images: Float[Tensor, "scenes 3 height width"],
+    objects: Float[Tensor, "scenes 1 height width"],
+    around: Float[Tensor, "scenes 1 height width"] | None = None,
+) -> Float[Tensor, "scenes 8 height width"]:
+    """What is looked up: colours, colours without the objects, what is visible, and what is surely visible.
 
     Args:
         images: the input views, in [0, 1].
         objects: share of each pixel that shows an object, in [0, 1].
+        around: the same, and what may show a little of one: no other place is filled with its colour.
     """
-    visible = 1 - objects
-    return torch.cat([images, fill_in(images, visible), visible], dim=1)
+    clean = 1 - (objects if around is None else around)
+    return torch.cat([images, fill_in(images, clean), 1 - objects, clean], dim=1)
 
 
 def growing_mask(

@@ -32,7 +32,7 @@ class VolumesCode(SceneCode):
     """Pose of the input view."""
     pinholes: Float[Tensor, "scenes 4"]
     """Lens of the input view."""
-    ground: Float[Tensor, "scenes 7 height width"]
+    ground: Float[Tensor, "scenes 8 height width"]
     """What the background is looked up in; see ``background.source_image``."""
     ground_means: Float[Tensor, "scenes 2 3"]
     """Mean colour of its ground and of its walls."""
@@ -48,6 +48,10 @@ class VolumesCode(SceneCode):
     """Pose of the view that the ground is looked up in."""
     ground_pinholes: Float[Tensor, "scenes 4"]
     ground_field_from_world: Float[Tensor, "scenes 3 3"]
+    shadows: Float[Tensor, "scenes objects side side"] | None = None
+    """Logarithm of the light that each foreground slot leaves on the ground, field frame; not in training."""
+    ground_shadow: Float[Tensor, "scenes 1 side side"] | None = None
+    """The same of all slots of the view that the ground is looked up in, the ground's field frame."""
 
     def select_scenes(self: Code, index: Int[Tensor, " chosen"]) -> Code:
         """See ``SceneCode.select_scenes``."""
@@ -66,6 +70,7 @@ class VolumesCode(SceneCode):
             offsets=self.offsets[:, index],
             active=self.active[:, index],
             owner=self.owner[:, objects],
+            shadows=None if self.shadows is None else self.shadows[:, objects],
             centers=self.centers[:, objects],
         )
 
@@ -81,6 +86,7 @@ class VolumesCode(SceneCode):
             ground_world_from_camera=other.ground_world_from_camera,
             ground_pinholes=other.ground_pinholes,
             ground_field_from_world=other.ground_field_from_world,
+            ground_shadow=other.ground_shadow,
         )
 
 

@@ -42,7 +42,7 @@ def sample_foreground(
         grid: of the volume.
     """
     rotation = code.field_from_world[:, :3, :3]
-    for slots, offset in _slots_by_offset(code):
+    for slots, offset in slots_by_offset(code):
         here = points - offset[:, None]
         local = here @ rotation.transpose(1, 2)
         raw = grid.sample(code.volume, local)
@@ -59,7 +59,7 @@ def sample_foreground(
         yield SlotGroup(slots, density, mix * seen[..., :3] + (1 - mix) * own, share)
 
 
-def _slots_by_offset(code: SceneCode) -> Iterator[tuple[list[int], Float[Tensor, "scenes 3"]]]:
+def slots_by_offset(code: SceneCode) -> Iterator[tuple[list[int], Float[Tensor, "scenes 3"]]]:
     """Foreground slots that have the same offset in every scene, in groups."""
     offsets = code.offsets
     slots = offsets.shape[1]

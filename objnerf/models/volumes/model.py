@@ -117,13 +117,9 @@ class ObjectVolumes(SceneModel):
         objects = self._object_mask(code, step)
         colours = (images + 1) / 2
         objects = F.interpolate(objects, size=colours.shape[-2:], mode="bilinear", align_corners=False)
-        image = source_image(colours, objects)
-        return replace(
-            code,
-            ground=image,
-            ground_means=self.renderer.mean_colours(code, image),
-            pattern=self.renderer.ground_pattern(code, image),
-        )
+        image = source_image(colours, objects[:, :1], objects[:, 1:])
+        code = replace(code, ground=image, ground_means=self.renderer.mean_colours(code, image))
+        return self.renderer.with_ground_map(code, shadows=step is None)
 
     def _field_from_world(
         self,
@@ -186,14 +182,17 @@ class ObjectVolumes(SceneModel):
 
     def _object_mask(
         self, code: VolumesCode, step: int | Tensor | None
-    ) -> Float[Tensor, "scenes 1 half_height half_width"]:
-        """Share of each pixel of the input view that is left out of the ground, since it shows an object."""
+    ) -> Float[Tensor, "scenes 2 half_height half_width"]:
+        """Share of each pixel of the input view that is left out of the ground, since it shows an object.
+
+        The second one is what other places are filled from; outlines are too uncertain for a difference.
+        """
         config = self.config
         if step is None:
-            shown = self._own_opacity(code)
-            return F.max_pool2d((shown * config.mask_gain).clamp(max=1), 3, 1, 1)
+            shown = (self._own_opacity(code) * config.mask_gain).clamp(max=1)
+            return torch.cat([F.max_pool2d(shown, side, 1, side // 2) for side in (3, 5)], dim=1)
         outline = code.pixels[:, 3:].detach().sigmoid()
-        return growing_mask(outline, config.mask_gain, ramp(step, *config.mask_steps))
+        return growing_mask(outline, config.mask_gain, ramp(step, *config.mask_steps)).expand(-1, 2, -1, -1)
 
     @torch.no_grad()
     def _own_opacity(self, code: VolumesCode) -> Float[Tensor, "scenes 1 rows columns"]:

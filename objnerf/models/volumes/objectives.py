@@ -92,7 +92,7 @@ class Objectives:
             surfaces, _ = self.teacher.renderer.surfaces(seen, origins, directions, 0.0)
             ground = surfaces.ground[:, :, 0]
             where, depth = project(ground, seen.ground_world_from_camera, seen.ground_pinholes)
-            visible = look_up(seen.ground[:, 6:], where)[..., 0] * in_view(where, depth)
+            visible = look_up(seen.ground[:, 6:7], where)[..., 0] * in_view(where, depth)
             visible = visible * (1 - surfaces.is_wall)
         truth = code.pixels[:, :3].detach().flatten(2).index_select(2, index).transpose(1, 2)
         own = (entry % views)[:, None].expand(-1, count)

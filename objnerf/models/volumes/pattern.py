@@ -71,25 +71,35 @@ class Moves:
     """Squared difference of the ground and the moved ground, 1 for unrelated ones."""
 
 
+@dataclass(frozen=True)
+class Continued:
+    """The ground with its pattern continued where it is not seen."""
+
+    colours: Float[Tensor, "scenes 3 side side"]
+    """In [0, 1]."""
+    known: Float[Tensor, "scenes 1 side side"]
+    """From 0, where nothing is known but the colours around, to 1."""
+    light: Float[Tensor, "scenes 3 side side"]
+    """The colours without the pattern: its mean, as it is lit."""
+
+
 @torch.no_grad()
 def continue_pattern(
     colours: Float[Tensor, "scenes 3 side side"], seen: Float[Tensor, "scenes 1 side side"]
-) -> tuple[Float[Tensor, "scenes 3 side side"], Float[Tensor, "scenes 1 side side"]]:
-    """The ground with its pattern continued where it is not seen, and how well that can be known.
+) -> Continued:
+    """Continue the ground's pattern where it is not seen.
 
     Args:
         colours: of the ground seen from above, in [0, 1]; any where it is not seen.
         seen: weight in [0, 1] of each cell.
-    Returns:
-        Colours, and from 0, where nothing is known but the colours around, to 1.
     """
     detail = (colours - smooth(colours, seen, COARSE)) * (seen > 0)
     moves = find_moves(self_differences(detail, seen))
     copied, error, found = _copy(detail, seen, moves)
     known = seen + (1 - seen) * found * (1 - error)
     # What copies and colours differ by where both are known is light, which is continued smoothly.
-    base = smooth(colours - copied, seen, FINE)
-    return (base + copied + seen * (colours - copied - base)).clamp(0, 1), known
+    light = smooth(colours - copied, seen, FINE)
+    return Continued((light + copied + seen * (colours - copied - light)).clamp(0, 1), known, light)
 
 
 def smooth(

@@ -10,11 +10,13 @@ from torch import Tensor
 from objnerf.dataset.card import SceneScale
 from objnerf.models.volumes.background import Background, Source
 from objnerf.models.volumes.code import VolumesCode, VolumesRendering
-from objnerf.models.volumes.foreground import sample_foreground
+from objnerf.models.volumes.foreground import sample_foreground, slots_by_offset, voxel_opacity
 from objnerf.models.volumes.grid import Grid, Square, in_view, look_up_channels, project
+from objnerf.models.volumes.instances import seen_from_above
 from objnerf.models.volumes.layout import behind_wall
 from objnerf.models.volumes.pattern import continue_pattern
 from objnerf.models.volumes.rendering import Segments, alphas, distortion, segments, transmittance
+from objnerf.models.volumes.shadows import find_shadows
 from objnerf.models.volumes.surfaces import Surfaces, find_surfaces
 from objnerf.rendering.rays import camera_directions, world_rays
 from objnerf.rendering.volume import SlotRendering
@@ -58,15 +60,16 @@ class VolumeRenderer:
 
     def background_colour(self, code: VolumesCode, surfaces: Surfaces) -> Float[Tensor, "scenes rays 3"]:
         """Colours in [0, 1] of what rays meet behind the objects."""
-        local = surfaces.ground.mean(2) @ code.ground_field_from_world.transpose(1, 2)
-        shade = self.grid.sample_columns(code.shade, local)[:, 0]
+        ground = surfaces.ground.mean(2)
+        local = ground @ code.ground_field_from_world.transpose(1, 2)
+        shade = self.grid.sample_columns(code.shade, local)[:, 0] + self._relight(code, ground)
         pattern = self.square.sample_columns(code.pattern, local, beyond="zeros").transpose(1, 2)
         source = Source(code.ground, code.ground_means, code.ground_world_from_camera, code.ground_pinholes)
         return self.background(source, surfaces, pattern, shade, code.ground_field_from_world)
 
     @torch.no_grad()
     def mean_colours(
-        self, code: VolumesCode, image: Float[Tensor, "scenes 7 height width"]
+        self, code: VolumesCode, image: Float[Tensor, "scenes 8 height width"]
     ) -> Float[Tensor, "scenes 2 3"]:
         """Mean colours of ground and walls in the input view, objects left out."""
         small = F.interpolate(image, scale_factor=1 / 8, mode="area")
@@ -75,29 +78,65 @@ class VolumeRenderer:
         origins, directions = world_rays(directions, code.world_from_camera)
         wall = find_surfaces(code, origins, directions, self.geometry)[0].is_wall
         seen = small.flatten(2).transpose(1, 2)
-        weights = torch.stack([1 - wall, wall], dim=1) * seen[:, None, :, 6]
-        everything = seen[:, None, :, 6] * 0.02
+        weights = torch.stack([1 - wall, wall], dim=1) * seen[:, None, :, 7]
+        everything = seen[:, None, :, 7] * 0.02
         total = (weights + everything).sum(-1, keepdim=True).clamp(min=1e-6)
         return (weights + everything) @ seen[..., :3] / total
 
     @torch.no_grad()
-    def ground_pattern(
-        self, code: VolumesCode, image: Float[Tensor, "scenes 7 height width"]
-    ) -> Float[Tensor, "scenes 4 side side"]:
-        """The ground seen from above with its pattern continued, and how well each cell is known.
+    def with_ground_map(self, code: VolumesCode, shadows: bool) -> VolumesCode:
+        """The scenes with the pattern of their ground, and on demand with the shadows of their objects.
 
         Args:
-            code: the scenes, with their walls.
-            image: of the input views; see ``background.source_image``.
+            code: of input views, with the image that the background is looked up in.
+            shadows: whether shadows are to go with objects that are moved or taken out.
         """
-        columns = self.square.columns(image.device)
-        local = F.pad(columns.flatten(0, 1), (0, 1)).expand(len(image), -1, -1)
+        columns = self.square.columns(code.ground.device)
+        local = F.pad(columns.flatten(0, 1), (0, 1)).expand(len(code.ground), -1, -1)
         where, depth = project(local @ code.ground_field_from_world, code.world_from_camera, code.pinholes)
-        found = look_up_channels(image, where)
+        found = look_up_channels(code.ground, where)
         hidden = behind_wall(code.walls, local, self.geometry.obj_scale)
-        seen = found[:, 6:] * (in_view(where, depth) * (1 - hidden))[:, None]
         side = (self.square.cells, self.square.cells)
-        return torch.cat(continue_pattern(found[:, :3].unflatten(2, side), seen.unflatten(2, side)), dim=1)
+        seen = (found[:, 7:] * (in_view(where, depth) * (1 - hidden))[:, None]).unflatten(2, side)
+        ground = continue_pattern(found[:, :3].unflatten(2, side), seen)
+        code = replace(code, pattern=torch.cat([ground.colours, ground.known], dim=1))
+        if not shadows:
+            return code
+        above = seen_from_above(voxel_opacity(code.volume))[:, None] * code.owner
+        above = above * code.active[:, 1:, None, None]
+        shares = self.grid.sample_columns(above, local, beyond="zeros").unflatten(2, side)
+        shade = self.grid.sample_columns(code.shade, local).unflatten(2, side)
+        cast = find_shadows(ground.light, seen, shade, shares, self.square, self.geometry.obj_scale)
+        return replace(code, shadows=cast, ground_shadow=cast.sum(1, keepdim=True))
+
+    def _relight(
+        self, code: VolumesCode, points: Float[Tensor, "scenes rays 3"]
+    ) -> Float[Tensor, "scenes rays"]:
+        """Logarithm of the light on ground points that edits bring, beside what the source shows.
+
+        Objects bring their shadows to where they are, and the source's objects take theirs away.
+        """
+        if code.shadows is None or code.ground_shadow is None:
+            return torch.zeros_like(points[..., 0])
+        active = code.active[:, 1:, None, None]
+        own, ground = code.field_from_world[:, :3, :3], code.ground_field_from_world
+        if not code.moved and torch.equal(own, ground):
+            change = (code.shadows * active).sum(1, keepdim=True) - code.ground_shadow
+            return self._shadow_at(change, points, ground)[:, 0]
+        light = -self._shadow_at(code.ground_shadow, points, ground)[:, 0]
+        for slots, offset in slots_by_offset(code):
+            objects = [slot - 1 for slot in slots]
+            brought = (code.shadows * active)[:, objects].sum(1, keepdim=True)
+            light = light + self._shadow_at(brought, points - offset[:, None], own)[:, 0]
+        return light
+
+    def _shadow_at(
+        self,
+        maps: Float[Tensor, "scenes 1 side side"],
+        points: Float[Tensor, "scenes rays 3"],
+        field_from_world: Float[Tensor, "scenes 3 3"],
+    ) -> Float[Tensor, "scenes 1 rays"]:
+        return self.square.sample_columns(maps, points @ field_from_world.transpose(1, 2), beyond="zeros")
 
     def render(
         self,

@@ -251,4 +251,4 @@ def another_view(entry: Int[Tensor, " inputs"], views: int, step: int | Tensor) 
 def _shown_background(code: VolumesCode, rendering: VolumesRendering) -> Float[Tensor, "inputs rays"]:
     """How surely the view that the background is looked up in shows it where the rays meet it."""
     where, depth = project(rendering.behind, code.ground_world_from_camera, code.ground_pinholes)
-    return look_up(code.ground[:, 6:], where)[..., 0] * in_view(where, depth)
+    return look_up(code.ground[:, 6:7], where)[..., 0] * in_view(where, depth)

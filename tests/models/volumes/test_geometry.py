@@ -185,7 +185,21 @@ def test_what_is_hidden_is_filled_from_around_it():
     assert torch.allclose(filled, torch.full_like(filled, 0.5), atol=0.02)
     source = source_image(image, hidden)
     assert torch.equal(source[:, :3], image)
-    assert torch.equal(source[:, 6:], 1 - hidden)
+    assert torch.equal(source[:, 6:7], 1 - hidden)
+    assert torch.equal(source[:, 7:], 1 - hidden)
+
+
+def test_no_place_is_filled_with_the_fringe_of_an_object():
+    """What may show a little of the red square is seen where it is, but fills nothing."""
+    image = torch.full((1, 3, 32, 32), 0.5)
+    image[..., 11:21, 11:21] = torch.tensor([1.0, 0.0, 0.0])[:, None, None]
+    hidden, around = torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)
+    hidden[..., 13:19, 13:19] = 1.0
+    around[..., 10:22, 10:22] = 1.0
+    source = source_image(image, hidden, around)
+    assert torch.allclose(source[:, 3:6], torch.full_like(image, 0.5), atol=0.02)
+    assert torch.equal(source[:, 6:7], 1 - hidden)
+    assert torch.equal(source[:, 7:], 1 - around)
 
 
 def test_an_image_that_is_all_hidden_is_filled_with_something():

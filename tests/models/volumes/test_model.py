@@ -14,6 +14,7 @@ from objnerf.models.scene import NovelRays
 from objnerf.models.volumes import ObjectVolumes, VolumesCode
 from objnerf.models.volumes.background import growing_mask, source_image
 from objnerf.models.volumes.losses import ramp
+from objnerf.models.volumes.surfaces import Surfaces
 from objnerf.rendering.rays import camera_directions, world_rays
 from objnerf.rendering.volume import composite
 
@@ -62,6 +63,76 @@ def code(model: ObjectVolumes) -> VolumesCode:
         pixels=pixels,
         active=torch.tensor([[True, True, True, False]]),
     )
+
+
+@pytest.fixture
+def shadowed(model: ObjectVolumes, code: VolumesCode) -> VolumesCode:
+    """On an even ground, slot 1 leaves half of the light within 1 of (-1.5, 0), and slot 2 a quarter around
+    (1.5, 0.5)."""
+    columns = model.renderer.square.columns()
+    cast = torch.zeros(1, 3, *columns.shape[:2])
+    for slot, (middle, left) in enumerate((((-1.5, 0.0), 0.5), ((1.5, 0.5), 0.25))):
+        near = (columns - torch.tensor(middle)).norm(dim=-1) < 1
+        cast[0, slot] = near * np.log(left)
+    even = source_image(torch.full((1, 3, 24, 32), 0.2), torch.zeros(1, 1, 24, 32))
+    return replace(
+        code,
+        ground=even,
+        ground_means=torch.full((1, 2, 3), 0.2),
+        pattern=torch.zeros_like(code.pattern),
+        walls=torch.eye(code.walls.shape[-1])[-1].expand(code.walls.shape),
+        shade=torch.zeros_like(code.shade),
+        shadows=cast,
+        ground_shadow=cast.sum(1, keepdim=True),
+    )
+
+
+def _light(model: ObjectVolumes, code: VolumesCode, before: VolumesCode, *places: tuple) -> list[float]:
+    """How much more light than before there is on the ground at places of the field frame."""
+    local = torch.tensor([[*place, 0.0] for place in places])[None]
+    points = (local @ code.field_from_world[:, :3, :3])[:, :, None]
+    surfaces = Surfaces(points, points, torch.zeros_like(points[..., 0, 0]))
+    with torch.no_grad():
+        after, first = (model.renderer.background_colour(x, surfaces) for x in (code, before))
+    # The network changes logits of colours, each by the same amount before and after.
+    added = (model.renderer.background_colour(replace(before, shadows=None), surfaces)).logit()
+    change = added - torch.tensor(0.2).logit()
+    after, first = ((x.logit() - change).sigmoid() for x in (after, first))
+    return (after / first).mean(-1)[0].tolist()
+
+
+def test_shadows_change_nothing_in_a_scene_that_is_not_edited(model: ObjectVolumes, shadowed: VolumesCode):
+    rays = _rays(_poses(0.4))
+    with torch.no_grad():
+        with_them = model.render(shadowed, *rays, _depths(), locality=True)
+        without = model.render(replace(shadowed, shadows=None), *rays, _depths(), locality=True)
+    assert torch.equal(with_them.rgb, without.rgb)
+
+
+def test_an_object_that_is_deleted_takes_its_shadow(model: ObjectVolumes, shadowed: VolumesCode):
+    """Half of the light was left, so there is twice as much, and the other object keeps its shadow."""
+    places = ((-1.5, 0.0), (1.5, 0.5), (4.0, -4.0))
+    assert _light(model, shadowed.delete(1), shadowed, *places) == pytest.approx([2, 1, 1], rel=1e-3)
+    assert _light(model, shadowed.delete(2), shadowed, *places) == pytest.approx([1, 4, 1], rel=1e-3)
+
+
+def test_an_object_that_is_moved_takes_its_shadow_along(model: ObjectVolumes, shadowed: VolumesCode):
+    offset = torch.tensor([0.0, -3.0, 0.0]) @ shadowed.field_from_world[0, :3, :3]
+    moved = shadowed.move(1, offset)
+    places = ((-1.5, 0.0), (-1.5, -3.0), (1.5, 0.5))
+    assert _light(model, moved, shadowed, *places) == pytest.approx([2, 0.5, 1], rel=1e-3)
+    copied = shadowed.duplicate(1, offset)
+    assert _light(model, copied, shadowed, *places) == pytest.approx([1, 0.5, 1], rel=1e-3)
+
+
+def test_another_background_comes_without_the_shadows_of_its_objects(
+    model: ObjectVolumes, shadowed: VolumesCode
+):
+    """The same ground with slot 2's shadow only: slot 1 brings its own, and slot 2's stays single."""
+    other = replace(shadowed, ground_shadow=shadowed.shadows[:, 1:2])
+    mixed = shadowed.with_background(other)
+    light = _light(model, mixed, replace(other, shadows=None), (-1.5, 0.0), (1.5, 0.5))
+    assert light == pytest.approx([0.5, 1], rel=1e-3)
 
 
 def test_sizes_that_cannot_be_halved_are_refused(model: ObjectVolumes):

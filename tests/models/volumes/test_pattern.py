@@ -29,6 +29,11 @@ def _noise(seed: int, contrast: float = 0.3) -> torch.Tensor:
     return 0.5 + contrast * (torch.rand(3, SIDE, SIDE, generator=generator) * 2 - 1)
 
 
+def _continued(colours: torch.Tensor, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    ground = continue_pattern(colours, seen)
+    return ground.colours, ground.known
+
+
 def _left_half(wide: int = SIDE // 2) -> torch.Tensor:
     return (_cells()[0] < wide).float()[None]
 
@@ -68,7 +73,7 @@ def test_a_period_between_cells_is_found():
 @pytest.mark.parametrize("turn", [0.0, 0.4, math.pi / 4])
 def test_a_pattern_is_continued_beyond_what_is_seen(turn: float):
     pattern, seen = _waves(turn, 12.0), _left_half()
-    colours, known = continue_pattern((pattern * seen)[None], seen[None])
+    colours, known = _continued((pattern * seen)[None], seen[None])
     beyond = slice(SIDE // 2, SIDE // 2 + 16)
     off = (colours[0] - pattern)[..., beyond].square().mean()
     grey = (0.5 - pattern)[..., beyond].square().mean()
@@ -82,7 +87,7 @@ def test_boards_are_continued_along_their_length():
     y = _cells()[1]
     stripes = (0.5 + 0.3 * (y * 0.9).sin()).expand(3, -1, -1)
     seen = _left_half()
-    colours, _ = continue_pattern((stripes * seen)[None], seen[None])
+    colours, _ = _continued((stripes * seen)[None], seen[None])
     assert (colours[0] - stripes)[..., SIDE // 2 : SIDE - 8].abs().mean() < 0.05
 
 
@@ -91,14 +96,14 @@ def test_a_hidden_part_shows_the_pattern_and_not_what_hides_it():
     hidden = torch.zeros(1, SIDE, SIDE)
     hidden[:, 20:34, 24:40] = 1
     red = torch.tensor([1.0, 0.0, 0.0])[:, None, None]
-    colours, known = continue_pattern((pattern + hidden * (red - pattern))[None], (1 - hidden)[None])
+    colours, known = _continued((pattern + hidden * (red - pattern))[None], (1 - hidden)[None])
     assert (colours[0] - pattern)[:, 20:34, 24:40].abs().mean() < 0.06
     assert known[0, 0, 20:34, 24:40].min() > 0.5
 
 
 def test_what_does_not_repeat_is_not_invented():
     noise, seen = _noise(2), _left_half()
-    colours, known = continue_pattern((noise * seen)[None], seen[None])
+    colours, known = _continued((noise * seen)[None], seen[None])
     beyond = slice(SIDE // 2 + 4, SIDE)
     assert known[0, 0, :, beyond].mean() < 0.3
     around = smooth((noise * seen)[None], seen[None], COARSE)[0]
@@ -109,7 +114,7 @@ def test_a_shadow_stays_where_it_is():
     """Light that changes slowly is no part of the pattern: the copies are lit as what is around them."""
     light = 1 - 0.6 * torch.exp(-((_cells()[0] - 10).square() / 200))
     pattern, seen = _waves(0.0, 8.0, 0.2) * light, _left_half(48)
-    colours, _ = continue_pattern((pattern * seen)[None], seen[None])
+    colours, _ = _continued((pattern * seen)[None], seen[None])
     beyond = colours[0, :, :, 52:60].mean()
     assert float(beyond) == pytest.approx(float(pattern[..., 44:48].mean()), abs=0.05)
 
@@ -119,7 +124,7 @@ def test_nothing_seen_and_nothing_to_see(share: float):
     """A view without ground, and a plain floor: finite colours, and a plain one stays plain."""
     plain = torch.full((2, 3, SIDE, SIDE), 0.4)
     seen = _left_half().expand(2, -1, -1, -1) * share
-    colours, known = continue_pattern(plain * seen, seen)
+    colours, known = _continued(plain * seen, seen)
     assert torch.isfinite(colours).all()
     assert ((known >= 0) & (known <= 1)).all()
     if share:
@@ -128,7 +133,7 @@ def test_nothing_seen_and_nothing_to_see(share: float):
 
 def test_scenes_do_not_mix():
     first, second, seen = _waves(0.3, 12.0), _noise(3), _left_half()
-    alone = continue_pattern((first * seen)[None], seen[None])
-    both = continue_pattern(torch.stack([first * seen, second * seen]), torch.stack([seen, seen]))
+    alone = _continued((first * seen)[None], seen[None])
+    both = _continued(torch.stack([first * seen, second * seen]), torch.stack([seen, seen]))
     for one, two in zip(alone, both, strict=True):
         assert torch.allclose(one[0], two[0], atol=1e-4)
