@@ -93,6 +93,8 @@ def continue_pattern(
         colours: of the ground seen from above, in [0, 1]; any where it is not seen.
         seen: weight in [0, 1] of each cell.
     """
+    # Fourier transforms want single precision, whatever the networks before have used.
+    colours, seen = colours.float(), seen.float()
     detail = (colours - smooth(colours, seen, COARSE)) * (seen > 0)
     moves = find_moves(self_differences(detail, seen))
     copied, error, found = _copy(detail, seen, moves)
