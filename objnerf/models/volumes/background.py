@@ -24,7 +24,7 @@ from objnerf.models.volumes.surfaces import Surfaces
 FILL_LEVELS = 5
 """Halvings of the image that hidden parts are filled in from."""
 
-CORRECTION = 0.25
+CORRECTION = 0.5
 """How far the network may change a colour, as a logit. Free to, it would paint what objects leave open."""
 
 FILL_TRUST = 0.05
@@ -80,7 +80,7 @@ class Background(nn.Module):
     def __init__(self, reach: float, cells_width: int, width: int = 48) -> None:
         super().__init__()
         self.reach = reach
-        self.first = nn.Linear(3 + 3 + 3 + 4 + 1 + 1 + 1 + 1 + 2 + 12, width)
+        self.first = nn.Linear(3 + 3 + 3 + 5 + 1 + 1 + 1 + 1 + 2 + 12, width)
         self.second = nn.Linear(width, width)
         self.out = nn.Linear(width, 6)
         nn.init.zeros_(self.out.bias)
@@ -95,7 +95,7 @@ class Background(nn.Module):
         self,
         source: Source,
         surfaces: Surfaces,
-        pattern: Float[Tensor, "scenes rays 4"],
+        pattern: Float[Tensor, "scenes rays 5"],
         shade: Float[Tensor, "scenes rays"],
         field_from_world: Float[Tensor, "scenes 3 3"],
     ) -> Float[Tensor, "scenes rays 3"]:
@@ -104,8 +104,8 @@ class Background(nn.Module):
         Args:
             source: the view that is looked up.
             surfaces: where the rays meet ground and walls.
-            pattern: colour of the ground there if its pattern continues, and how well that is known; see
-                ``pattern.continue_pattern``.
+            pattern: colour of the ground there if its pattern continues, and how well that is known (see
+                ``pattern``), and 1 for what lies on that map, 0 elsewhere.
             shade: logarithm of the light on the ground there, beside what the source shows.
             field_from_world: rotation into the field frame.
         """
@@ -116,15 +116,16 @@ class Background(nn.Module):
         place = (surfaces.met @ field_from_world.transpose(1, 2)) / self.reach
         flat = place[..., :2]
         waves = [wave(flat * 2.0**octave) for octave in range(3) for wave in (torch.sin, torch.cos)]
-        continued, certain = pattern[..., :3], pattern[..., 3:] * (1 - share)
-        known = [colour * visible, filled, mean, continued * certain, certain, visible, valid, share]
+        continued, certain, mapped = (pattern * (1 - share)).split([3, 1, 1], dim=-1)
+        known = [colour * visible, filled, mean, continued, certain, mapped, visible, valid, share]
         known.append(place[..., 2:].clamp(-1, 3))
         answer = torch.cat([*known, flat.clamp(-3, 3), *waves], dim=-1)
         answer = self.out(F.relu(self.second(F.relu(self.first(answer)))))
         # Beyond the image's edge its border counts for something, and the mean for the rest.
         edge = answer[..., 4:5].sigmoid() * (1 - valid)
         filled = filled + edge * (mean - filled)
-        filled = filled + certain * (answer[..., 5:] + 2).sigmoid() * (continued - filled)
+        # On the map the ground is filled in from the ground only, in the image from walls as well.
+        filled = filled + (answer[..., 5:] + 2).sigmoid() * (continued - mapped * filled)
         trust = visible * (answer[..., 3:4] + 2).sigmoid()
         mixed = (filled + trust * (colour - filled)).clamp(0.02, 0.98)
         # Light multiplies; in logarithms of colours a darker ground keeps its hue.

@@ -63,7 +63,9 @@ class VolumeRenderer:
         ground = surfaces.ground.mean(2)
         local = ground @ code.ground_field_from_world.transpose(1, 2)
         shade = self.grid.sample_columns(code.shade, local)[:, 0] + self._relight(code, ground)
-        pattern = self.square.sample_columns(code.pattern, local, beyond="zeros").transpose(1, 2)
+        pattern = self.square.sample_columns(code.pattern, local).transpose(1, 2)
+        mapped = (local[..., :2].abs() <= self.square.half).all(-1, keepdim=True)
+        pattern = torch.cat([pattern, torch.ones_like(pattern[..., :1])], dim=-1) * mapped
         source = Source(code.ground, code.ground_means, code.ground_world_from_camera, code.ground_pinholes)
         return self.background(source, surfaces, pattern, shade, code.ground_field_from_world)
 
