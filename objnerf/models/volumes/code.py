@@ -49,9 +49,16 @@ class VolumesCode(SceneCode):
     ground_pinholes: Float[Tensor, "scenes 4"]
     ground_field_from_world: Float[Tensor, "scenes 3 3"]
     shadows: Float[Tensor, "scenes objects side side"] | None = None
-    """Logarithm of the light that each foreground slot leaves on the ground, field frame; not in training."""
-    ground_shadow: Float[Tensor, "scenes 1 side side"] | None = None
-    """The same of all slots of the view that the ground is looked up in, the ground's field frame."""
+    """Logarithm of the light that each foreground slot leaves on the ground, field frame. These four are only
+    known outside of training; see ``shadows``."""
+    zones: Float[Tensor, "scenes objects side side"] | None = None
+    """Where the ground differs from what it would be without the slot, field frame."""
+    cleared: Float[Tensor, "scenes 3 side side"] | None = None
+    """The ground without shadows and objects, its field frame."""
+    ground_zone: Float[Tensor, "scenes 1 side side"] | None = None
+    """The zones of all objects in the view that the ground is looked up in, the ground's field frame."""
+    own_ground: bool = True
+    """Whether these objects are the slots."""
 
     def select_scenes(self: Code, index: Int[Tensor, " chosen"]) -> Code:
         """See ``SceneCode.select_scenes``."""
@@ -71,6 +78,7 @@ class VolumesCode(SceneCode):
             active=self.active[:, index],
             owner=self.owner[:, objects],
             shadows=None if self.shadows is None else self.shadows[:, objects],
+            zones=None if self.zones is None else self.zones[:, objects],
             centers=self.centers[:, objects],
         )
 
@@ -86,7 +94,9 @@ class VolumesCode(SceneCode):
             ground_world_from_camera=other.ground_world_from_camera,
             ground_pinholes=other.ground_pinholes,
             ground_field_from_world=other.ground_field_from_world,
-            ground_shadow=other.ground_shadow,
+            cleared=other.cleared,
+            ground_zone=other.ground_zone,
+            own_ground=False,
         )
 
 

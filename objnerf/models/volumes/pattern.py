@@ -81,6 +81,8 @@ class Continued:
     """From 0, where nothing is known but the colours around, to 1."""
     light: Float[Tensor, "scenes 3 side side"]
     """The colours without the pattern: its mean, as it is lit."""
+    copied: Float[Tensor, "scenes 3 side side"]
+    """The pattern without the light, as it is copied: what is to be added to the light."""
 
 
 @torch.no_grad()
@@ -101,7 +103,8 @@ def continue_pattern(
     known = seen + (1 - seen) * found * (1 - error)
     # What copies and colours differ by where both are known is light, which is continued smoothly.
     light = smooth(colours - copied, seen, FINE)
-    return Continued((light + copied + seen * (colours - copied - light)).clamp(0, 1), known, light)
+    mixed = light + copied + seen * (colours - copied - light)
+    return Continued(mixed.clamp(0, 1), known, light, copied)
 
 
 def smooth(

@@ -62,12 +62,13 @@ class VolumeRenderer:
         """Colours in [0, 1] of what rays meet behind the objects."""
         ground = surfaces.ground.mean(2)
         local = ground @ code.ground_field_from_world.transpose(1, 2)
-        shade = self.grid.sample_columns(code.shade, local)[:, 0] + self._relight(code, ground)
+        shade = self.grid.sample_columns(code.shade, local)[:, 0]
         pattern = self.square.sample_columns(code.pattern, local).transpose(1, 2)
         mapped = (local[..., :2].abs() <= self.square.half).all(-1, keepdim=True)
         pattern = torch.cat([pattern, torch.ones_like(pattern[..., :1])], dim=-1) * mapped
         source = Source(code.ground, code.ground_means, code.ground_world_from_camera, code.ground_pinholes)
-        return self.background(source, surfaces, pattern, shade, code.ground_field_from_world)
+        colour = self.background(source, surfaces, pattern, shade, code.ground_field_from_world)
+        return self._with_edits(code, colour, ground, surfaces.is_wall)
 
     @torch.no_grad()
     def mean_colours(
@@ -108,37 +109,51 @@ class VolumeRenderer:
         above = above * code.active[:, 1:, None, None]
         shares = self.grid.sample_columns(above, local, beyond="zeros").unflatten(2, side)
         shade = self.grid.sample_columns(code.shade, local).unflatten(2, side)
-        cast = find_shadows(ground.light, seen, shade, shares, self.square, self.geometry.obj_scale)
-        return replace(code, shadows=cast, ground_shadow=cast.sum(1, keepdim=True))
+        found_shadows = find_shadows(ground, seen, shade, shares, self.square, self.geometry.obj_scale)
+        return replace(
+            code,
+            shadows=found_shadows.cast,
+            zones=found_shadows.zones,
+            cleared=found_shadows.cleared,
+            ground_zone=found_shadows.zones.sum(1, keepdim=True),
+        )
 
-    def _relight(
-        self, code: VolumesCode, points: Float[Tensor, "scenes rays 3"]
-    ) -> Float[Tensor, "scenes rays"]:
-        """Logarithm of the light on ground points that edits bring, beside what the source shows.
-
-        Objects bring their shadows to where they are, and the source's objects take theirs away.
-        """
-        if code.shadows is None or code.ground_shadow is None:
-            return torch.zeros_like(points[..., 0])
-        active = code.active[:, 1:, None, None]
-        own, ground = code.field_from_world[:, :3, :3], code.ground_field_from_world
-        if not code.moved and torch.equal(own, ground):
-            change = (code.shadows * active).sum(1, keepdim=True) - code.ground_shadow
-            return self._shadow_at(change, points, ground)[:, 0]
-        light = -self._shadow_at(code.ground_shadow, points, ground)[:, 0]
-        for slots, offset in slots_by_offset(code):
-            objects = [slot - 1 for slot in slots]
-            brought = (code.shadows * active)[:, objects].sum(1, keepdim=True)
-            light = light + self._shadow_at(brought, points - offset[:, None], own)[:, 0]
-        return light
-
-    def _shadow_at(
+    def _with_edits(
         self,
-        maps: Float[Tensor, "scenes 1 side side"],
+        code: VolumesCode,
+        background: Float[Tensor, "scenes rays 3"],
         points: Float[Tensor, "scenes rays 3"],
-        field_from_world: Float[Tensor, "scenes 3 3"],
-    ) -> Float[Tensor, "scenes 1 rays"]:
-        return self.square.sample_columns(maps, points @ field_from_world.transpose(1, 2), beyond="zeros")
+        is_wall: Float[Tensor, "scenes rays"],
+    ) -> Float[Tensor, "scenes rays 3"]:
+        """Colours of the background after edits: objects take their shadows with them.
+
+        Args:
+            code: the scenes.
+            background: colours as the view that is looked up shows them.
+            points: of the ground.
+            is_wall: how surely rays do not show the ground.
+        """
+        if code.shadows is None or code.zones is None or code.cleared is None or code.ground_zone is None:
+            return background
+        there = code.active[:, 1:]
+        stays = there & (code.offsets[:, 1:] == 0).all(-1) & code.own_ground
+        own, ground = code.field_from_world[:, :3, :3], code.ground_field_from_world
+        weights = stays[:, :, None, None].to(background)
+        left = (code.ground_zone - (code.zones * weights).sum(1, keepdim=True)).clamp(0, 1)
+        dark = (code.shadows * weights).sum(1, keepdim=True)
+        maps = torch.cat([code.cleared, left, dark], dim=1)
+        local = points @ ground.transpose(1, 2)
+        on_map = (local[..., :2].abs() <= self.square.half).all(-1)
+        cleared, left, dark = self.square.sample_columns(maps, local).transpose(1, 2).split([3, 1, 1], dim=-1)
+        left = left * (on_map * (1 - is_wall))[..., None]
+        edited = background + left * (cleared * dark.exp() - background)
+        brought = (there & ~stays)[:, :, None, None].to(background) * code.shadows
+        for slots, offset in slots_by_offset(code):
+            moved = brought[:, [slot - 1 for slot in slots]].sum(1, keepdim=True)
+            local = (points - offset[:, None]) @ own.transpose(1, 2)
+            light = self.square.sample_columns(moved, local, beyond="zeros")[:, 0]
+            edited = edited * ((1 - is_wall) * light).exp()[..., None]
+        return edited
 
     def render(
         self,

@@ -2,12 +2,13 @@
 
 The ground is looked up in the input view with the shadows that lie on it. They belong to the objects: one
 that is taken out of the scene, or moved, must not leave its shadow behind. So the light on the ground away
-from all objects is extended to where they stand, and what is missing there is their shadow, each part given
-to the object that is nearest. Nothing is learned, and a scene that is not edited is rendered as if there were
-no shadows: what the objects take is what they bring.
+from all objects is extended to where they stand, and what is darker around an object is its shadow. Where an
+object has gone, the ground is shown as it is without shadows, and where it has come to, it is darkened.
+Nothing is learned, and nothing changes in a scene that is not edited.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +17,13 @@ from torch import Tensor
 
 from objnerf.models.volumes.grid import Square
 from objnerf.models.volumes.instances import blur
+from objnerf.models.volumes.pattern import FINE, Continued, smooth
 
 REACH = 0.5
 """How far from an object its shadow is looked for, in obj_scale."""
+
+EDGE = 0.06
+"""How far shadows and objects reach beyond what is clearly theirs, in obj_scale."""
 
 FOOTPRINT = 0.3
 """Opacity of a column of voxels from which an object stands there."""
@@ -39,40 +44,62 @@ LEAST_SEEN = 0.02
 """Share of the map that must be seen away from all objects."""
 
 
+@dataclass(frozen=True)
+class Shadows:
+    """What objects do to the ground, seen from above."""
+
+    cast: Float[Tensor, "scenes objects side side"]
+    """Logarithm of the light that each object leaves, at most 0."""
+    zones: Float[Tensor, "scenes objects side side"]
+    """Where the ground differs from what it would be without the object, each from 0 to 1."""
+    cleared: Float[Tensor, "scenes 3 side side"]
+    """The ground without shadows and objects, in [0, 1]."""
+
+
 @torch.no_grad()
 def find_shadows(
-    light: Float[Tensor, "scenes 3 side side"],
+    ground: Continued,
     seen: Float[Tensor, "scenes 1 side side"],
     shade: Float[Tensor, "scenes 1 side side"],
     shares: Float[Tensor, "scenes objects side side"],
     square: Square,
     scale: float,
-) -> Float[Tensor, "scenes objects side side"]:
-    """Logarithm of the light that each object leaves on the ground, at most 0.
+) -> Shadows:
+    """The shadows of objects, each part given to the object that is nearest.
 
     Args:
-        light: of the ground seen from above, times its mean colour; in [0, 1].
+        ground: seen from above.
         seen: weight in [0, 1] of each cell.
         shade: logarithm of the light that the model takes from the ground, beside what the view shows.
         shares: opacity of each object's columns, 0 where there is none.
         square: extent of the map.
         scale: obj_scale, world units.
     """
-    reach = max(1, round(REACH * scale / square.cell))
-    stands = (shares.sum(1, keepdim=True) > FOOTPRINT).to(light)
+    reach = max(2, round(REACH * scale / square.cell))
+    edge = max(1, round(EDGE * scale / square.cell))
+    stands = (shares.sum(1, keepdim=True) > FOOTPRINT).to(shade)
     near = _widen(stands, reach)
-    level = light.mean(1, keepdim=True).clamp(min=1e-3).log()
+    level = _brightness(ground.light)
     expected, deviation, known = _extend(level, seen * (1 - near))
-    missing = (level - expected).clamp(min=math.log(DARKEST))
-    missing = (missing + (DEVIATIONS * deviation).clamp(min=LEAST_DARKER)[:, None, None, None]).clamp(max=0)
+    darker = (DEVIATIONS * deviation).clamp(min=LEAST_DARKER)[:, None, None, None]
+    dark = (level < expected - darker) * known[:, None, None, None] * near
+    zone = _widen(torch.maximum(dark, stands), edge)
+    # From now on only what is surely lit counts, so that the ground joins what is around it.
+    light = smooth(ground.light, seen * (1 - zone), FINE)
+    missing = (level - _brightness(light)).clamp(math.log(DARKEST), 0)
     # What is hidden is lit as what is seen around it; far from anything that is seen, nothing is known.
     sure = (blur(seen[:, 0], reach / 3) / SEEN_AROUND).clamp(max=1)[:, None]
-    missing = missing * sure * known[:, None, None, None] + shade
-    # Shadows end softly where they are no longer looked for.
-    missing = missing * blur(_widen(stands, reach // 2)[:, 0], reach / 6)[:, None]
-    around = blur((shares * stands).flatten(0, 1), reach / 2).view_as(shares) + 1e-9
-    own = around * (shares.amax((2, 3), keepdim=True) > FOOTPRINT)
-    return missing * own / own.sum(1, keepdim=True).clamp(min=1e-9)
+    zone = blur(zone[:, 0], edge / 2)[:, None]
+    # The share of the nearest object: of two blurred footprints, the nearer one is far larger.
+    around = blur((shares * stands).flatten(0, 1), reach / 3).view_as(shares) + 1e-6
+    around = around.square() * (shares.amax((2, 3), keepdim=True) > FOOTPRINT)
+    own = around / around.sum(1, keepdim=True).clamp(min=1e-15)
+    return Shadows((missing * sure + shade) * zone * own, zone * own, (light + ground.copied).clamp(0, 1))
+
+
+def _brightness(light: Float[Tensor, "scenes 3 side side"]) -> Float[Tensor, "scenes 1 side side"]:
+    """Logarithm of the mean over the colours."""
+    return light.mean(1, keepdim=True).clamp(min=1e-3).log()
 
 
 def _widen(mask: Float[Tensor, "scenes 1 side side"], reach: int) -> Float[Tensor, "scenes 1 side side"]:

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from objnerf.models.volumes.grid import Square
-from objnerf.models.volumes.shadows import DARKEST, find_shadows
+from objnerf.models.volumes.pattern import Continued
+from objnerf.models.volumes.shadows import DARKEST, Shadows, find_shadows
 
 SQUARE = Square(half=8.0, cells=64)
 SCALE = 4.0
@@ -20,22 +21,40 @@ def _shares(*places: tuple[float, float]) -> torch.Tensor:
     return torch.stack([*(_disc(*place, 0.5) for place in places), torch.zeros(64, 64)])[None]
 
 
+def _all_found(light: torch.Tensor, seen: torch.Tensor, shares: torch.Tensor) -> Shadows:
+    light = light.expand(1, 3, -1, -1)
+    ground = Continued(light, seen, light, torch.zeros_like(light))
+    found = find_shadows(ground, seen, torch.zeros(1, 1, 64, 64), shares, SQUARE, SCALE)
+    assert found.cast.shape == found.zones.shape == shares.shape
+    assert found.cast.max() <= 0
+    assert found.zones.min() >= 0
+    assert found.zones.sum(1).max() <= 1 + 1e-5
+    return found
+
+
 def _found(light: torch.Tensor, seen: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-    found = find_shadows(light.expand(1, 3, -1, -1), seen, torch.zeros(1, 1, 64, 64), shares, SQUARE, SCALE)
-    assert found.shape == shares.shape
-    assert found.max() <= 0
-    return found[0]
+    return _all_found(light, seen, shares).cast[0]
 
 
 def test_a_shadow_is_what_is_missing_from_the_light_around_it():
-    """Beside an object half of the light is missing: log ½, less the .03 that any floor may deviate."""
+    """Beside an object half of the light is missing: log ½. Its edges are as soft as the light is coarse."""
     shadow = _disc(0.8, 0.0, 0.5)
     light = (0.6 * (1 - 0.5 * shadow))[None, None]
     found = _found(light, torch.ones(1, 1, 64, 64), _shares((0.0, 0.0)))
     inside = found[0][shadow > 0]
     assert inside.mean().item() == pytest.approx(torch.tensor(0.5).log().item(), abs=0.1)
-    assert found[0][(shadow == 0) & (_disc(0.8, 0.0, 0.9) == 0)].abs().max() < 0.01
+    assert found[0][(_disc(0.8, 0.0, 1.0) == 0) & (_disc(0.0, 0.0, 1.0) == 0)].abs().max() < 0.02
     assert found[1].abs().max() == 0
+
+
+def test_cleared_ground_has_neither_shadows_nor_what_hides_it():
+    """Also where the object stands, of which the map shows anything."""
+    shadow, hidden = _disc(0.8, 0.0, 0.5), _disc(0.0, 0.0, 0.6)
+    light = (0.6 * (1 - 0.5 * shadow) * (1 - hidden) + hidden)[None, None]
+    found = _all_found(light, (1 - hidden)[None, None], _shares((0.0, 0.0)))
+    assert (found.cleared - 0.6).abs().max() < 0.02
+    assert found.zones[0, 0][(shadow + _disc(0.0, 0.0, 0.5)) > 0].min() > 0.7
+    assert found.zones[0, 0][_disc(0.4, 0.0, 1.8) == 0].max() < 0.01
 
 
 def test_each_object_has_its_own_shadow():
