@@ -105,6 +105,6 @@ class VolumesRendering(Rendering):
     """What rays see, the spread of the foreground along them, and where they meet the background."""
 
     spread: Float[Tensor, "scenes rays"]
-    """Distortion of the foreground's weights; see ``rendering.distortion``."""
+    """Distortion of the foreground's weights; see ``compositing.distortion``."""
     behind: Float[Tensor, "scenes rays 3"]
     """Where they meet the ground or a wall, world units; without a gradient."""

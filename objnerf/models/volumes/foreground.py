@@ -10,9 +10,9 @@ from torch import Tensor
 
 from objnerf.models.scene import SceneCode
 from objnerf.models.volumes.code import VolumesCode
+from objnerf.models.volumes.compositing import activated_density
 from objnerf.models.volumes.grid import Grid, look_up, project
 from objnerf.models.volumes.instances import seen_from_above
-from objnerf.models.volumes.rendering import activated_density
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from torch import Tensor
 from objnerf.dataset.card import SceneScale
 from objnerf.models.volumes.background import Background, Source
 from objnerf.models.volumes.code import VolumesCode, VolumesRendering
+from objnerf.models.volumes.compositing import Segments, alphas, distortion, segments, transmittance
 from objnerf.models.volumes.foreground import sample_foreground, slots_by_offset, voxel_opacity
 from objnerf.models.volumes.grid import Grid, Square, in_view, look_up_channels, project
 from objnerf.models.volumes.instances import seen_from_above
 from objnerf.models.volumes.layout import behind_wall
 from objnerf.models.volumes.pattern import continue_pattern
-from objnerf.models.volumes.rendering import Segments, alphas, distortion, segments, transmittance
 from objnerf.models.volumes.shadows import find_shadows
 from objnerf.models.volumes.surfaces import Surfaces, find_surfaces
 from objnerf.rendering.rays import camera_directions, world_rays
