@@ -19,41 +19,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from objnerf.models.volumes.grid import in_view, look_up, project
+from objnerf.models.volumes.maps import fill_in, widen
 from objnerf.models.volumes.surfaces import Surfaces
-
-FILL_LEVELS = 5
-"""Halvings of the image that hidden parts are filled in from."""
 
 CORRECTION = 0.5
 """How far the network may change a colour, as a logit. Free to, it would paint what objects leave open."""
-
-FILL_TRUST = 0.05
-"""Share of visible pixels in a block at which its mean counts by half."""
-
-
-def fill_in(
-    images: Float[Tensor, "scenes 3 height width"], visible: Float[Tensor, "scenes 1 height width"]
-) -> Float[Tensor, "scenes 3 height width"]:
-    """What is visible, and where nothing is, the mean of what is visible around it, ever more coarsely.
-
-    Args:
-        images: colours.
-        visible: weight in [0, 1] of each pixel.
-    """
-    weighted, weight = images * visible, visible
-    levels = [(weighted, weight)]
-    for _ in range(FILL_LEVELS):
-        weighted, weight = (
-            F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False) for x in (weighted, weight)
-        )
-        levels.append((weighted, weight))
-    mean = weighted.mean((2, 3), keepdim=True) / weight.mean((2, 3), keepdim=True).clamp(min=1e-3)
-    filled = mean.expand_as(weighted)
-    for weighted, weight in reversed(levels):
-        filled = F.interpolate(filled, size=weighted.shape[-2:], mode="bilinear", align_corners=False)
-        trust = weight / (weight + FILL_TRUST)
-        filled = filled + trust * (weighted / weight.clamp(min=1e-3) - filled)
-    return filled
 
 
 @dataclass(frozen=True)
@@ -171,8 +141,8 @@ def growing_mask(
         gain: what the opacity is multiplied by in the end, at most 1 afterwards.
         wide: how far the mask has grown, from 0 to 1.
     """
-    mask = F.max_pool2d((shown * (1 + (gain - 1) * wide)).clamp(max=1), 3, 1, 1)
-    return mask + wide * (F.max_pool2d(mask, 3, 1, 1) - mask)
+    mask = widen((shown * (1 + (gain - 1) * wide)).clamp(max=1), 1)
+    return mask + wide * (widen(mask, 1) - mask)
 
 
 def log_shade(raw: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from objnerf.models.volumes.maps import blur
 from objnerf.models.volumes.networks import Residual
 
 VOTE_REACH = 0.6
@@ -99,16 +100,6 @@ def seen_from_above(
 ) -> Float[Tensor, "scenes rows columns"]:
     """Opacity of whole columns of voxels."""
     return 1 - (1 - opacity).clamp(1e-6, 1).log().sum(1).exp()
-
-
-def blur(maps: Float[Tensor, "scenes rows columns"], sigma: float) -> Float[Tensor, "scenes rows columns"]:
-    """Gaussian blur; ``sigma`` in cells."""
-    reach = max(1, round(3 * sigma))
-    offsets = torch.arange(-reach, reach + 1, device=maps.device, dtype=maps.dtype)
-    kernel = torch.exp(-0.5 * (offsets / sigma).square())
-    kernel = kernel / kernel.sum()
-    maps = F.conv2d(maps[:, None], kernel.view(1, 1, 1, -1), padding=(0, reach))
-    return F.conv2d(maps, kernel.view(1, 1, -1, 1), padding=(reach, 0))[:, 0]
 
 
 def climb(heights: Float[Tensor, "scenes rows columns"], reach: int) -> Int[Tensor, "scenes rows columns"]:

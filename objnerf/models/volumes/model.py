@@ -37,6 +37,7 @@ from objnerf.models.volumes.instances import InstanceHead, assign, find_centers
 from objnerf.models.volumes.layout import WallLayout
 from objnerf.models.volumes.lifting import Lifting, ground_map
 from objnerf.models.volumes.losses import ramp
+from objnerf.models.volumes.maps import widen
 from objnerf.models.volumes.networks import PixelNetwork
 from objnerf.models.volumes.objectives import Objectives
 from objnerf.models.volumes.renderer import VolumeRenderer, join
@@ -190,7 +191,7 @@ class ObjectVolumes(SceneModel):
         config = self.config
         if step is None:
             shown = (self._own_opacity(code) * config.mask_gain).clamp(max=1)
-            return torch.cat([F.max_pool2d(shown, side, 1, side // 2) for side in (3, 5)], dim=1)
+            return torch.cat([widen(shown, reach) for reach in (1, 2)], dim=1)
         outline = code.pixels[:, 3:].detach().sigmoid()
         return growing_mask(outline, config.mask_gain, ramp(step, *config.mask_steps)).expand(-1, 2, -1, -1)
 

@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from objnerf.models.volumes.maps import gaussian
+
 BINS = 32
 """Of each of two opponent colours and brightness."""
 
@@ -115,11 +117,9 @@ def _histograms(
     counts = weights.new_zeros(scenes, sides, BINS**3)
     counts.scatter_add_(2, place[:, None].expand(weights.shape), weights)
     counts = counts.view(scenes * sides, 1, BINS, BINS, BINS)
-    side = 2 * BLUR_REACH + 1
-    kernel = torch.exp(-(torch.arange(side, device=counts.device) - BLUR_REACH).square() / 2)
-    kernel = kernel / kernel.sum()
+    kernel = gaussian(1.0, BLUR_REACH, counts.device)
     for axis in range(3):
         shape, padding = [1, 1, 1, 1, 1], [0, 0, 0]
-        shape[2 + axis], padding[axis] = side, BLUR_REACH
+        shape[2 + axis], padding[axis] = -1, BLUR_REACH
         counts = F.conv3d(counts, kernel.view(shape), padding=padding)
     return counts.view(scenes, sides, BINS, BINS, BINS) / pixels

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from objnerf.models.volumes.background import fill_in
+from objnerf.models.volumes.maps import fill_in
 
 COARSE = 12
 """Cells along each side of the blocks whose means are left out when the ground is compared with itself."""

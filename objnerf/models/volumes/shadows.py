@@ -11,12 +11,11 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from objnerf.models.volumes.grid import Square
-from objnerf.models.volumes.instances import blur
+from objnerf.models.volumes.maps import blur, widen
 from objnerf.models.volumes.pattern import FINE, Continued, smooth
 
 REACH = 0.5
@@ -78,12 +77,12 @@ def find_shadows(
     reach = max(2, round(REACH * scale / square.cell))
     edge = max(1, round(EDGE * scale / square.cell))
     stands = (shares.sum(1, keepdim=True) > FOOTPRINT).to(shade)
-    near = _widen(stands, reach)
+    near = widen(stands, reach)
     level = _brightness(ground.light)
     expected, deviation, known = _extend(level, seen * (1 - near))
     darker = (DEVIATIONS * deviation).clamp(min=LEAST_DARKER)[:, None, None, None]
     dark = (level < expected - darker) * known[:, None, None, None] * near
-    zone = _widen(torch.maximum(dark, stands), edge)
+    zone = widen(torch.maximum(dark, stands), edge)
     # From now on only what is surely lit counts, so that the ground joins what is around it.
     light = smooth(ground.light, seen * (1 - zone), FINE)
     missing = (level - _brightness(light)).clamp(math.log(DARKEST), 0)
@@ -100,10 +99,6 @@ def find_shadows(
 def _brightness(light: Float[Tensor, "scenes 3 side side"]) -> Float[Tensor, "scenes 1 side side"]:
     """Logarithm of the mean over the colours."""
     return light.mean(1, keepdim=True).clamp(min=1e-3).log()
-
-
-def _widen(mask: Float[Tensor, "scenes 1 side side"], reach: int) -> Float[Tensor, "scenes 1 side side"]:
-    return F.max_pool2d(mask, 2 * reach + 1, 1, reach)
 
 
 def _extend(

@@ -8,7 +8,7 @@ import torch
 
 from objnerf.dataset.cameras import Intrinsics, look_at
 from objnerf.dataset.cameras import project as project_in_numpy
-from objnerf.models.volumes.background import fill_in, source_image
+from objnerf.models.volumes.background import source_image
 from objnerf.models.volumes.grid import Grid, ground_depth, in_view, look_up, project
 from objnerf.models.volumes.layout import (
     DIRECTIONS,
@@ -21,6 +21,7 @@ from objnerf.models.volumes.layout import (
     wall_depth,
 )
 from objnerf.models.volumes.lifting import ground_map
+from objnerf.models.volumes.maps import fill_in
 from objnerf.rendering.rays import camera_directions, world_rays
 
 GRID = Grid(half=2.0, height=1.5, cells=8, layers=3)
