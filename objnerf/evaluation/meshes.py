@@ -1,8 +1,11 @@
 """Objects as meshes: closed, coloured, where they stand in the world.
 
-A slot's field is asked on a regular grid over the locality box; the surface is where half of the light would
-pass a stretch as long as one cell of that grid's coarsest sensible resolution (``SURFACE_CELL``). Meshes are
-closed at the ground and at the box.
+A slot is asked for its density on a regular grid over the locality box. A surface is a level set of it, and
+which one depends on the object. One that is dense has its surface where half of the light would pass a
+stretch as long as a cell of the coarsest sensible grid (``SURFACE_CELL``). One that is thick and half
+transparent reaches that density nowhere, and is seen all the same. So of some levels, the one is taken whose
+surface covers what the slot covers, seen along the three axes. Meshes are closed at the ground and at the
+box.
 """
 
 from collections.abc import Sequence
@@ -20,6 +23,9 @@ from objnerf.visualization.mesh import GLB_FROM_WORLD, WORLD_NODE
 
 SURFACE_CELL = 1 / 18
 """Stretch that half of the light passes at the surface, in half sides of the box."""
+
+LEVELS = 2.0 ** np.arange(-5, 2.5, 0.5)
+"""Levels that are tried, as factors of that density."""
 
 MARGIN = 1.1
 """Half side of what is looked at, in half sides of the locality box: objects may stick out a little."""
@@ -74,9 +80,10 @@ def slot_meshes(
     step = side[1] - side[0]
     heights = np.arange(0.5, np.ceil(half / step) + 0.5) * step
     density = _densities(model, code, side, heights, wanted, progress)
-    level = np.log(2) / (SURFACE_CELL * model.geometry.obj_scale) * model.geometry.depth_range
+    usual = np.log(2) / (SURFACE_CELL * model.geometry.obj_scale) * model.geometry.depth_range
     meshes = []
     for place, slot in enumerate(wanted):
+        level = surface_level(density[place], usual, step / model.geometry.depth_range)
         mesh = _surface(density[place], level, side[0], heights[0], step)
         if mesh is None:
             continue
@@ -107,6 +114,29 @@ def _densities(
             parts.append(density[list(slots)].cpu().numpy())
         found[:, layer] = np.concatenate(parts, axis=1).reshape(len(slots), len(side), len(side))
         progress(layer + 1, len(heights), "meshes")
+    return found
+
+
+def surface_level(density: Float[np.ndarray, "layers rows columns"], usual: float, step: float) -> float:
+    """The level whose surface covers best what lets less than half of the light pass, seen along the axes.
+
+    Args:
+        density: on a grid.
+        usual: level of dense objects: of two that are equally good, the one that is nearer to it is taken.
+        step: of the grid, in units of length of ``density``.
+    """
+    best, found = -1.0, usual
+    for factor in sorted(LEVELS, key=lambda factor: abs(np.log(factor))):
+        covers, shown = [], []
+        for axis in range(3):
+            covers.append(density.max(axis) >= factor * usual)
+            shown.append(density.sum(axis) * step > np.log(2))
+        overlaps = [
+            (cover & seen).sum() / max((cover | seen).sum(), 1)
+            for cover, seen in zip(covers, shown, strict=True)
+        ]
+        if np.mean(overlaps) > best + 1e-6:
+            best, found = float(np.mean(overlaps)), float(factor * usual)
     return found
 
 

@@ -9,7 +9,7 @@ import torch
 import trimesh
 
 from objnerf.dataset.card import SceneScale
-from objnerf.evaluation.meshes import ground_mesh, slot_meshes, write_meshes
+from objnerf.evaluation.meshes import ground_mesh, slot_meshes, surface_level, write_meshes
 from objnerf.models.scene import SceneCode, SceneModel
 from objnerf.rendering.volume import SlotSamples
 
@@ -24,11 +24,11 @@ class Ball:
 
 
 class Balls(SceneModel):
-    """A scene of solid balls on a green ground."""
+    """A scene of solid balls on a green ground; their edges are as sharp as said, per world unit."""
 
-    def __init__(self, *balls: Ball) -> None:
+    def __init__(self, *balls: Ball, sharpness: float = 40.0) -> None:
         super().__init__(GEOMETRY)
-        self.balls = balls
+        self.balls, self.sharpness = balls, sharpness
 
     def decode(self, code: SceneCode, points: torch.Tensor, *, locality: bool) -> SlotSamples:
         solid = 200.0
@@ -39,7 +39,7 @@ class Balls(SceneModel):
         for slot, ball in enumerate(self.balls, start=1):
             middle = torch.tensor(ball.middle) + code.offsets[0, slot]
             distance = (points - middle).norm(dim=-1)
-            density[:, slot] = solid * torch.sigmoid((ball.radius - distance) * 12)
+            density[:, slot] = solid * torch.sigmoid((ball.radius - distance) * self.sharpness)
             colour[:, slot] = torch.tensor(ball.colour)
         return SlotSamples(density, colour)
 
@@ -65,12 +65,53 @@ def test_a_ball_is_a_closed_ball_in_its_place():
     solid = trimesh.Trimesh(first.vertices, first.faces)
     assert solid.is_watertight
     assert solid.volume > 0  # faces look outwards
-    # Half of the light passes 1/18 of 4.5 units at a density of 200 / 14 a unit well outside of the radius.
+    # Seen from outside, half of the light passes beside the ball a little outside of the radius.
     assert solid.centroid == pytest.approx([-2.0, 1.0, 1.2], abs=0.03)
     extent = np.ptp(first.vertices, axis=0) / 2
     assert extent == pytest.approx(np.full(3, extent.mean()), rel=0.03)
     assert extent.mean() == pytest.approx(1.0, abs=0.15)
     assert np.abs(first.colours.astype(int) - [204, 26, 26]).max() <= 1
+
+
+def test_a_ball_with_soft_edges_is_as_large_as_it_is_seen():
+    """Where a ray beside its middle lets half of the light pass, there the mesh ends."""
+    soft = Balls(Ball((0.0, 0.0, 2.0), 1.0, (0.5, 0.5, 0.5)), sharpness=12.0)
+    (mesh,) = slot_meshes(soft, _code(2), resolution=64)
+    beside, along = np.linspace(0.8, 1.6, 161), np.linspace(-3, 3, 1201)
+    distance = np.hypot(beside[:, None], along)
+    density = 200 / GEOMETRY.depth_range / (1 + np.exp(12 * (distance - 1)))
+    absorbed = density.sum(1) * (along[1] - along[0])
+    seen = beside[np.argmin(np.abs(absorbed - np.log(2)))]
+    assert np.ptp(mesh.vertices, axis=0) / 2 == pytest.approx(np.full(3, seen), rel=0.05)
+
+
+def _ball(inside: float, softness: float) -> np.ndarray:
+    """Density on a grid of 40³ points around a ball with a radius of 10."""
+    z, y, x = np.indices((40, 40, 40)) - 19.5
+    return inside / (1 + np.exp((np.sqrt(x * x + y * y + z * z) - 10) / softness))
+
+
+def test_the_surface_of_a_dense_object_is_at_the_usual_level():
+    assert surface_level(_ball(5.0, 0.1), 0.7, 1.0) == pytest.approx(0.7)
+
+
+def test_a_thick_object_that_is_half_transparent_has_a_surface():
+    """.1 everywhere within 10: a ray sees it if its chord exceeds ln 2 / .1, that is within √(100 - 3.5²) of
+    the middle. A density of .7 is nowhere; the level is below .1."""
+    fog = _ball(0.1, 0.5)
+    level = surface_level(fog, 0.7, 1.0)
+    assert 0.02 < level < 0.1
+    area = (fog.max(0) >= level).sum()
+    assert area == pytest.approx(np.pi * (100 - 3.5**2), rel=0.08)
+
+
+def test_the_level_does_not_depend_on_the_unit_of_length():
+    fog = _ball(0.1, 1.5)
+    assert surface_level(fog * 8, 0.7 * 8, 1 / 8) == pytest.approx(8 * surface_level(fog, 0.7, 1.0))
+
+
+def test_an_object_that_nothing_shows_keeps_the_usual_level():
+    assert surface_level(_ball(1e-4, 0.5), 0.7, 1.0) == pytest.approx(0.7)
 
 
 def test_what_is_sunk_into_the_ground_is_closed_there():
