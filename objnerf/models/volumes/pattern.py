@@ -157,8 +157,8 @@ def find_moves(differences: Float[Tensor, "scenes rows columns"]) -> Moves:
     along = torch.arange(rows, device=device)[:, None].expand(rows, columns)
     across = (torch.arange(columns, device=device) - columns // 2).expand(rows, columns)
     length = torch.hypot(along.float(), across.float())
-    edges = NEAREST * (rows / NEAREST) ** (torch.arange(RANGES + 1, device=device) / RANGES)
-    edges[-1] = math.inf
+    ranges = torch.arange(RANGES + 1, device=device)
+    edges = torch.where(ranges < RANGES, NEAREST * (rows / NEAREST) ** (ranges / RANGES), math.inf)
     # Of a move along x its opposite is in the map as well.
     inside = (length >= edges[:-1, None, None]) & (length < edges[1:, None, None])
     inside &= (along > 0) | (across > 0)
