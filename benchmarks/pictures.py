@@ -1,11 +1,13 @@
 """The README's pictures, made by the package itself.
 
     python benchmarks/pictures.py animation RUN DATASET --scene 60     # docs/pictures/objects.gif
+    python benchmarks/pictures.py edits RUN DATASET --scene 65 67 69   # docs/pictures/edits.png
     python benchmarks/pictures.py rooms                                # docs/pictures/rooms.png
     python benchmarks/pictures.py mistake DATASET                      # docs/pictures/mistake.png
 
 ``animation`` shows a scene that RUN has not seen: the picture that goes in, then what comes out of it, seen
-from around, with one object moved and another taken away. ``mistake`` needs Chromium.
+from around, with one object moved and another taken away. ``edits`` shows the same for several scenes, still.
+``mistake`` needs Chromium.
 """
 
 import argparse
@@ -59,6 +61,40 @@ def animation(run: Path, dataset: Path, scene: int, target: Path) -> None:
     frames[0].save(
         target, save_all=True, append_images=frames[1:], duration=MILLISECONDS, loop=0, optimize=True
     )
+
+
+def edits(run: Path, dataset: Path, scenes: list[int], target: Path) -> None:
+    """One row a scene: the input picture, what the model makes of it, and edits seen from two cameras."""
+    model = objnerf.load_model(run)
+    images = []
+    for scene in scenes:
+        views = objnerf.open_dataset(dataset).scenes[scene].views
+        code = encode_scene(model.model, objnerf.open_dataset(dataset).scenes[scene], model.settings())
+        here, there = views[0].pose(), views[1].pose()
+        labels = objnerf.render_view(model, code, here, size=SIZE).labels
+        largest = int(np.bincount(labels.ravel(), minlength=code.slots.shape[1])[1:].argmax()) + 1
+        # To the right, seen from the input camera.
+        aside = here[:2, 0] / np.linalg.norm(here[:2, 0]) * np.linalg.norm(MOVE)
+        moved = move_object(code, largest, *aside)
+        given = Image.fromarray(views[0].image()).resize(SIZE, Image.Resampling.LANCZOS)
+        images.append(np.asarray(given))
+        for state, pose in (
+            (code, here),
+            (delete_object(code, largest), here),
+            (moved, here),
+            (code, there),
+            (moved, there),
+        ):
+            images.append(objnerf.render_view(model, state, pose, size=SIZE).picture)
+    columns = [
+        "one picture",
+        "rebuilt from it",
+        "one taken away",
+        "one moved",
+        "from elsewhere",
+        "moved, elsewhere",
+    ]
+    contact_sheet(images, columns=len(columns), column_labels=columns).save(target)
 
 
 def story(
@@ -123,6 +159,10 @@ def main() -> None:
     moving.add_argument("run", type=Path)
     moving.add_argument("dataset", type=Path)
     moving.add_argument("--scene", type=int, required=True)
+    still = commands.add_parser("edits")
+    still.add_argument("run", type=Path)
+    still.add_argument("dataset", type=Path)
+    still.add_argument("--scene", type=int, nargs="+", required=True)
     commands.add_parser("rooms")
     wrong = commands.add_parser("mistake")
     wrong.add_argument("dataset", type=Path)
@@ -130,6 +170,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.command == "animation":
         animation(args.run, args.dataset, args.scene, args.out / "objects.gif")
+    elif args.command == "edits":
+        edits(args.run, args.dataset, args.scene, args.out / "edits.png")
     elif args.command == "rooms":
         rooms(args.out / "rooms.png")
     else:
