@@ -125,18 +125,13 @@ def surface_level(density: Float[np.ndarray, "layers rows columns"], usual: floa
         usual: level of dense objects: of two that are equally good, the one that is nearer to it is taken.
         step: of the grid, in units of length of ``density``.
     """
+    sides = [(density.max(axis), density.sum(axis) * step > np.log(2)) for axis in range(3)]
     best, found = -1.0, usual
-    for factor in sorted(LEVELS, key=lambda factor: abs(np.log(factor))):
-        covers, shown = [], []
-        for axis in range(3):
-            covers.append(density.max(axis) >= factor * usual)
-            shown.append(density.sum(axis) * step > np.log(2))
-        overlaps = [
-            (cover & seen).sum() / max((cover | seen).sum(), 1)
-            for cover, seen in zip(covers, shown, strict=True)
-        ]
-        if np.mean(overlaps) > best + 1e-6:
-            best, found = float(np.mean(overlaps)), float(factor * usual)
+    for level in usual * np.array(sorted(LEVELS, key=lambda factor: abs(np.log(factor)))):
+        covers = [(peaks >= level, seen) for peaks, seen in sides]
+        overlap = float(np.mean([(a & b).sum() / max((a | b).sum(), 1) for a, b in covers]))
+        if overlap > best + 1e-6:
+            best, found = overlap, float(level)
     return found
 
 
